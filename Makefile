@@ -1,0 +1,48 @@
+# Every target installs what it needs into .venv. Start with `make demo` or `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint typecheck bench notebooks clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
+
+setup: .venv/.setup ## install the package and its development tools into .venv
+
+.venv/.setup: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+.venv/.setup-bench: .venv/.setup
+	$(PIP) --editable '.[dev,bench]'
+	touch $@
+
+demo: setup ## VI against NUTS on Old Faithful: the table, and pictures in build/demo
+	$(BIN)/pyrometer compare faithful --model bayesian-gmm --components 2 \
+	    --guides mean_field,structured,auto_normal,auto_mvn --reference nuts --seed 0 --out build/demo
+
+test: setup ## run the tests: two workers, one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: setup ## check style, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(MAKE) --no-print-directory typecheck
+
+typecheck: setup ## check types
+	mkdir -p build/typecheck
+	ln -sfn ../.. build/typecheck/pyrometer
+	$(BIN)/mypy
+
+bench: .venv/.setup-bench ## measure against the peers
+	$(BIN)/python benchmarks/run.py
+
+notebooks: setup ## execute every notebook in place
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+clean: ## remove what was built, .venv included
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

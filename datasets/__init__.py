@@ -1,0 +1,63 @@
+"""Data to try things on: small real tables that ship here, scikit-learn's, seeded mixtures, and a user's own files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pandas import DataFrame
+
+from ..errors import InputError
+from .files import SUFFIXES, read_table
+from .scikit_learn import digits, iris, wine
+from .shipped import faithful, galaxies
+from .synthetic import blobs, univariate_blobs
+
+__all__ = ["DATASETS", "blobs", "digits", "faithful", "galaxies", "iris", "load", "univariate_blobs", "wine"]
+
+DATASETS: dict[str, Callable[[], DataFrame]] = {
+    "blobs": blobs,
+    "digits": digits,
+    "faithful": faithful,
+    "galaxies": galaxies,
+    "iris": iris,
+    "univariate_blobs": univariate_blobs,
+    "wine": wine,
+}
+
+
+def load(name_or_path: str | Path) -> DataFrame:
+    """A data set by its name, or a user's own table by its path.
+
+    Parameters
+    ----------
+    name_or_path
+        A key of `DATASETS`, or the path of a ``.csv`` or ``.parquet`` file. A string that is a key is never a path;
+        write ``"./faithful"`` or a ``Path`` for a file of that name.
+
+    Returns
+    -------
+    DataFrame
+        A fresh copy, the caller's to change.
+
+    Raises
+    ------
+    InputError
+        The name is unknown, or the file is missing or not a table.
+
+    Examples
+    --------
+    >>> load("faithful").shape
+    (272, 2)
+    """
+    if isinstance(name_or_path, str):
+        if name_or_path in DATASETS:
+            return DATASETS[name_or_path]()
+        if not _looks_like_a_path(name_or_path):
+            raise InputError(
+                f"no data set is called {name_or_path!r}: choose one of {', '.join(DATASETS)}, "
+                f"or give the path of a {' or '.join(SUFFIXES)} file"
+            )
+    return read_table(Path(name_or_path))
+
+
+def _looks_like_a_path(text: str) -> bool:
+    return "/" in text or "\\" in text or Path(text).suffix != "" or Path(text).exists()

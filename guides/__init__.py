@@ -1,0 +1,53 @@
+"""Guides, and the catalogue: which guides go with which model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..models import GMM, BayesianGMM
+from ..models.structure import Model
+from . import bayesian_gmm, gaussian, gmm
+from .auto import AUTO, auto
+from .gaussian import GaussianGuide
+
+__all__ = ["CATALOGUE", "DEFAULTS", "Guide", "GuideFactory", "auto", "catalogue", "defaults"]
+
+Guide = Callable[..., Any]
+GuideFactory = Callable[[Model], Guide]
+
+CATALOGUE: dict[type, dict[str, GuideFactory]] = {
+    GMM: {
+        "marginal": gmm.Marginal,
+        "responsibilities": gmm.RowAssignments,
+        "amortized": gmm.AmortizedAssignments,
+        "sampled": gmm.SampledAssignments,
+    },
+    BayesianGMM: {
+        "mean_field": bayesian_gmm.MeanField,
+        "structured": bayesian_gmm.Structured,
+        "full_mean_field": bayesian_gmm.FullMeanField,
+        "amortized": bayesian_gmm.Amortized,
+        "sampled": bayesian_gmm.Sampled,
+        "gaussian_diagonal": partial(GaussianGuide, family=gaussian.diagonal),
+        "gaussian_full": partial(GaussianGuide, family=gaussian.full),
+        "gaussian_low_rank": partial(GaussianGuide, family=gaussian.low_rank),
+        **AUTO,
+    },
+}
+
+DEFAULTS: dict[type, tuple[str, ...]] = {
+    GMM: ("marginal", "responsibilities", "amortized"),
+    BayesianGMM: ("mean_field", "structured", "auto_normal", "auto_mvn"),
+}
+
+
+def catalogue(model: Model) -> dict[str, GuideFactory]:
+    """The guides that go with a model, name -> factory; for a model of the user's own, the AutoGuides."""
+    return CATALOGUE.get(type(model), AUTO)
+
+
+def defaults(model: Model) -> tuple[str, ...]:
+    """The sensible few that `compare` takes where no guides are named."""
+    return DEFAULTS.get(type(model), ("auto_normal", "auto_mvn"))

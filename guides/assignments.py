@@ -1,0 +1,91 @@
+"""q(z): which component each row came from, by a parameter a row or by a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ..models import GMM, BayesianGMM
+from ..models.covariance import structured
+from ..models.moments import as_matrix, kmeans_moments, units
+
+__all__ = ["AmortizedAssignments", "RowAssignments", "SampledAssignments"]
+
+Mixture = GMM | BayesianGMM
+
+
+@dataclass(frozen=True)
+class RowAssignments:
+    """q(z_n) = Categorical(responsibilities_n), enumerated; a parameter for each row, (N, K)."""
+
+    model: Mixture
+
+    def __call__(self, x: Tensor) -> None:
+        """Run the guide on x, (N, D) or (N,)."""
+        x = as_matrix(x)
+        logits = pyro.param("assignment_logits", lambda: _start_logits(self.model, x))
+        with pyro.plate("data", len(x), subsample_size=self.model.batch_size, dim=-1) as rows:
+            pyro.sample("z", dist.Categorical(logits=logits[rows]), infer={"enumerate": "parallel"})
+
+
+@dataclass(frozen=True)
+class AmortizedAssignments:
+    """q(z_n | x_n) = Categorical(logits=encoder(x_n)), enumerated; `_encode` is the network."""
+
+    model: Mixture
+    hidden: int = 32
+
+    def __call__(self, x: Tensor) -> None:
+        """Run the guide on x, (N, D) or (N,)."""
+        x = as_matrix(x)
+        with pyro.plate("data", len(x), subsample_size=self.model.batch_size, dim=-1) as rows:
+            pyro.sample("z", _encode(self.model, x, rows, self.hidden), infer={"enumerate": "parallel"})
+
+
+@dataclass(frozen=True)
+class SampledAssignments:
+    """q(z_n | x_n) of `AmortizedAssignments`, sampled: black-box VI by the score function."""
+
+    model: Mixture
+    hidden: int = 32
+
+    def __call__(self, x: Tensor) -> None:
+        """Run the guide on x, (N, D) or (N,)."""
+        x = as_matrix(x)
+        with pyro.plate("data", len(x), subsample_size=self.model.batch_size, dim=-1) as rows:
+            pyro.sample("z", _encode(self.model, x, rows, self.hidden))
+
+
+def _encode(model: Mixture, x: Tensor, rows: Tensor, hidden: int) -> dist.Categorical:
+    """One hidden layer beside a map linear in [1, x, x x^T]; that map starts at the k-means++ posterior.
+
+    x: (N, D). rows: (B,), those to encode. Categorical of batch shape (B,).
+    """
+    loc, scale = units(x)
+    standard = (x[rows] - loc) / scale
+    size = x.shape[-1]
+    noise = lambda: torch.randn(size, hidden, dtype=x.dtype, device=x.device) / size**0.5  # noqa: E731
+    start = lambda: torch.linalg.lstsq(_quadratic((x - loc) / scale), _start_logits(model, x)).solution  # noqa: E731
+    into = pyro.param("encoder.into", noise)
+    bias = pyro.param("encoder.bias", lambda: torch.zeros(hidden, dtype=x.dtype, device=x.device))
+    out = pyro.param("encoder.out", lambda: torch.zeros(hidden, model.components, dtype=x.dtype, device=x.device))
+    quadratic = pyro.param("encoder.quadratic", start)
+    logits = _quadratic(standard) @ quadratic + torch.tanh(standard @ into + bias) @ out
+    return dist.Categorical(logits=logits)
+
+
+def _quadratic(x: Tensor) -> Tensor:
+    """[1, x_i, x_i x_j for i <= j] of each row: (N, D) -> (N, 1 + D + D(D+1)/2)."""
+    rows, columns = torch.triu_indices(x.shape[-1], x.shape[-1])
+    return torch.cat([torch.ones_like(x[:, :1]), x, x[:, rows] * x[:, columns]], -1)
+
+
+def _start_logits(model: Mixture, x: Tensor) -> Tensor:
+    """log p(x_n, z_n = k) of the k-means++ start: (N, D) -> (N, K)."""
+    moments = kmeans_moments(x, model.components)
+    covariances = structured(model.covariance, moments.covariances, moments.weights)
+    return moments.weights.log() + dist.MultivariateNormal(moments.locs, covariances).log_prob(x.unsqueeze(-2))

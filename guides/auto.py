@@ -1,0 +1,92 @@
+"""Pyro's AutoGuides for any model: discrete sites hidden by looking at its trace, started where the model starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+from pyro import poutine
+from pyro.infer import autoguide
+from pyro.infer.autoguide.initialization import InitMessenger
+from torch import Tensor
+from torch.distributions.transforms import AffineTransform, ComposeTransform
+
+from ..models.structure import Model, Plate, read_structure
+
+__all__ = ["AUTO", "Continuous", "auto"]
+
+
+@dataclass
+class Continuous:
+    """A model's continuous latent sites and nothing else: what an AutoGuide should see.
+
+    Observed sites are hidden too: an AutoGuide would otherwise enter their plates at full size and so override the
+    rows that a model with minibatches picks for itself.
+    """
+
+    model: Model
+    names: frozenset[str] | None = field(default=None, init=False)
+    plates: tuple[Plate, ...] = field(default=(), init=False)
+    start: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def __call__(self, x: Tensor) -> None:
+        """Run the model with all but its continuous latent sites hidden; the first run finds which these are."""
+        if self.names is None:
+            latent = read_structure(self.model, x).latent
+            self.names = frozenset(site.name for site in latent)
+            self.plates = tuple({plate.name: plate for site in latent for plate in site.plates}.values())
+            init = getattr(self.model, "init", None)
+            self.start = init(x) if init else {}
+        with poutine.block(expose=list(self.names)):
+            self.model(x)
+
+    def init_loc(self, site: dict[str, Any]) -> Tensor:
+        """The model's own start for a site where it has one, the prior's median elsewhere."""
+        if site["name"] in self.start:
+            return self.start[site["name"]]
+        return autoguide.init_to_median(site)
+
+    def create_plates(self, x: Tensor) -> list[pyro.plate]:
+        """The plates of the latent sites, as the model has them, its subsampling included."""
+        return [pyro.plate(p.name, p.full_size, subsample_size=p.size, dim=p.dim) for p in self.plates]
+
+
+class StartedIAF(autoguide.AutoIAFNormal):
+    """AutoIAFNormal around the model's start: Pyro's own begins at a standard normal and ignores `init_loc_fn`."""
+
+    def __init__(self, model: Continuous, init_loc_fn: Callable[..., Tensor], init_scale: float = 0.1) -> None:
+        super().__init__(InitMessenger(init_loc_fn)(model))
+        self.init_scale = init_scale
+
+    def get_transform(self, *args: Any, **kwargs: Any) -> ComposeTransform:
+        """The flow, then a shift to the start."""
+        return ComposeTransform([self.transform, AffineTransform(self._init_loc(), self.init_scale, event_dim=1)])
+
+
+def auto(kind: type[autoguide.AutoGuide], **options: Any) -> Callable[[Model], autoguide.AutoGuide]:
+    """A guide factory for one of Pyro's AutoGuides.
+
+    kind: a class of `pyro.infer.autoguide`. options: its own, init_scale or rank for example.
+    """
+
+    def factory(model: Model) -> autoguide.AutoGuide:
+        seen = Continuous(model)
+        guide = kind(seen, init_loc_fn=seen.init_loc, **options)
+        guide.create_plates = seen.create_plates
+        return guide
+
+    return factory
+
+
+AUTO: dict[str, Callable[[Model], autoguide.AutoGuide]] = {
+    "auto_delta": auto(autoguide.AutoDelta),
+    "auto_normal": auto(autoguide.AutoNormal),
+    "auto_diagonal_normal": auto(autoguide.AutoDiagonalNormal),
+    "auto_mvn": auto(autoguide.AutoMultivariateNormal),
+    "auto_low_rank": auto(autoguide.AutoLowRankMultivariateNormal),
+    "auto_laplace": auto(autoguide.AutoLaplaceApproximation),
+    "auto_iaf": auto(StartedIAF),
+    "auto_structured": auto(autoguide.AutoStructured),
+}

@@ -1,0 +1,22 @@
+"""Guides for GMM, whose only latent site is z: four treatments of q(z)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..models import GMM
+from .assignments import AmortizedAssignments, RowAssignments, SampledAssignments
+
+__all__ = ["AmortizedAssignments", "Marginal", "RowAssignments", "SampledAssignments"]
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """The empty guide: the model sums z out, so that the ELBO is the log-likelihood itself."""
+
+    model: GMM
+
+    def __call__(self, x: Tensor) -> None:
+        """Sample nothing."""

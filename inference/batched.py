@@ -1,0 +1,38 @@
+"""Call a function once a draw: all at once by `vmap` where torch can, one by one where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from .compiled import graph_of
+
+__all__ = ["over_draws", "repeated"]
+
+
+def over_draws(fn: Callable[[dict[str, Tensor]], Any], draws: Mapping[str, Tensor], chunk: int | None = None) -> Any:
+    """fn of each draw, stacked. draws: name -> (S, ...). fn may sample; each draw has its own noise.
+
+    chunk: at most so many draws at once, to bound memory.
+    """
+    draws = dict(draws)
+    number = len(next(iter(draws.values())))
+    one = lambda i: {name: value[i] for name, value in draws.items()}  # noqa: E731
+    with torch.no_grad():
+        graph = graph_of(fn, (one(0),), (one(-1),))
+        if graph is not None:
+            try:
+                return torch.func.vmap(graph, randomness="different", chunk_size=chunk)(draws)
+            except RuntimeError:  # an operation without a batching rule
+                fn = graph
+        results = [fn(one(i)) for i in range(number)]
+    return pytree.tree_map(lambda *parts: torch.stack(parts), *results)
+
+
+def repeated(fn: Callable[[], Any], number: int, chunk: int | None = None) -> Any:
+    """fn called `number` times, each with its own noise, stacked."""
+    return over_draws(lambda _: fn(), {"draw": torch.arange(number)}, chunk)

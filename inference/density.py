@@ -1,0 +1,118 @@
+"""One log density per model and data, discrete sites summed out: what NUTS, k-hat and the scores share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from pyro import poutine
+from pyro.infer import config_enumerate
+from pyro.infer.mcmc.util import TraceEinsumEvaluator
+from pyro.ops.contract import einsum
+from torch import Tensor
+from torch.distributions import biject_to
+from torch.distributions.transforms import Transform
+
+from ..errors import InputError
+from ..models.structure import Model, Structure, model_name, read_structure, sites_of
+
+__all__ = ["Density", "Sites"]
+
+Sites = Mapping[str, Tensor]
+LOG_EINSUM = "pyro.ops.einsum.torch_log"
+
+
+@dataclass(frozen=True)
+class Density:
+    """log p(x, theta) of a Pyro model, its discrete sites summed out exactly.
+
+    theta is given as constrained sites, name -> Tensor, or as one flat unconstrained vector. Params of the model that
+    are among the sites take the values given there.
+    """
+
+    model: Model
+    x: Tensor
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The sites of the model on this data."""
+        return read_structure(self.model, self.x)
+
+    @cached_property
+    def transforms(self) -> dict[str, Transform]:
+        """For each latent site the bijection from unconstrained space."""
+        return {site.name: _bijection(self.model, site.name, site.support) for site in self.structure.latent}
+
+    def log_joint(self, sites: Sites) -> Tensor:
+        """log p(x, theta) in nats, with respect to the constrained sites: ()."""
+        trace = self._trace(sites, self.x)
+        evaluator = TraceEinsumEvaluator(trace, bool(self.structure.discrete), self.structure.max_plate_nesting)
+        return evaluator.log_prob(trace)
+
+    def log_likelihood(self, sites: Sites, x: Tensor | None = None) -> Tensor:
+        """log p(x_n | theta) of each row of x (the data's own by default), in nats: (N,)."""
+        return _contract_rows(self._trace(sites, self.x if x is None else x))
+
+    def assignment_logits(self, sites: Sites, x: Tensor | None = None, site: str | None = None) -> Tensor:
+        """log p(x_n, z_n = k | theta) of one discrete site, any others summed out: (N, K)."""
+        names = [s.name for s in self.structure.discrete]
+        if not names or (site is not None and site not in names):
+            raise InputError(f"model {model_name(self.model)} has no discrete site {site or ''}".rstrip())
+        trace = self._trace(sites, self.x if x is None else x)
+        return _contract_rows(trace, site or names[0])
+
+    def constrain(self, flat: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Constrained sites at a flat unconstrained vector (dim,), and the log Jacobian, ()."""
+        sites, log_jacobian, start = {}, flat.new_zeros(()), 0
+        for site in self.structure.latent:
+            transform = self.transforms[site.name]
+            shape = transform.inverse_shape(site.shape)
+            value = flat[start : start + shape.numel()].reshape(shape)
+            start += shape.numel()
+            sites[site.name] = transform(value)
+            log_jacobian = log_jacobian + transform.log_abs_det_jacobian(value, sites[site.name]).sum()
+        return sites, log_jacobian
+
+    def unconstrain(self, sites: Sites) -> Tensor:
+        """The flat unconstrained vector (dim,) of constrained sites."""
+        return torch.cat([self.transforms[site.name].inv(sites[site.name]).reshape(-1) for site in self.structure.latent])
+
+    def log_density(self, flat: Tensor) -> Tensor:
+        """log p(x, theta) with respect to the flat unconstrained vector: ()."""
+        sites, log_jacobian = self.constrain(flat)
+        return self.log_joint(sites) + log_jacobian
+
+    def _trace(self, sites: Sites, x: Tensor) -> poutine.Trace:
+        values = dict(sites)
+        model = poutine.substitute(poutine.condition(self.model, data=values), data=values)
+        model = poutine.enum(config_enumerate(model), first_available_dim=-1 - self.structure.max_plate_nesting)
+        return poutine.trace(model).get_trace(x)
+
+
+def _contract_rows(trace: poutine.Trace, keep: str | None = None) -> Tensor:
+    """Sum the discrete sites out of everything under the `data` plate, row by row: (N,), or (N, K) with one kept."""
+    trace.compute_log_prob()
+    trace.pack_tensors()
+    data = trace.plate_to_symbol["data"]
+    factors = [
+        node["packed"]["log_prob"]
+        for node in sites_of(trace).values()
+        if any(frame.name == "data" for frame in node["cond_indep_stack"])
+    ]
+    output = data
+    if keep is not None:
+        infer = trace.nodes[keep]["infer"]
+        output += infer["_dim_to_symbol"][infer["_enumerate_dim"]]
+    inputs = ",".join(factor._pyro_dims for factor in factors)
+    plates = "".join(set(trace.plate_to_symbol.values()) - {data})  # rows are kept apart: not a plate to multiply over
+    return einsum(f"{inputs}->{output}", *factors, plates=plates, backend=LOG_EINSUM, modulo_total=True)[0]
+
+
+def _bijection(model: Model, name: str, support: object) -> Transform:
+    try:
+        return biject_to(support)
+    except NotImplementedError as error:
+        what = f"site {name!r} of model {model_name(model)} has support {support}, which no bijection reaches"
+        raise InputError(f"{what}: use a distribution on a space that torch.distributions.biject_to knows") from error

@@ -1,0 +1,117 @@
+"""The Bayesian Gaussian mixture: Dirichlet weights, a Normal-Wishart a component."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .covariance import Covariance, check_mixture, inverse_tril, precision_trils, structured
+from .distributions import NormalPrecisionCholesky
+from .moments import as_matrix, kmeans_moments, units
+from .structure import deterministic
+
+__all__ = ["BayesianGMM", "Prior"]
+
+
+class Prior(NamedTuple):
+    """Hyperparameters in full. concentration (K,), loc (D,), loc_precision (), df (), scale (D, D) = W^-1."""
+
+    concentration: Tensor
+    loc: Tensor
+    loc_precision: Tensor
+    df: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class BayesianGMM:
+    """Bayesian Gaussian mixture (Bishop 2006, eqs. 10.37 to 10.40).
+
+    weights ~ Dirichlet(concentration, ..., concentration)
+    precision_k ~ Wishart(df, scale^-1),   loc_k | precision_k ~ Normal(loc, (loc_precision precision_k)^-1)
+    z_n ~ Categorical(weights),            x_n | z_n = k ~ Normal(loc_k, precision_k^-1)
+
+    x: (N, D). Sites: weights (K,), locs (K, D), the precisions as `models.covariance.precision_trils` lays them out,
+    z (N,), x (N, D); deterministic covariances (K, D, D).
+
+    Parameters
+    ----------
+    components : K.
+    covariance : full, diagonal, tied or spherical.
+    batch_size : rows a minibatch; None takes all of them.
+    concentration, loc, loc_precision, df, scale :
+        The prior. The default is weak and read from the data: loc its mean, df = D + 2, and scale the diagonal of its
+        variances shrunk by K^(-2/D), the volume one of K components takes. scale is W^-1 of Bishop: (D, D), (D,) or a
+        number. loc: (D,) or a number.
+    """
+
+    components: int
+    covariance: Covariance = "full"
+    batch_size: int | None = None
+    concentration: float = 1.0
+    loc: Tensor | float | None = None
+    loc_precision: float = 0.05
+    df: float | None = None
+    scale: Tensor | float | None = None
+
+    def __post_init__(self) -> None:
+        check_mixture(self.components, self.covariance, self.batch_size)
+        for name in ("concentration", "loc_precision"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}={getattr(self, name)} must be positive")
+
+    def __call__(self, x: Tensor) -> None:
+        """Run the program on x, (N, D) or (N,)."""
+        x = as_matrix(x)
+        prior = self.prior(x)
+        loc, scale = units(x)
+        weights = pyro.sample("weights", dist.Dirichlet(prior.concentration), infer={"event_dims": ["components"]})
+        plate = pyro.plate("components", self.components, dim=-1)
+        trils = precision_trils(self.covariance, plate, prior.df, inverse_tril(prior.scale), 1 / scale)
+        with plate:
+            normal = NormalPrecisionCholesky(prior.loc, prior.loc_precision.sqrt() * trils, units=(loc, scale))
+            locs = pyro.sample("locs", normal, infer={"event_dims": ["features"]})
+            deterministic("covariances", torch.cholesky_inverse(trils), ("features", "features_bis"))
+        with pyro.plate("data", len(x), subsample_size=self.batch_size, dim=-1) as rows:
+            z = pyro.sample("z", dist.Categorical(weights))
+            pyro.sample("x", NormalPrecisionCholesky(locs[z], trils[z]), obs=x[rows], infer={"event_dims": ["features"]})
+
+    def prior(self, x: Tensor) -> Prior:
+        """The hyperparameters, those left open read from x (N, D)."""
+        size = x.shape[-1]
+        full = lambda value, shape: torch.as_tensor(value, dtype=x.dtype, device=x.device).expand(shape)  # noqa: E731
+        df = size + 2.0 if self.df is None else self.df
+        if df <= size - 1:
+            raise InputError(f"df={df} must be above D - 1 = {size - 1}")
+        loc = x.mean(0) if self.loc is None else full(self.loc, (size,))
+        volume = self.components ** (-2 / size)
+        scale = x.var(0, correction=0) * volume if self.scale is None else full(self.scale, ())
+        return Prior(
+            concentration=full(self.concentration, (self.components,)),
+            loc=loc,
+            loc_precision=full(self.loc_precision, ()),
+            df=full(df, ()),
+            scale=torch.diag_embed(scale.expand(size)) if scale.dim() < 2 else scale,
+        )
+
+    def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
+        """Values for the latent sites from k-means++ on x; seed None takes the seed of torch's generator."""
+        moments = kmeans_moments(x, self.components, seed)
+        covariances = structured(self.covariance, moments.covariances, moments.weights)
+        start = {"weights": moments.weights, "locs": moments.locs}
+        trils = inverse_tril(covariances)
+        match self.covariance:
+            case "full":
+                return start | {"precision_trils": trils}
+            case "tied":
+                return start | {"precision_tril": trils[0]}
+            case "diagonal":
+                return start | {"precisions": trils.diagonal(dim1=-2, dim2=-1).square()}
+            case "spherical":
+                return start | {"precisions": trils[:, 0, 0].square()}

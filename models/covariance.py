@@ -1,0 +1,99 @@
+"""Covariance structures of the mixtures: which parameters K component covariances have, and share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..errors import InputError
+from .distributions import WishartCholesky
+from .units import CholeskyIn
+
+__all__ = ["Covariance", "check_mixture", "inverse_tril", "precision_trils", "scale_trils", "structured"]
+
+Covariance = Literal["full", "diagonal", "tied", "spherical"]
+
+
+def check_mixture(components: int, covariance: str, batch_size: int | None) -> None:
+    """Refuse a structure that is none of the four, and sizes that are not whole and positive."""
+    if covariance not in get_args(Covariance):
+        raise InputError(f"covariance={covariance!r} is unknown: choose one of {', '.join(get_args(Covariance))}")
+    for name, value in (("components", components), ("batch_size", batch_size)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
+
+
+def inverse_tril(matrix: Tensor) -> Tensor:
+    """The Cholesky factor of the inverse: (..., D, D)."""
+    return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(matrix)))
+
+
+def structured(covariance: Covariance, covariances: Tensor, weights: Tensor) -> Tensor:
+    """Free covariances pooled to that structure: (K, D, D), weights (K,) -> (K, D, D)."""
+    if covariance == "full":
+        return covariances
+    if covariance == "tied":
+        return (weights[:, None, None] * covariances).sum(0).expand_as(covariances)
+    variances = covariances.diagonal(dim1=-2, dim2=-1)
+    if covariance == "spherical":
+        variances = variances.mean(-1, keepdim=True).expand_as(variances)
+    return torch.diag_embed(variances)
+
+
+def scale_trils(
+    covariance: Covariance, components: int, units: Tensor, start: Callable[[], Tensor], prefix: str = ""
+) -> Tensor:
+    """The Cholesky factors of K covariances as `pyro.param`, (K, D, D).
+
+    The param is `scale_trils` (K, D, D); `scale_tril` (D, D) where tied, `scales` (K, D) where diagonal and (K,) where
+    spherical; with a prefix where one is given. units: (D,), the scale of each feature. start: gives the initial
+    factors (K, D, D), asked for only where the param is new.
+    """
+    size = len(units)
+    if covariance == "full":
+        return pyro.param(prefix + "scale_trils", start, constraint=CholeskyIn(units))
+    if covariance == "tied":
+        tril = pyro.param(prefix + "scale_tril", lambda: start()[0], constraint=CholeskyIn(units))
+        return tril.expand(components, size, size)
+    if covariance == "diagonal":
+        scales = pyro.param(prefix + "scales", lambda: start().diagonal(dim1=-2, dim2=-1), constraint=constraints.positive)
+        return torch.diag_embed(scales)
+    scales = pyro.param(prefix + "scales", lambda: start()[:, 0, 0], constraint=constraints.positive)
+    return torch.diag_embed(scales.unsqueeze(-1).expand(components, size))
+
+
+def precision_trils(
+    covariance: Covariance, plate: pyro.plate, df: Tensor, scale_tril: Tensor, units: Tensor | None = None
+) -> Tensor:
+    """Sample the precisions of K components; their Cholesky factors, (K, D, D).
+
+    Each full (or the tied) precision is Wishart(df, W) with W = scale_tril scale_tril^T. A diagonal precision is D
+    Wisharts of size one on the diagonal of W; a spherical one is their common value, Gamma(D df / 2, D / (2 W_11)).
+
+    plate: of the K components. df: () or (K,); scale_tril: (D, D) or (K, D, D); without the K where tied.
+    units: (D,), the scale of each feature's precision factor, for the bijection. Sites: `precision_trils` (K, D, D),
+    `precision_tril` (D, D) where tied, `precisions` (K, D) where diagonal and (K,) where spherical.
+    """
+    components, size = plate.size, scale_tril.shape[-1]
+    if covariance == "tied":
+        infer = {"event_dims": ["features", "features_bis"]}
+        tril = pyro.sample("precision_tril", WishartCholesky(df, scale_tril, units), infer=infer)
+        return tril.expand(components, size, size)
+    rates = 1 / (2 * scale_tril.diagonal(dim1=-2, dim2=-1).square())
+    with plate:
+        if covariance == "full":
+            infer = {"event_dims": ["features", "features_bis"]}
+            return pyro.sample("precision_trils", WishartCholesky(df, scale_tril, units), infer=infer)
+        if covariance == "diagonal":
+            gamma = dist.Gamma((df / 2).unsqueeze(-1).expand(rates.shape), rates).to_event(1)
+            precisions = pyro.sample("precisions", gamma, infer={"event_dims": ["features"]})
+        else:
+            precision = pyro.sample("precisions", dist.Gamma(df * size / 2, rates[..., 0] * size))
+            precisions = precision.unsqueeze(-1).expand(components, size)
+    return torch.diag_embed(precisions.sqrt())

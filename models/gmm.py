@@ -1,0 +1,78 @@
+"""The Gaussian mixture with free parameters: maximum likelihood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from .covariance import Covariance, check_mixture, scale_trils, structured
+from .moments import as_matrix, kmeans_moments, units
+from .structure import deterministic
+from .units import RealVectorIn
+
+__all__ = ["GMM"]
+
+
+@dataclass(frozen=True)
+class GMM:
+    """Gaussian mixture with free parameters (Bishop 2006, eq. 9.7).
+
+    p(x_n) = sum_k weights_k Normal(x_n | locs_k, scale_trils_k scale_trils_k^T)
+
+    x: (N, D). Params: weights (K,), locs (K, D), scale_trils (K, D, D); where the covariance is tied scale_tril (D, D),
+    where diagonal scales (K, D), where spherical scales (K,). Sites: z (N,), x (N, D); deterministic covariances
+    (K, D, D).
+
+    Parameters
+    ----------
+    components : K.
+    covariance : full, diagonal, tied or spherical.
+    batch_size : rows a minibatch; None takes all of them.
+    """
+
+    components: int
+    covariance: Covariance = "full"
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_mixture(self.components, self.covariance, self.batch_size)
+
+    def __call__(self, x: Tensor) -> None:
+        """Run the program on x, (N, D) or (N,)."""
+        x = as_matrix(x)
+        loc, scale = units(x)
+        start = cache(lambda: self.init(x))
+        weights = pyro.param("weights", lambda: start()["weights"], constraint=constraints.simplex)
+        locs = pyro.param("locs", lambda: start()["locs"], constraint=RealVectorIn(loc, scale))
+        first = lambda: torch.linalg.cholesky(start()["covariances"])  # noqa: E731
+        trils = scale_trils(self.covariance, self.components, scale, first)
+        with pyro.plate("components", self.components, dim=-1):
+            deterministic("covariances", trils @ trils.mT, ("features", "features_bis"))
+        with pyro.plate("data", len(x), subsample_size=self.batch_size, dim=-1) as rows:
+            z = pyro.sample("z", dist.Categorical(weights))
+            normal = dist.MultivariateNormal(locs[z], scale_tril=trils[z])
+            pyro.sample("x", normal, obs=x[rows], infer={"event_dims": ["features"]})
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """Names for the dims of the params, which Pyro has no place for."""
+        features = ("features",) if self.covariance == "diagonal" else ()
+        return {
+            "weights": ("components",),
+            "locs": ("components", "features"),
+            "scale_trils": ("components", "features", "features_bis"),
+            "scale_tril": ("features", "features_bis"),
+            "scales": ("components", *features),
+        }
+
+    def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
+        """Weights, locs and covariances from k-means++ on x; seed None takes the seed of torch's generator."""
+        moments = kmeans_moments(x, self.components, seed)
+        covariances = structured(self.covariance, moments.covariances, moments.weights)
+        return {"weights": moments.weights, "locs": moments.locs, "covariances": covariances}

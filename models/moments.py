@@ -1,0 +1,58 @@
+"""Where a mixture starts: k-means++ and the moments of its clusters."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+__all__ = ["Moments", "as_matrix", "kmeans_moments", "units"]
+
+ROWS = 20_000  # k-means sees no more rows than this: a start needs no more
+
+
+class Moments(NamedTuple):
+    """Shares, means and covariances of K clusters: weights (K,), locs (K, D), covariances (K, D, D)."""
+
+    weights: Tensor
+    locs: Tensor
+    covariances: Tensor
+
+
+def as_matrix(x: Tensor) -> Tensor:
+    """A vector (N,) as one column (N, 1); a matrix as it is."""
+    return x.unsqueeze(-1) if x.dim() == 1 else x
+
+
+def units(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column, 1 where it is constant: (N, D) -> (D,), (D,)."""
+    scale = x.std(0, correction=0)
+    return x.mean(0), torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Moments:
+    """Moments of the clusters that k-means finds from one k-means++ start (Arthur and Vassilvitskii 2007).
+
+    x: (N, D) or (N,). Each cluster is shrunk towards the whole by the weight of D + 1 rows, so that small ones are
+    never singular. seed: None takes the seed of torch's generator, so that a model and its guide, called in one run,
+    start from the same clusters.
+    """
+    seed = torch.initial_seed() % 2**32 if seed is None else seed
+    values = as_matrix(x).detach().cpu().double().numpy()
+    if len(values) > ROWS:
+        values = values[np.random.default_rng(seed).choice(len(values), ROWS, replace=False)]
+    whole = values.var(0)
+    scale = np.sqrt(np.where(whole > 0, whole, 1.0))
+    kmeans = KMeans(components, n_init=1, random_state=seed).fit(values / scale)
+    locs, labels = kmeans.cluster_centers_ * scale, kmeans.labels_
+    counts = np.bincount(labels, minlength=components)
+    centred = values - locs[labels]
+    scatter = np.stack([centred[labels == k].T @ centred[labels == k] for k in range(components)])
+    prior = values.shape[1] + 1
+    volume = components ** (-2 / values.shape[1])  # K components share the whole's volume
+    covariances = (scatter + prior * volume * np.diag(scale**2)) / (counts + prior)[:, None, None]
+    weights = (counts + 1) / (len(values) + components)
+    return Moments(*(torch.as_tensor(part, dtype=x.dtype, device=x.device) for part in (weights, locs, covariances)))
