@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -28,12 +28,13 @@ LOG_EINSUM = "pyro.ops.einsum.torch_log"
 class Density:
     """log p(x, theta) of a Pyro model, its discrete sites summed out exactly.
 
-    theta is given as constrained sites, name -> Tensor, or as one flat unconstrained vector. Params of the model that
-    are among the sites take the values given there.
+    theta is given as constrained sites, name -> Tensor, or as one flat unconstrained vector. Params of the model take
+    the value among the sites, else the one in `params`, else that of Pyro's store.
     """
 
     model: Model
     x: Tensor
+    params: Sites = field(default_factory=dict)
 
     @cached_property
     def structure(self) -> Structure:
@@ -84,10 +85,30 @@ class Density:
         sites, log_jacobian = self.constrain(flat)
         return self.log_joint(sites) + log_jacobian
 
+    def deterministic(self, sites: Sites) -> dict[str, Tensor]:
+        """The model's deterministic sites at theta: name -> Tensor."""
+        trace = poutine.trace(self._given(sites)).get_trace(self.x)
+        return {site.name: trace.nodes[site.name]["value"] for site in self.structure.of_kind("deterministic")}
+
+    def new_row(self, sites: Sites) -> Tensor:
+        """One row drawn anew at theta: the shape of one row."""
+        observed = self.structure.of_kind("observed")[0].name
+        trace = poutine.trace(self._given(sites, poutine.uncondition(self.model))).get_trace(self.x[:1])
+        return trace.nodes[observed]["value"][0]
+
+    def chunk(self, rows: int) -> int:
+        """How many draws to take at once so that the largest tensor stays near 100 MB."""
+        components = self.structure.plates.get("components")
+        width = (components.size if components else 2) * self.x[:1].numel()
+        return max(1, 12_000_000 // (rows * width))
+
+    def _given(self, sites: Sites, model: Model | None = None) -> Model:
+        """The model with its latent sites and params set."""
+        sites = dict(sites)
+        return poutine.substitute(poutine.condition(model or self.model, data=sites), data={**self.params, **sites})
+
     def _trace(self, sites: Sites, x: Tensor) -> poutine.Trace:
-        values = dict(sites)
-        model = poutine.substitute(poutine.condition(self.model, data=values), data=values)
-        model = poutine.enum(config_enumerate(model), first_available_dim=-1 - self.structure.max_plate_nesting)
+        model = poutine.enum(config_enumerate(self._given(sites)), first_available_dim=-1 - self.structure.max_plate_nesting)
         return poutine.trace(model).get_trace(x)
 
 

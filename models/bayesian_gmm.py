@@ -91,7 +91,7 @@ class BayesianGMM:
             raise InputError(f"df={df} must be above D - 1 = {size - 1}")
         loc = x.mean(0) if self.loc is None else full(self.loc, (size,))
         volume = self.components ** (-2 / size)
-        scale = x.var(0, correction=0) * volume if self.scale is None else full(self.scale, ())
+        scale = units(x)[1].square() * volume if self.scale is None else full(self.scale, ())
         return Prior(
             concentration=full(self.concentration, (self.components,)),
             loc=loc,

@@ -1,0 +1,82 @@
+"""The No-U-Turn sampler on a model with its discrete sites summed out, one process a chain."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Literal
+
+import torch
+
+from ..errors import InputError
+from ..models.structure import Model, model_name
+from .batched import over_draws
+from .batches import on_all_rows
+from .chains import Plan, run_chains
+from .data import Tabular, as_data
+from .density import Density
+from .fit import Fit
+from .isolation import isolated
+from .posterior import fit_of
+
+__all__ = ["nuts"]
+
+
+def nuts(
+    model: Model,
+    x: Tabular,
+    *,
+    engine: Literal["auto", "pyro"] = "auto",
+    warmup: int = 500,
+    draws: int = 1000,
+    chains: int = 4,
+    seed: int = 0,
+    jobs: int | None = None,
+    target_accept: float = 0.8,
+    progress: bool = True,
+    name: str = "nuts",
+) -> Fit:
+    """Draw from the posterior by NUTS (Hoffman and Gelman 2014), discrete sites summed out exactly.
+
+    Parameters
+    ----------
+    model : a Pyro program model(x), its observations under a plate named `data`. Minibatches are switched off.
+    x : DataFrame, Series, array, tensor, path or data set name.
+    engine : whose sampler runs; auto takes the fastest that applies.
+    warmup, draws : of each chain.
+    chains : each starts from `model.init` with a seed of its own where the model has it, else at random.
+    seed : the same seed gives the same draws.
+    jobs : processes at once; one a core by default.
+    target_accept : the acceptance probability that the step size is adapted to.
+
+    Returns
+    -------
+    Fit
+        Its sample_stats: lp (log density in unconstrained space), diverging, step_size.
+
+    Raises
+    ------
+    InputError
+        Bad data or options, a model without continuous sites, or one whose density is finite nowhere it was tried.
+    """
+    began = time.perf_counter()
+    for key, value in {"warmup": warmup, "draws": draws, "chains": chains}.items():
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{key}={value!r} must be a whole number, 1 or more")
+    if engine not in ("auto", "pyro"):
+        raise InputError(f"engine={engine!r} is unknown: choose auto or pyro")
+    data = as_data(x, components=getattr(model, "components", None))
+    model = on_all_rows(model)
+    with isolated(seed, data.values.dtype):
+        density = Density(model, data.values)
+        if not density.structure.latent:
+            raise InputError(f"model {model_name(model)} has no continuous latent site: there is nothing to sample")
+        _ = density.transforms  # a support that no bijection reaches is refused here, not in another process
+    plan = Plan(model, data.values, warmup, draws, seed, target_accept)
+    flat, stats = run_chains(plan, chains, jobs or min(chains, os.cpu_count() or 1), name, progress)
+    with isolated(seed, data.values.dtype):
+        ends = torch.as_tensor(flat).to(data.values).flatten(0, 1)
+        sites, _ = over_draws(lambda draw: density.constrain(draw["flat"]), {"flat": ends})
+        chained = {key: value.unflatten(0, (chains, draws)) for key, value in sites.items()}
+        elapsed = {"steps": warmup + draws, "seconds": time.perf_counter() - began}
+        return fit_of(name, "NUTS", density, data, chained, stats, **elapsed)

@@ -1,0 +1,172 @@
+"""Whether a guide fits a model, and which estimator the pair calls for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import Delta
+from pyro.infer import (
+    ELBO,
+    RenyiELBO,
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    TraceGraph_ELBO,
+    TraceMeanField_ELBO,
+    config_enumerate,
+)
+from torch import Tensor
+from torch.distributions import constraints, kl_divergence
+
+from ..errors import InputError
+from ..guides import Guide
+from ..models.structure import Model, Site, Structure, model_name, sites_of
+from ..models.units import RealVectorIn
+from .batches import on_all_rows
+
+__all__ = ["ESTIMATORS", "Pairing", "pair"]
+
+ESTIMATORS: dict[str, type[ELBO]] = {
+    "Trace": Trace_ELBO,
+    "TraceMeanField": TraceMeanField_ELBO,
+    "TraceGraph": TraceGraph_ELBO,
+    "TraceEnum": TraceEnum_ELBO,
+    "Renyi": RenyiELBO,
+}
+REAL = (constraints.real, constraints.real_vector)
+Sites = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A model and a guide that fit, and how to estimate their ELBO.
+
+    point: whether the guide is a point estimate
+    (all of its distributions are Deltas). assigns: whether the guide has a q for some discrete site.
+    """
+
+    model: Model
+    guide: Guide
+    elbo: ELBO
+    point: bool
+    assigns: bool
+
+    @property
+    def estimator(self) -> str:
+        """The estimator's name: TraceEnum_ELBO, say."""
+        return type(self.elbo).__name__
+
+    @property
+    def program(self) -> Model:
+        """The model, annotated for enumeration where the estimator sums sites out."""
+        return config_enumerate(self.model) if isinstance(self.elbo, TraceEnum_ELBO) else self.model
+
+    def on_all_rows(self) -> Pairing:
+        """The same pair without minibatches."""
+        return replace(self, model=on_all_rows(self.model), guide=on_all_rows(self.guide))
+
+
+def pair(model: Model, guide: Guide, name: str, x: Tensor, structure: Structure, estimator: str | ELBO) -> Pairing:
+    """Hold the guide to the model, site by site, and choose the estimator.
+
+    Both run once on x, which makes the guide's parameters. estimator: auto, a key of ESTIMATORS, or an ELBO of Pyro's.
+    Raises InputError naming the site and the mend.
+    """
+    try:
+        guide_trace = poutine.trace(guide).get_trace(x)
+    except Exception as error:
+        what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        raise InputError(f"guide {name} fails on this data: {what}") from error
+    sites = sites_of(guide_trace)
+    _check_sites(model, name, sites, structure)
+    own = [sites[site.name] for site in structure.latent]
+    auxiliary = [node for node in sites.values() if node["infer"].get("is_auxiliary")]
+    point = bool(own) and not auxiliary and all(isinstance(node["fn"], Delta) for node in own)
+    elbo = _make(_choose(model, guide_trace, structure, x) if estimator == "auto" else estimator, structure)
+    _check_estimator(elbo, name, sites, structure)
+    return Pairing(model, guide, elbo, point, assigns=any(site.name in sites for site in structure.discrete))
+
+
+def _check_sites(model: Model, name: str, sites: Sites, structure: Structure) -> None:
+    """Refuse a guide that misses a site, invents one, or draws what the model cannot take."""
+    model_sites = {site.name: site for site in structure.sites}
+    latent = [site.name for site in structure.of_kind("latent", "discrete")]
+    for site in structure.latent:
+        if site.name not in sites:
+            mend = f"add pyro.sample({site.name!r}, ...) to the guide"
+            raise InputError(f"guide {name} does not sample site {site.name!r} of model {model_name(model)}: {mend}")
+    for key, node in sites.items():
+        if node["infer"].get("is_auxiliary"):
+            continue
+        if key not in latent:
+            known = model_sites.get(key)
+            what = f"which is {known.kind} in" if known else "which is not a site of"
+            mend = f"remove it, or give it the name of one of {', '.join(latent) or 'none'}"
+            raise InputError(f"guide {name} samples {key!r}, {what} model {model_name(model)}: {mend}")
+        _check_site(name, key, node, model_sites[key])
+
+
+def _check_site(name: str, key: str, node: dict[str, Any], site: Site) -> None:
+    value, enumerated = node["value"], bool(node["infer"].get("enumerate"))
+    if value.shape != site.shape and not enumerated:
+        shapes = f"{tuple(value.shape)} in guide {name} and {tuple(site.shape)} in the model"
+        raise InputError(f"site {key!r} has shape {shapes}: make the guide's the model's")
+    free = node["fn"].support in REAL and site.support not in REAL and not isinstance(site.support, RealVectorIn)
+    if site.kind == "latent" and (free or not site.support.check(value).all()):
+        mend = "choose a distribution with that support, or transform one to it"
+        raise InputError(f"guide {name} draws site {key!r} outside its support, {site.support}: {mend}")
+
+
+def _choose(model: Model, guide_trace: poutine.Trace, structure: Structure, x: Tensor) -> str:
+    """The estimator that the treatment of the discrete sites calls for."""
+    sites = sites_of(guide_trace)
+    if not structure.discrete:
+        return "TraceMeanField" if _closed_form(model, guide_trace, structure, x) else "Trace"
+    sampled = [site.name in sites and not sites[site.name]["infer"].get("enumerate") for site in structure.discrete]
+    return "TraceGraph" if all(sampled) else "TraceEnum"
+
+
+def _closed_form(model: Model, guide_trace: poutine.Trace, structure: Structure, x: Tensor) -> bool:
+    """Whether the KL divergence of every site is known, and the sites come in one order in model and guide."""
+    sites = sites_of(guide_trace)
+    names = [site.name for site in structure.latent]
+    if [name for name in sites if name in names] != names or len(sites) != len(names):
+        return False
+    model_sites = sites_of(poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x))
+    try:
+        for name in names:
+            if isinstance(sites[name]["fn"], Delta):
+                return False
+            kl_divergence(sites[name]["fn"], model_sites[name]["fn"])
+    except NotImplementedError:
+        return False
+    return True
+
+
+def _make(estimator: str | ELBO, structure: Structure) -> ELBO:
+    """A fresh estimator of that name; one of Pyro's as it is."""
+    if isinstance(estimator, ELBO):
+        return estimator
+    name = estimator.removesuffix("ELBO").removesuffix("_")
+    if name not in ESTIMATORS:
+        raise InputError(f"estimator={estimator!r} is unknown: choose auto, {', '.join(ESTIMATORS)}, or an ELBO of Pyro's")
+    options = {"num_particles": 10} if name == "Renyi" else {}
+    return ESTIMATORS[name](max_plate_nesting=structure.max_plate_nesting, **options)
+
+
+def _check_estimator(elbo: ELBO, name: str, sites: Sites, structure: Structure) -> None:
+    """Refuse an estimator that would be wrong for this pair without saying so."""
+    kind = type(elbo).__name__
+    if isinstance(elbo, RenyiELBO) and structure.subsampled:
+        raise InputError("RenyiELBO is biased under minibatches: leave batch_size out, or choose another estimator")
+    if isinstance(elbo, TraceEnum_ELBO):
+        return
+    for site in structure.discrete:
+        if site.name not in sites or sites[site.name]["infer"].get("enumerate"):
+            mend = "choose TraceEnum, or sample the site in the guide"
+            raise InputError(f"{kind} cannot sum out site {site.name!r}, which guide {name} leaves to the estimator: {mend}")
+    if isinstance(elbo, TraceMeanField_ELBO | RenyiELBO) and structure.discrete:
+        site = structure.discrete[0].name
+        raise InputError(f"{kind} needs reparameterised sites, and {site!r} is discrete: choose TraceGraph")

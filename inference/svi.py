@@ -1,0 +1,183 @@
+"""Stochastic variational inference: any model, any guide, one Fit."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO
+from pyro.optim import Adam, ClippedAdam, PyroOptim
+from torch import Tensor
+
+from ..errors import InputError
+from ..guides import Guide, GuideFactory, catalogue
+from ..models.structure import Model, Structure, model_name, read_structure
+from .approximation import approximation
+from .batches import on_all_rows, with_batch_size
+from .data import Tabular, as_data
+from .density import Density
+from .fit import Fit
+from .isolation import isolated
+from .pairing import pair
+from .posterior import fit_of
+from .progress import progress_bar
+from .training import Start, begin
+
+__all__ = ["svi"]
+
+RACE = 10  # several starts run 1 / RACE of the steps before the best goes on
+
+
+def svi(
+    model: Model,
+    guide: str | GuideFactory | Guide,
+    x: Tabular,
+    *,
+    estimator: str | ELBO = "auto",
+    steps: int = 2000,
+    optimizer: str | type[torch.optim.Optimizer] | PyroOptim = "ClippedAdam",
+    lr: float = 0.02,
+    batch_size: int | None = None,
+    starts: int = 1,
+    draws: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+    name: str | None = None,
+) -> Fit:
+    """Fit a guide to a model by stochastic variational inference.
+
+    Parameters
+    ----------
+    model : a Pyro program model(x), its observations under a plate named `data`.
+    guide : a name from `pyrometer.guides.catalogue(model)`, a factory model -> guide, or a guide(x) itself.
+    x : DataFrame, Series, array, tensor, path or data set name: (N, D), or (N,) for a model of a vector.
+    estimator : auto chooses by the treatment of the discrete sites: summed out or enumerated TraceEnum, sampled
+        TraceGraph, none TraceMeanField where every KL is known and else Trace. Or Trace, TraceMeanField, TraceGraph,
+        TraceEnum, Renyi, or an ELBO of Pyro's.
+    optimizer : ClippedAdam (its rate falling to 1 % of `lr`) or Adam, a class of torch.optim, or a PyroOptim.
+    batch_size : rows a step; None leaves it to the model.
+    starts : several starts run a tenth of the steps, the best goes on, and `start_losses` keeps the spread.
+    draws : of the trained guide; the ELBO, k-hat and posterior come from these.
+    seed : the same seed gives the same numbers.
+    progress : show a bar; it is silent where there is no terminal or notebook.
+    name : what the Fit is called; the guide's name by default.
+
+    Returns
+    -------
+    Fit
+        A NaN stops the training with a warning that names step and sites, and the Fit is that of the last good
+        parameters.
+
+    Raises
+    ------
+    InputError
+        Bad data or options, or a model and guide that do not fit; before any training.
+    """
+    began = time.perf_counter()
+    _check_positive(steps=steps, starts=starts, draws=draws)
+    data = as_data(x, components=getattr(model, "components", None))
+    model = copy.deepcopy(model)  # a module in it is trained in place
+    model = model if batch_size is None else with_batch_size(model, batch_size)
+    name = name or (guide if isinstance(guide, str) else model_name(guide))
+    structure = _structure(model, data.values, seed)
+
+    def start(number: int) -> Start:
+        make = lambda: pair(model, _made(guide, model, batch_size), name, data.values, structure, estimator)  # noqa: E731
+        return begin(make, lambda: _optimizer(optimizer, lr, steps), data.values, seed + 1000 * number)
+
+    best, start_losses = _race(start, starts, steps, progress, name)
+    if best.message:
+        warnings.warn(f"{name}: {best.message}; the last good parameters are kept: lower lr, or try more starts", stacklevel=2)
+    with isolated(seed, data.values.dtype, best.store):
+        params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
+        density = Density(on_all_rows(model), data.values, params)
+        trained = best.pairing.on_all_rows()
+        result = approximation(trained, density, draws)
+        chain = {key: value.unsqueeze(0) for key, value in result.sites.items()}
+        return fit_of(
+            name,
+            trained.estimator,
+            density,
+            data,
+            chain,
+            losses=np.array(best.losses),
+            elbo_draws=result.elbo_draws,
+            log_weights=result.log_weights,
+            start_losses=start_losses,
+            params=params,
+            steps=len(best.losses),
+            seconds=time.perf_counter() - began,
+            message=best.message,
+        )
+
+
+def _structure(model: Model, x: Tensor, seed: int) -> Structure:
+    """The structure of the model as it trains; a model that can never see all rows is refused."""
+    with isolated(seed, x.dtype):
+        if read_structure(on_all_rows(model), x).subsampled:
+            mend = "write it as def model(x, batch_size=None), so that it can be scored on all of them"
+            raise InputError(f"model {model_name(model)} always looks at some rows only: {mend}")
+        return read_structure(model, x)
+
+
+def _made(guide: str | GuideFactory | Guide, model: Model, batch_size: int | None) -> Guide:
+    """A fresh guide: by its name in the catalogue, from a factory, or a copy of the guide itself."""
+    if isinstance(guide, str):
+        known = catalogue(model)
+        if guide not in known:
+            raise InputError(f"model {model_name(model)} has no guide {guide!r}: choose one of {', '.join(known)}")
+        return known[guide](model)
+    if isinstance(guide, torch.nn.Module):
+        return copy.deepcopy(guide)
+    try:
+        with poutine.block(), pyro.get_param_store().scope():
+            made = guide(model)
+    except Exception:  # a guide rather than a factory: it was called on a model where it wants data
+        made = None
+    made = made if callable(made) else guide
+    takes = inspect.isfunction(made) and "batch_size" in inspect.signature(made).parameters
+    return with_batch_size(made, batch_size) if takes else made
+
+
+def _race(
+    start: Callable[[int], Start], starts: int, steps: int, progress: bool, name: str
+) -> tuple[Start, np.ndarray]:
+    """The best of several starts, trained to the end, and the loss at which each left the race, nats."""
+    heat = max(1, steps // RACE) if starts > 1 else 0
+    with progress_bar(heat * (starts - 1) + steps, name, progress) as bar:
+        running = [start(number) for number in range(starts)]
+        for one in running:
+            one.advance(heat, bar)
+        ranked = sorted(running, key=lambda one: (bool(one.message), one.recent_loss()))
+        best = ranked[0]
+        if not best.message:
+            best.advance(steps - heat, bar)
+    if not best.losses:
+        raise InputError(f"guide {name}: {best.message}: check the model's priors and the guide's start on this data")
+    return best, np.array([one.recent_loss() for one in running])
+
+
+def _optimizer(optimizer: str | type[torch.optim.Optimizer] | PyroOptim, lr: float, steps: int) -> PyroOptim:
+    """A fresh PyroOptim."""
+    if isinstance(optimizer, PyroOptim):
+        return copy.deepcopy(optimizer)
+    if isinstance(optimizer, type):
+        return PyroOptim(optimizer, {"lr": lr})
+    if optimizer == "ClippedAdam":
+        return ClippedAdam({"lr": lr, "lrd": 0.01 ** (1 / steps)})
+    if optimizer == "Adam":
+        return Adam({"lr": lr})
+    raise InputError(f"optimizer={optimizer!r} is unknown: choose ClippedAdam, Adam, a class of torch.optim, or a PyroOptim")
+
+
+def _check_positive(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
