@@ -78,7 +78,7 @@ class Fit:
     @property
     def is_mcmc(self) -> bool:
         """Whether the draws are those of Markov chains."""
-        return self.idata.posterior.sizes["chain"] > 1 or "diverging" in self.idata.sample_stats
+        return "sample_stats" in self.idata.groups() and "diverging" in self.idata.sample_stats
 
     @cached_property
     def density(self) -> Density:
