@@ -14,19 +14,26 @@ from .compiled import graph_of
 __all__ = ["over_draws", "repeated"]
 
 
-def over_draws(fn: Callable[[dict[str, Tensor]], Any], draws: Mapping[str, Tensor], chunk: int | None = None) -> Any:
-    """fn of each draw, stacked. draws: name -> (S, ...). fn may sample; each draw has its own noise.
+def over_draws(
+    fn: Callable[[dict[str, Tensor]], Any],
+    draws: Mapping[str, Tensor],
+    chunk: int | None = None,
+    samples: bool = False,
+) -> Any:
+    """fn of each draw, stacked. draws: name -> (S, ...).
 
-    chunk: at most so many draws at once, to bound memory.
+    chunk: at most so many draws at once, to bound memory. samples: whether fn draws random numbers; each draw then has
+    noise of its own.
     """
     draws = dict(draws)
     number = len(next(iter(draws.values())))
     one = lambda i: {name: value[i] for name, value in draws.items()}  # noqa: E731
     with torch.no_grad():
-        graph = graph_of(fn, (one(0),), (one(-1),))
+        graph = graph_of(fn, (one(0),), (one(-1),), samples=samples)
         if graph is not None:
             try:
-                return torch.func.vmap(graph, randomness="different", chunk_size=chunk)(draws)
+                randomness = "different" if samples else "error"
+                return torch.func.vmap(graph, randomness=randomness, chunk_size=chunk)(draws)
             except RuntimeError:  # an operation without a batching rule
                 fn = graph
         results = [fn(one(i)) for i in range(number)]
@@ -35,4 +42,4 @@ def over_draws(fn: Callable[[dict[str, Tensor]], Any], draws: Mapping[str, Tenso
 
 def repeated(fn: Callable[[], Any], number: int, chunk: int | None = None) -> Any:
     """fn called `number` times, each with its own noise, stacked."""
-    return over_draws(lambda _: fn(), {"draw": torch.arange(number)}, chunk)
+    return over_draws(lambda _: fn(), {"draw": torch.arange(number)}, chunk, samples=True)

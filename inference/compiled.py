@@ -12,14 +12,17 @@ from torch.utils import _pytree as pytree
 __all__ = ["graph_of"]
 
 
-def graph_of(fn: Callable[..., Any], *examples: tuple[Any, ...]) -> Callable[..., Any] | None:
+def graph_of(fn: Callable[..., Any], *examples: tuple[Any, ...], samples: bool = False) -> Callable[..., Any] | None:
     """The graph of fn, or None where it has none that can be trusted.
 
     A graph holds whatever branch fn took at the first example, so it is held to fn at every example, under the same
-    noise. examples: argument tuples, two or more unlike ones.
+    noise. examples: argument tuples, two or more unlike ones. samples: whether fn draws random numbers; where it does
+    not, the graph is made free of in-place operations, which `vmap` and compilers prefer. (Where it does it is not:
+    `vmap` would give every draw the noise of the first.)
     """
+    plain = lambda *args: fn(*args)  # noqa: E731 - make_fx miscounts the arguments of bound methods
     try:
-        graph = make_fx(lambda *args: fn(*args))(*examples[0])  # a plain function: make_fx miscounts bound arguments
+        graph = make_fx(plain if samples else torch.func.functionalize(plain))(*examples[0])
     except Exception:  # torch raises many classes for "cannot trace this"; eager meets any real error again
         return None
     return graph if all(_agree(graph, fn, example) for example in examples) else None

@@ -140,7 +140,7 @@ class Fit:
         with isolated(seed, self.data.values.dtype):
             picked = torch.randint(self.number, (n,)).to(self.data.values.device)
             draws = {name: value[picked] for name, value in self.sites().items()}
-            rows = over_draws(self.density.new_row, draws)
+            rows = over_draws(self.density.new_row, draws, samples=True)
         return pd.DataFrame(rows.reshape(n, -1).cpu().numpy(), columns=list(self.data.columns))
 
     def _each_chunk(

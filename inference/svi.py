@@ -43,7 +43,7 @@ def svi(
     estimator: str | ELBO = "auto",
     steps: int = 2000,
     optimizer: str | type[torch.optim.Optimizer] | PyroOptim = "ClippedAdam",
-    lr: float = 0.02,
+    lr: float = 0.01,
     batch_size: int | None = None,
     starts: int = 1,
     draws: int = 1000,

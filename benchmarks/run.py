@@ -1,0 +1,8 @@
+"""Every benchmark in turn: `make bench`. Tables go to the terminal, numbers to build/bench/*.json."""
+
+from __future__ import annotations
+
+import svi_overhead
+
+if __name__ == "__main__":
+    svi_overhead.main()

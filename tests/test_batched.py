@@ -1,0 +1,33 @@
+"""The batched calls: as many answers as draws, each with its own noise, the same as one by one."""
+
+import torch
+from pyrometer.inference.batched import over_draws, repeated
+from torch import Tensor
+
+
+def test_repeated_calls_have_noise_of_their_own() -> None:
+    noise = repeated(lambda: torch.distributions.MultivariateNormal(torch.zeros(3), torch.eye(3)).sample(), 500)
+    assert noise.shape == (500, 3)
+    assert len(noise[:, 0].unique()) == 500
+    assert abs(noise.mean()) < 5 / 1500**0.5
+
+
+def test_sampling_given_draws_has_noise_of_its_own() -> None:
+    values = over_draws(lambda d: torch.normal(d["a"], 1.0), {"a": torch.zeros(200)}, samples=True)
+    assert len(values.unique()) == 200
+
+
+def test_batched_results_equal_those_one_by_one() -> None:
+    draws = {"a": torch.randn(40, 3), "b": torch.rand(40)}
+
+    def fn(draw: dict[str, Tensor]) -> Tensor:
+        return (draw["a"].exp() * draw["b"]).logsumexp(0)
+
+    one_by_one = torch.stack([fn({"a": a, "b": b}) for a, b in zip(draws["a"], draws["b"], strict=True)])
+    assert torch.allclose(over_draws(fn, draws), one_by_one)
+    assert torch.allclose(over_draws(fn, draws, chunk=7), one_by_one)
+
+
+def test_a_function_that_branches_on_its_draw_is_called_one_by_one() -> None:
+    values = over_draws(lambda d: d["a"] * 2 if d["a"] > 0 else d["a"], {"a": torch.tensor([1.0, -1.0, 3.0, -4.0])})
+    assert values.tolist() == [2.0, -1.0, 6.0, -4.0]
