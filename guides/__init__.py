@@ -6,16 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..models import GMM, BayesianGMM
+from ..models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from ..models.structure import Model
-from . import bayesian_gmm, gaussian, gmm
+from . import bayesian_gmm, correlated_gaussian, gaussian, gmm, univariate_mixture
 from .auto import AUTO, auto
 from .gaussian import GaussianGuide
 
 __all__ = ["CATALOGUE", "DEFAULTS", "Guide", "GuideFactory", "auto", "catalogue", "defaults"]
 
 Guide = Callable[..., Any]
-GuideFactory = Callable[[Model], Guide]
+GuideFactory = Callable[..., Guide]  # of the model; its class differs from guide to guide
 
 CATALOGUE: dict[type, dict[str, GuideFactory]] = {
     GMM: {
@@ -35,11 +35,23 @@ CATALOGUE: dict[type, dict[str, GuideFactory]] = {
         "gaussian_low_rank": partial(GaussianGuide, family=gaussian.low_rank),
         **AUTO,
     },
+    UnivariateMixture: {
+        "mean_field": univariate_mixture.MeanField,
+        "full_mean_field": univariate_mixture.FullMeanField,
+        "amortized": univariate_mixture.Amortized,
+        **AUTO,
+    },
+    CorrelatedGaussian: {
+        "mean_field": correlated_gaussian.MeanField,
+        "full": correlated_gaussian.Full,
+        **AUTO,
+    },
 }
 
 DEFAULTS: dict[type, tuple[str, ...]] = {
     GMM: ("marginal", "responsibilities", "amortized"),
     BayesianGMM: ("mean_field", "structured", "auto_normal", "auto_mvn"),
+    UnivariateMixture: ("mean_field", "full_mean_field"),
 }
 
 

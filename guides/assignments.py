@@ -9,13 +9,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..models import GMM, BayesianGMM
+from ..models import GMM, BayesianGMM, UnivariateMixture
 from ..models.covariance import structured
+from ..models.distributions import quadratic_features
 from ..models.moments import as_matrix, kmeans_moments, units
 
 __all__ = ["AmortizedAssignments", "RowAssignments", "SampledAssignments"]
 
-Mixture = GMM | BayesianGMM
+Mixture = GMM | BayesianGMM | UnivariateMixture
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,13 @@ def _encode(model: Mixture, x: Tensor, rows: Tensor, hidden: int) -> dist.Catego
     standard = (x[rows] - loc) / scale
     size = x.shape[-1]
     noise = lambda: torch.randn(size, hidden, dtype=x.dtype, device=x.device) / size**0.5  # noqa: E731
-    start = lambda: torch.linalg.lstsq(_quadratic((x - loc) / scale), _start_logits(model, x)).solution  # noqa: E731
+    start = lambda: torch.linalg.lstsq(quadratic_features((x - loc) / scale), _start_logits(model, x))[0]  # noqa: E731
     into = pyro.param("encoder.into", noise)
     bias = pyro.param("encoder.bias", lambda: torch.zeros(hidden, dtype=x.dtype, device=x.device))
     out = pyro.param("encoder.out", lambda: torch.zeros(hidden, model.components, dtype=x.dtype, device=x.device))
     quadratic = pyro.param("encoder.quadratic", start)
-    logits = _quadratic(standard) @ quadratic + torch.tanh(standard @ into + bias) @ out
+    logits = quadratic_features(standard) @ quadratic + torch.tanh(standard @ into + bias) @ out
     return dist.Categorical(logits=logits)
-
-
-def _quadratic(x: Tensor) -> Tensor:
-    """[1, x_i, x_i x_j for i <= j] of each row: (N, D) -> (N, 1 + D + D(D+1)/2)."""
-    rows, columns = torch.triu_indices(x.shape[-1], x.shape[-1])
-    return torch.cat([torch.ones_like(x[:, :1]), x, x[:, rows] * x[:, columns]], -1)
 
 
 def _start_logits(model: Mixture, x: Tensor) -> Tensor:

@@ -77,6 +77,8 @@ def auto(kind: type[autoguide.AutoGuide], **options: Any) -> Callable[[Model], a
         guide.create_plates = seen.create_plates
         return guide
 
+    pyro_kind = next(base for base in kind.__mro__ if base.__module__.startswith("pyro."))
+    factory.__doc__ = f"pyro.infer.autoguide.{pyro_kind.__name__}"
     return factory
 
 

@@ -86,10 +86,14 @@ def full(start: Start) -> dist.TorchDistribution:
 
 
 def low_rank(start: Start, rank: int | None = None) -> dist.TorchDistribution:
-    """Normal(loc, F F^T + diag(scale^2)): params loc, scale (dim,) and factor (dim, rank); rank sqrt(dim) by default."""
+    """Normal(loc, F F^T + diag(scale^2)): params loc, scale (dim,), factor (dim, rank); rank sqrt(dim) by default."""
     loc, scale = _loc_and_scale(start)
     size = len(loc)
-    noise = lambda: SCALE * torch.randn(size, rank or round(size**0.5), dtype=loc.dtype, device=loc.device) / size  # noqa: E731
+
+    def noise() -> Tensor:
+        shape = (size, rank or round(size**0.5))
+        return SCALE * torch.randn(shape, dtype=loc.dtype, device=loc.device) / size
+
     return dist.LowRankMultivariateNormal(loc, pyro.param("factor", noise), scale.square())
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,11 +34,22 @@ def over_draws(
         if graph is not None:
             try:
                 randomness = "different" if samples else "error"
-                return torch.func.vmap(graph, randomness=randomness, chunk_size=chunk)(draws)
+                with _slow_operations_unannounced():
+                    return torch.func.vmap(graph, randomness=randomness, chunk_size=chunk)(draws)
             except RuntimeError:  # an operation without a batching rule
                 fn = graph
         results = [fn(one(i)) for i in range(number)]
     return pytree.tree_map(lambda *parts: torch.stack(parts), *results)
+
+
+@contextmanager
+def _slow_operations_unannounced() -> Iterator[None]:
+    """Without torch's note, once a process, that an operation is batched by a loop of its own."""
+    torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch._C._functorch._set_vmap_fallback_warning_enabled(True)  # type: ignore[attr-defined]
 
 
 def repeated(fn: Callable[[], Any], number: int, chunk: int | None = None) -> Any:

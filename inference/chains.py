@@ -1,31 +1,35 @@
-"""Markov chains side by side: one process each, their draws and progress on a board that all of them see."""
+"""Markov chains side by side: one process each, watched and stopped from here."""
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
-from pyro.infer import MCMC, NUTS
+from loky import get_reusable_executor
 from torch import Tensor
+from tqdm import std
 
 from ..errors import InputError
 from ..models.structure import Model, model_name
-from .compiled import graph_of
+from .board import Board
+from .compiled import value_and_gradient
 from .density import Density
+from .engines import ENGINES, Chain, Task
 from .isolation import isolated
 from .progress import progress_bar
 
 __all__ = ["Plan", "run_chains"]
 
 TRIES = 100  # at a finite starting point
-POLL = 0.2  # seconds between two looks at the board
+LOOK_EVERY = 0.1  # seconds between two looks at the board
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Plan:
 
     model: Model
     x: Tensor
+    engine: str
     warmup: int
     draws: int
     seed: int
@@ -42,112 +47,93 @@ class Plan:
 
 def run_chains(
     plan: Plan, chains: int, jobs: int, name: str, progress: bool
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Unconstrained draws (chains, draws, dim), and their statistics, name -> (chains, draws)."""
+) -> tuple[np.ndarray, dict[str, np.ndarray], str]:
+    """Unconstrained draws (chains, draws, dim), their statistics, name -> (chains, draws), and why they are few.
+
+    Ctrl-C stops the chains; what all of them have drawn by then is given back, and raised only if that is nothing.
+    """
     with tempfile.TemporaryDirectory(prefix="pyrometer-") as folder:
-        board = np.memmap(Path(folder) / "steps", np.int64, "w+", shape=(chains,))
-        stop = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(board, chains, plan, name, progress, stop), daemon=True)
-        watcher.start()
-        try:
-            run = Parallel(n_jobs=jobs, mmap_mode=None) if jobs > 1 and chains > 1 else Parallel(n_jobs=1)
-            parts = run(delayed(_chain)(plan, chain, str(Path(folder) / "steps")) for chain in range(chains))
-        finally:
-            stop.set()
-            watcher.join()
-            del board
-    draws, stats = zip(*parts, strict=True)
-    return np.stack(draws), {key: np.stack([part[key] for part in stats]) for key in stats[0]}
+        board = Board(Path(folder) / "board", chains)
+        with progress_bar(chains * (plan.warmup + plan.draws), name, progress, unit="draw") as bar:
+            run = _in_processes if jobs > 1 and chains > 1 else _one_by_one
+            parts = run(plan, chains, jobs, board, bar)
+        stopped = board.stopped()
+    kept = min(len(part.draws) for part in parts)
+    if kept == 0:
+        raise KeyboardInterrupt
+    stats = {key: np.stack([part.stats[key][:kept] for part in parts]) for key in parts[0].stats}
+    message = f"interrupted: {kept} of {plan.draws} draws a chain are kept" if stopped else ""
+    return np.stack([part.draws[:kept] for part in parts]), stats, message
 
 
-def _watch(board: np.ndarray, chains: int, plan: Plan, name: str, progress: bool, stop: threading.Event) -> None:
-    """Keep a bar at what the chains have written on the board."""
-    with progress_bar(chains * (plan.warmup + plan.draws), name, progress, unit="draw") as bar:
-        while not stop.wait(POLL):
-            bar.update(int(board.sum()) - bar.n)
+def _in_processes(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
+    with _interrupt_stops(board):
+        executor = get_reusable_executor(max_workers=jobs)
+        futures = [executor.submit(_chain_elsewhere, plan, chain, board) for chain in range(chains)]
+        while not all(future.done() for future in futures):
+            time.sleep(LOOK_EVERY)
+            bar.update(board.steps() - bar.n)
+        return [future.result() for future in futures]
 
 
-def _chain(plan: Plan, chain: int, board: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """One chain, in whatever process this is: (draws, dim), name -> (draws,)."""
+def _one_by_one(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with isolated(plan.seed + chain, plan.x.dtype):
-            density = Density(plan.model, plan.x)
-            start = _start(density, plan.seed + chain)
-            steps = np.memmap(board, np.int64, "r+")
-
-            def report(step: int) -> None:
-                steps[chain] = step
-
-            return _pyro_nuts(_potential(density, start), start, plan, report)
+        with _interrupt_stops(board):
+            return [_chain(plan, chain, board, bar) for chain in range(chains)]
     finally:
         torch.set_num_threads(threads)
 
 
+def _chain_elsewhere(plan: Plan, chain: int, board: Board) -> Chain:
+    """A chain in a process of its own, which leaves Ctrl-C to the one that watches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    return _chain(plan, chain, board, None)
+
+
+def _chain(plan: Plan, chain: int, board: Board, bar: std.tqdm | None) -> Chain:
+    def report(steps: int) -> None:
+        board.report(chain, steps)
+        if bar is not None:
+            bar.update(board.steps() - bar.n)
+
+    with isolated(plan.seed + chain, plan.x.dtype):
+        density = Density(plan.model, plan.x)
+        start = _start(density, plan.seed + chain)
+        log_density, _ = value_and_gradient(density.log_density, start, start + 0.1)
+        rest = (plan.warmup, plan.draws, plan.seed + chain, plan.target_accept)
+        return ENGINES[plan.engine](Task(log_density, start, *rest, report, board.stopped))
+
+
 def _start(density: Density, seed: int) -> Tensor:
-    """A flat unconstrained point of finite density: the model's own start, or a uniform one in [-2, 2]."""
+    """A flat unconstrained point of finite density: the model's own start, else a uniform one in [-2, 2]."""
     init = getattr(density.model, "init", None)
-    size = sum(t.inverse_shape(s.shape).numel() for s, t in zip(density.structure.latent, density.transforms.values()))
     for attempt in range(TRIES):
         if init and attempt == 0:
             flat = density.unconstrain(init(density.x, seed))
         else:
-            flat = torch.rand(size, dtype=density.x.dtype, device=density.x.device) * 4 - 2
+            flat = torch.rand(density.dim, dtype=density.x.dtype, device=density.x.device) * 4 - 2
         if density.log_density(flat).isfinite():
             return flat
     mend = "check the priors against the data's scale, or give the model an init(x, seed)"
     raise InputError(f"model {model_name(density.model)} has no finite density at {TRIES} starting points: {mend}")
 
 
-def _potential(density: Density, start: Tensor) -> Callable[[dict[str, Tensor]], Tensor]:
-    """Minus the log density, for Pyro's kernel: traced once where it can be."""
-    eager = lambda flat: -density.log_density(flat)  # noqa: E731
-    value = graph_of(eager, (start,), (start + 0.1,))
-    both = value and graph_of(torch.func.grad_and_value(value), (start,), (start + 0.1,))
-    if both is None:
-        return lambda z: eager(z["flat"])
+@contextmanager
+def _interrupt_stops(board: Board) -> Iterator[None]:
+    """Let the first Ctrl-C put up the stop sign, and the second interrupt as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
-    class Potential(torch.autograd.Function):
-        """Value and gradient from one pass over the graph."""
+    def stop(*_: object) -> None:
+        board.stop()
+        signal.signal(signal.SIGINT, before)
 
-        @staticmethod
-        def forward(ctx: Any, flat: Tensor) -> Tensor:
-            gradient, potential = both(flat)
-            ctx.save_for_backward(gradient)
-            return potential
-
-        @staticmethod
-        def backward(ctx: Any, *outputs: Tensor) -> Tensor:
-            return outputs[0] * ctx.saved_tensors[0]
-
-    return lambda z: Potential.apply(z["flat"])
-
-
-def _pyro_nuts(
-    potential: Callable[[dict[str, Tensor]], Tensor], start: Tensor, plan: Plan, report: Callable[[int], None]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Pyro's own kernel."""
-    lp, step_size = [], []
-
-    def after(kernel: NUTS, samples: Any, stage: str, step: int) -> None:
-        sampling = stage == "Sample"
-        report(step + 1 + (plan.warmup if sampling else 0))
-        if sampling:
-            lp.append(-float(kernel._fetch_from_cache()[1]))
-            step_size.append(float(kernel.step_size))
-
-    kernel = NUTS(potential_fn=potential, target_accept_prob=plan.target_accept)
-    mcmc = MCMC(
-        kernel,
-        num_samples=plan.draws,
-        warmup_steps=plan.warmup,
-        initial_params={"flat": start},
-        hook_fn=after,
-        disable_progbar=True,
-    )
-    mcmc.run()
-    diverging = np.zeros(plan.draws, bool)
-    diverging[kernel._divergences] = True
-    draws = mcmc.get_samples()["flat"].cpu().numpy()
-    return draws, {"lp": np.array(lp), "diverging": diverging, "step_size": np.array(step_size)}
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

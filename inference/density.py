@@ -46,8 +46,16 @@ class Density:
         """For each latent site the bijection from unconstrained space."""
         return {site.name: _bijection(self.model, site.name, site.support) for site in self.structure.latent}
 
+    @cached_property
+    def collapsed(self) -> Model | None:
+        """The model with its discrete sites summed out by hand, where it offers that."""
+        offer = getattr(self.model, "collapsed", None)
+        return offer() if offer else None
+
     def log_joint(self, sites: Sites) -> Tensor:
         """log p(x, theta) in nats, with respect to the constrained sites: ()."""
+        if self.collapsed is not None:
+            return poutine.trace(self._given(sites, self.collapsed)).get_trace(self.x).log_prob_sum()
         trace = self._trace(sites, self.x)
         evaluator = TraceEinsumEvaluator(trace, bool(self.structure.discrete), self.structure.max_plate_nesting)
         return evaluator.log_prob(trace)
@@ -58,11 +66,17 @@ class Density:
 
     def assignment_logits(self, sites: Sites, x: Tensor | None = None, site: str | None = None) -> Tensor:
         """log p(x_n, z_n = k | theta) of one discrete site, any others summed out: (N, K)."""
-        names = [s.name for s in self.structure.discrete]
+        names = [s.name for s in self.structure.labels]
         if not names or (site is not None and site not in names):
-            raise InputError(f"model {model_name(self.model)} has no discrete site {site or ''}".rstrip())
+            what = f"no discrete site{f' {site!r}' if site else ''} with one value a row"
+            raise InputError(f"model {model_name(self.model)} has {what}: there is nothing to assign rows to")
         trace = self._trace(sites, self.x if x is None else x)
         return _contract_rows(trace, site or names[0])
+
+    @property
+    def dim(self) -> int:
+        """The length of the flat unconstrained vector."""
+        return sum(self.transforms[site.name].inverse_shape(site.shape).numel() for site in self.structure.latent)
 
     def constrain(self, flat: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Constrained sites at a flat unconstrained vector (dim,), and the log Jacobian, ()."""
@@ -78,7 +92,9 @@ class Density:
 
     def unconstrain(self, sites: Sites) -> Tensor:
         """The flat unconstrained vector (dim,) of constrained sites."""
-        return torch.cat([self.transforms[site.name].inv(sites[site.name]).reshape(-1) for site in self.structure.latent])
+        return torch.cat(
+            [self.transforms[site.name].inv(sites[site.name]).reshape(-1) for site in self.structure.latent]
+        )
 
     def log_density(self, flat: Tensor) -> Tensor:
         """log p(x, theta) with respect to the flat unconstrained vector: ()."""
@@ -108,7 +124,9 @@ class Density:
         return poutine.substitute(poutine.condition(model or self.model, data=sites), data={**self.params, **sites})
 
     def _trace(self, sites: Sites, x: Tensor) -> poutine.Trace:
-        model = poutine.enum(config_enumerate(self._given(sites)), first_available_dim=-1 - self.structure.max_plate_nesting)
+        model = poutine.enum(
+            config_enumerate(self._given(sites)), first_available_dim=-1 - self.structure.max_plate_nesting
+        )
         return poutine.trace(model).get_trace(x)
 
 
@@ -117,17 +135,38 @@ def _contract_rows(trace: poutine.Trace, keep: str | None = None) -> Tensor:
     trace.compute_log_prob()
     trace.pack_tensors()
     data = trace.plate_to_symbol["data"]
-    factors = [
-        node["packed"]["log_prob"]
-        for node in sites_of(trace).values()
-        if any(frame.name == "data" for frame in node["cond_indep_stack"])
-    ]
-    output = data
+    inside, outside = [], []
+    for node in sites_of(trace).values():
+        frames = {frame.name: frame for frame in node["cond_indep_stack"]}
+        if "data" in frames:
+            rows = frames["data"].size
+            inside.append(_with_dim(node["packed"]["log_prob"], data, rows))
+        elif set(node["packed"]["log_prob"]._pyro_dims) - set(trace.plate_to_symbol.values()):
+            outside.append(node["packed"]["log_prob"])  # of a discrete site that all rows share
+    each = _with_dim(inside[0].new_zeros(()), data, rows)  # keeps the rows where all factors are in a deeper plate
+    plates = "".join(set(trace.plate_to_symbol.values()) - {data})  # rows are kept apart: not a plate to multiply over
+    output, single = data, False
     if keep is not None:
         infer = trace.nodes[keep]["infer"]
-        output += infer["_dim_to_symbol"][infer["_enumerate_dim"]]
-    inputs = ",".join(factor._pyro_dims for factor in factors)
-    plates = "".join(set(trace.plate_to_symbol.values()) - {data})  # rows are kept apart: not a plate to multiply over
+        symbol = infer["_dim_to_symbol"][infer["_enumerate_dim"]]
+        single = not any(symbol in vars(factor)["_pyro_dims"] for factor in inside)  # one component has no dim to keep
+        output += "" if single else symbol
+    terms = _einsum([each, *inside, *outside], output, plates)
+    terms = terms - _einsum(outside, "", plates) if outside else terms
+    return terms.unsqueeze(-1) if single else terms
+
+
+def _with_dim(factor: Tensor, symbol: str, size: int) -> Tensor:
+    """A packed factor with that dim; packing has dropped it where its size is one."""
+    dims = getattr(factor, "_pyro_dims", "")
+    if symbol not in dims:
+        factor = factor.expand(size, *factor.shape)
+        vars(factor)["_pyro_dims"] = symbol + dims
+    return factor
+
+
+def _einsum(factors: list[Tensor], output: str, plates: str) -> Tensor:
+    inputs = ",".join(vars(factor)["_pyro_dims"] for factor in factors)
     return einsum(f"{inputs}->{output}", *factors, plates=plates, backend=LOG_EINSUM, modulo_total=True)[0]
 
 

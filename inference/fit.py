@@ -10,6 +10,7 @@ import arviz as az
 import numpy as np
 import pandas as pd
 import torch
+import xarray as xr
 from torch import Tensor
 
 from ..errors import InputError
@@ -17,11 +18,10 @@ from ..models.structure import Model, model_name
 from .batched import over_draws
 from .data import Data, Tabular, as_new_data
 from .density import Density
-from .isolation import isolated
+from .isolation import isolated, one_thread_if_small
 from .relabel import component_features
 
 __all__ = ["Fit"]
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Fit:
     elbo_draws : unbiased estimates of the ELBO at the end, one a draw, nats: (S,).
     log_weights : log p(x, theta) - log q(theta) with discrete sites summed out, nats: (S,).
     in_pivot : whether each weighted draw has the commonest labelling of the components: (S,).
-    start_losses : the loss at which each start left the race, nats: (starts,).
+    start_losses : the loss of each start when the best was chosen, nats: (starts,).
     params : the trained parameters.
     steps, seconds : work done, wall clock.
     message : why it stopped early, empty if it did not.
@@ -61,14 +61,19 @@ class Fit:
     message: str = ""
 
     def __repr__(self) -> str:
-        sizes = self.idata.posterior.sizes
+        sizes = self.posterior.sizes
         draws = f"{sizes['chain']} x {sizes['draw']} draws"
         return f"Fit({self.name!r}, {self.estimator}, {model_name(self.model)}, {draws}, {self.seconds:.1f} s)"
 
     @property
+    def posterior(self) -> xr.Dataset:
+        """The posterior draws, dims (chain, draw, ...)."""
+        return self.idata["posterior"]
+
+    @property
     def number(self) -> int:
         """How many draws there are, over all chains."""
-        return int(self.idata.posterior.sizes["chain"] * self.idata.posterior.sizes["draw"])
+        return int(self.posterior.sizes["chain"] * self.posterior.sizes["draw"])
 
     @property
     def is_point(self) -> bool:
@@ -78,7 +83,7 @@ class Fit:
     @property
     def is_mcmc(self) -> bool:
         """Whether the draws are those of Markov chains."""
-        return "sample_stats" in self.idata.groups() and "diverging" in self.idata.sample_stats
+        return "sample_stats" in self.idata.groups() and "diverging" in self.idata["sample_stats"]
 
     @cached_property
     def density(self) -> Density:
@@ -87,8 +92,10 @@ class Fit:
 
     def draws(self) -> dict[str, np.ndarray]:
         """Posterior draws, chains end to end: name -> (S, ...)."""
-        posterior = self.idata.posterior
-        return {name: posterior[name].values.reshape(-1, *posterior[name].shape[2:]) for name in posterior.data_vars}
+        posterior = self.posterior
+        return {
+            str(name): posterior[name].values.reshape(-1, *posterior[name].shape[2:]) for name in posterior.data_vars
+        }
 
     def sites(self) -> dict[str, Tensor]:
         """The draws of the model's own latent sites and params, as tensors like the data: name -> (S, ...)."""
@@ -104,8 +111,8 @@ class Fit:
 
     def dims(self) -> dict[str, tuple[str, ...]]:
         """The dims of each posterior variable, chain and draw left out."""
-        posterior = self.idata.posterior
-        return {name: tuple(str(dim) for dim in posterior[name].dims[2:]) for name in posterior.data_vars}
+        posterior = self.posterior
+        return {str(name): tuple(str(dim) for dim in posterior[name].dims[2:]) for name in posterior.data_vars}
 
     def log_predictive(self, x_new: Tabular | None = None) -> np.ndarray:
         """log p(x_n | x), the log posterior predictive density of each row, nats: (M,).
@@ -113,7 +120,9 @@ class Fit:
         x_new: None takes the data that were fitted.
         """
         density, number = self.density, self.number
-        parts = self._each_chunk(x_new, lambda sites, x: density.log_likelihood(sites, x), lambda rows: rows.logsumexp(0))
+        parts = self._each_chunk(
+            x_new, lambda sites, x: density.log_likelihood(sites, x), lambda rows: rows.logsumexp(0)
+        )
         return (torch.stack(parts).logsumexp(0) - np.log(number)).cpu().numpy()
 
     def responsibilities(self, x_new: Tabular | None = None) -> pd.DataFrame:
@@ -151,7 +160,7 @@ class Fit:
     ) -> list[Tensor]:
         """reduce(fn over some draws), for all draws some at a time, so that memory stays bounded."""
         x = self.data.values if x_new is None else as_new_data(x_new, self.data)
-        with isolated(0, self.data.values.dtype):
+        with one_thread_if_small(x), isolated(0, self.data.values.dtype):
             sites, size = self.sites(), self.density.chunk(len(x))
             starts = range(0, self.number, size)
             chunks = [{name: value[start : start + size] for name, value in sites.items()} for start in starts]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .batched import over_draws
 from .fit import Fit
-from .isolation import isolated
+from .isolation import isolated, one_thread_if_small
 
 __all__ = ["co_clustering", "invariants"]
 
@@ -17,8 +17,8 @@ ROWS, DRAWS = 300, 200  # at most so many, evenly spaced: the figures need no mo
 
 
 def co_clustering(fit: Fit) -> np.ndarray | None:
-    """p(z_i = z_j | x) for pairs of rows: (M, M) for at most 300 rows; None for a model without a discrete site."""
-    if not fit.density.structure.discrete:
+    """p(z_i = z_j | x) for pairs of rows: (M, M), M at most 300; None where no site labels rows."""
+    if not fit.density.structure.labels:
         return None
     rows = _spaced(len(fit.data.values), ROWS)
     x = fit.data.values[rows]
@@ -27,7 +27,7 @@ def co_clustering(fit: Fit) -> np.ndarray | None:
         share = fit.density.assignment_logits(sites, x).softmax(-1)
         return share @ share.mT
 
-    with isolated(0, x.dtype):
+    with one_thread_if_small(x), isolated(0, x.dtype):
         sites = {name: value[_spaced(fit.number, DRAWS)] for name, value in fit.sites().items()}
         return over_draws(together, sites, fit.density.chunk(ROWS)).mean(0).cpu().numpy()
 

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 
 import pyro
 import torch
+from torch import Tensor
 
-__all__ = ["isolated"]
+__all__ = ["isolated", "one_thread_if_small"]
+
+SMALL = 200_000  # numbers; an operation on fewer is over before a second thread has begun
 
 
 @contextmanager
@@ -26,3 +29,14 @@ def isolated(seed: int, dtype: torch.dtype, params: dict | None = None) -> Itera
             yield
         finally:
             torch.set_default_dtype(before)
+
+
+@contextmanager
+def one_thread_if_small(x: Tensor) -> Iterator[None]:
+    """One torch thread for small data, where threads only wait for one another; as it was for large."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if x.numel() < SMALL else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

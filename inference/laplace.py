@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from .density import Density, Sites
 __all__ = ["laplace"]
 
 NEWTON_STEPS = 20
+Potential = Callable[[Tensor], Tensor]
 
 
 def laplace(density: Density, near: Sites) -> torch.distributions.MultivariateNormal:
@@ -36,14 +39,14 @@ def laplace(density: Density, near: Sites) -> torch.distributions.MultivariateNo
     return torch.distributions.MultivariateNormal(flat, torch.cholesky_inverse(precision), validate_args=False)
 
 
-def _gradient(potential: object, flat: Tensor) -> Tensor:
+def _gradient(potential: Potential, flat: Tensor) -> Tensor:
     flat = flat.detach().requires_grad_()
-    return torch.autograd.grad(potential(flat), flat)[0]  # type: ignore[operator]
+    return torch.autograd.grad(potential(flat), flat)[0]
 
 
-def _factor(potential: object, flat: Tensor) -> Tensor:
+def _factor(potential: Potential, flat: Tensor) -> Tensor:
     """The Cholesky factor of the Hessian."""
-    hessian = torch.autograd.functional.hessian(potential, flat)  # type: ignore[arg-type]
+    hessian = torch.autograd.functional.hessian(potential, flat)
     factor, failed = torch.linalg.cholesky_ex((hessian + hessian.mT) / 2)
     if failed or not hessian.isfinite().all():
         raise InputError("the posterior has no mode where the optimizer stopped: train longer, or use auto_mvn")

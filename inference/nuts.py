@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -15,8 +15,9 @@ from .batches import on_all_rows
 from .chains import Plan, run_chains
 from .data import Tabular, as_data
 from .density import Density
+from .engines import ENGINES
 from .fit import Fit
-from .isolation import isolated
+from .isolation import isolated, one_thread_if_small
 from .posterior import fit_of
 
 __all__ = ["nuts"]
@@ -26,7 +27,7 @@ def nuts(
     model: Model,
     x: Tabular,
     *,
-    engine: Literal["auto", "pyro"] = "auto",
+    engine: Literal["auto", "nutpie", "pyro"] = "auto",
     warmup: int = 500,
     draws: int = 1000,
     chains: int = 4,
@@ -42,7 +43,7 @@ def nuts(
     ----------
     model : a Pyro program model(x), its observations under a plate named `data`. Minibatches are switched off.
     x : DataFrame, Series, array, tensor, path or data set name.
-    engine : whose sampler runs; auto takes the fastest that applies.
+    engine : whose sampler runs: nutpie (Rust, around the same density), pyro, or auto, which takes nutpie.
     warmup, draws : of each chain.
     chains : each starts from `model.init` with a seed of its own where the model has it, else at random.
     seed : the same seed gives the same draws.
@@ -52,7 +53,8 @@ def nuts(
     Returns
     -------
     Fit
-        Its sample_stats: lp (log density in unconstrained space), diverging, step_size.
+        Its sample_stats: lp (log density in unconstrained space), diverging, step_size. Ctrl-C gives a Fit of the
+        draws so far, its `message` saying so.
 
     Raises
     ------
@@ -63,8 +65,8 @@ def nuts(
     for key, value in {"warmup": warmup, "draws": draws, "chains": chains}.items():
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{key}={value!r} must be a whole number, 1 or more")
-    if engine not in ("auto", "pyro"):
-        raise InputError(f"engine={engine!r} is unknown: choose auto or pyro")
+    if engine not in ("auto", *ENGINES):
+        raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
     data = as_data(x, components=getattr(model, "components", None))
     model = on_all_rows(model)
     with isolated(seed, data.values.dtype):
@@ -72,11 +74,12 @@ def nuts(
         if not density.structure.latent:
             raise InputError(f"model {model_name(model)} has no continuous latent site: there is nothing to sample")
         _ = density.transforms  # a support that no bijection reaches is refused here, not in another process
-    plan = Plan(model, data.values, warmup, draws, seed, target_accept)
-    flat, stats = run_chains(plan, chains, jobs or min(chains, os.cpu_count() or 1), name, progress)
-    with isolated(seed, data.values.dtype):
+    sampler = "nutpie" if engine == "auto" else engine
+    plan = Plan(model, data.values, sampler, warmup, draws, seed, target_accept)
+    flat, stats, message = run_chains(plan, chains, jobs or min(chains, os.cpu_count() or 1), name, progress)
+    with one_thread_if_small(data.values), isolated(seed, data.values.dtype):
         ends = torch.as_tensor(flat).to(data.values).flatten(0, 1)
         sites, _ = over_draws(lambda draw: density.constrain(draw["flat"]), {"flat": ends})
-        chained = {key: value.unflatten(0, (chains, draws)) for key, value in sites.items()}
-        elapsed = {"steps": warmup + draws, "seconds": time.perf_counter() - began}
-        return fit_of(name, "NUTS", density, data, chained, stats, **elapsed)
+        chained = {key: value.unflatten(0, flat.shape[:2]) for key, value in sites.items()}
+        rest: dict[str, Any] = {"steps": warmup + draws, "seconds": time.perf_counter() - began, "message": message}
+        return fit_of(name, "NUTS", density, data, chained, stats, **rest)

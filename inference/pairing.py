@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from pyro import poutine
 from pyro.distributions import Delta
 from pyro.infer import (
@@ -113,9 +112,25 @@ def _check_site(name: str, key: str, node: dict[str, Any], site: Site) -> None:
     if value.shape != site.shape and not enumerated:
         shapes = f"{tuple(value.shape)} in guide {name} and {tuple(site.shape)} in the model"
         raise InputError(f"site {key!r} has shape {shapes}: make the guide's the model's")
+    if site.kind == "discrete":
+        _check_discrete(name, key, node, site)
     free = node["fn"].support in REAL and site.support not in REAL and not isinstance(site.support, RealVectorIn)
-    if site.kind == "latent" and (free or not site.support.check(value).all()):
+    if site.kind == "latent" and site.support is not None and (free or not site.support.check(value).all()):
         mend = "choose a distribution with that support, or transform one to it"
+        raise InputError(f"guide {name} draws site {key!r} outside its support, {site.support}: {mend}")
+
+
+def _check_discrete(name: str, key: str, node: dict[str, Any], site: Site) -> None:
+    """Refuse a q of a discrete site under other plates than the model's, or with values that the model has not."""
+    plates = {frame.name for frame in node["cond_indep_stack"] if frame.vectorized}
+    wanted = {plate.name for plate in site.plates}
+    if plates != wanted:
+        mend = " and ".join(f"pyro.plate({plate!r}, ...)" for plate in sorted(wanted)) or "no plate"
+        raise InputError(f"guide {name} draws site {key!r} under other plates than the model: sample it under {mend}")
+    fn = node["fn"]
+    values = fn.enumerate_support(expand=False) if fn.has_enumerate_support else node["value"]
+    if site.support is not None and not site.support.check(values).all():
+        mend = "give it as many values as the model's distribution has"
         raise InputError(f"guide {name} draws site {key!r} outside its support, {site.support}: {mend}")
 
 
@@ -151,7 +166,9 @@ def _make(estimator: str | ELBO, structure: Structure) -> ELBO:
         return estimator
     name = estimator.removesuffix("ELBO").removesuffix("_")
     if name not in ESTIMATORS:
-        raise InputError(f"estimator={estimator!r} is unknown: choose auto, {', '.join(ESTIMATORS)}, or an ELBO of Pyro's")
+        raise InputError(
+            f"estimator={estimator!r} is unknown: choose auto, {', '.join(ESTIMATORS)}, or an ELBO of Pyro's"
+        )
     options = {"num_particles": 10} if name == "Renyi" else {}
     return ESTIMATORS[name](max_plate_nesting=structure.max_plate_nesting, **options)
 
@@ -166,7 +183,9 @@ def _check_estimator(elbo: ELBO, name: str, sites: Sites, structure: Structure) 
     for site in structure.discrete:
         if site.name not in sites or sites[site.name]["infer"].get("enumerate"):
             mend = "choose TraceEnum, or sample the site in the guide"
-            raise InputError(f"{kind} cannot sum out site {site.name!r}, which guide {name} leaves to the estimator: {mend}")
+            raise InputError(
+                f"{kind} cannot sum out site {site.name!r}, which guide {name} leaves to the estimator: {mend}"
+            )
     if isinstance(elbo, TraceMeanField_ELBO | RenyiELBO) and structure.discrete:
-        site = structure.discrete[0].name
-        raise InputError(f"{kind} needs reparameterised sites, and {site!r} is discrete: choose TraceGraph")
+        first = structure.discrete[0].name
+        raise InputError(f"{kind} needs reparameterised sites, and {first!r} is discrete: choose TraceGraph")

@@ -1,9 +1,9 @@
-"""From draws to a Fit: deterministic sites, relabelling, the likelihood with z summed out, and ArviZ's InferenceData."""
+"""From draws to a Fit: deterministic sites, relabelling, likelihood, and ArviZ's InferenceData."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import arviz as az
 import numpy as np
@@ -18,7 +18,7 @@ from .relabel import permute, relabel
 
 __all__ = ["fit_of", "matched_to"]
 
-LARGEST = 40_000_000  # numbers in the pointwise log-likelihood; where there would be more it is left out
+LARGEST = 40_000_000  # numbers in the pointwise log-likelihood, or the data; where there are more, both are left out
 
 
 def fit_of(
@@ -28,17 +28,20 @@ def fit_of(
     data: Data,
     draws: Mapping[str, Tensor],
     stats: Mapping[str, np.ndarray] | None = None,
+    likelihood: np.ndarray | Literal["computed"] | None = "computed",
     **rest: Any,
 ) -> Fit:
     """A Fit from posterior draws; to be called within `isolated`.
 
     draws: latent sites, or the params of a model that has none, name -> (chains, draws, ...). stats: sample_stats,
-    name -> (chains, draws). rest: further fields of Fit. Components are put into the order of one pivot, which starts
+    name -> (chains, draws). likelihood: of each draw and row, (S, N), where it is known already; None leaves it out.
+    rest: further fields of Fit. Components are put into the order of one pivot, which starts
     at the draw of the highest likelihood.
     """
     shape = next(iter(draws.values())).shape[:2]
     flat = {key: value.flatten(0, 1) for key, value in draws.items()}
-    likelihood = _log_likelihood(density, flat)
+    if isinstance(likelihood, str):
+        likelihood = _log_likelihood(density, flat)
     deterministic = over_draws(density.deterministic, flat, density.chunk(1))
     arrays = {key: value.detach().cpu().numpy() for key, value in {**flat, **deterministic}.items()}
     dims = {site.name: site.dims for site in density.structure.sites if site.name in arrays}
@@ -62,7 +65,8 @@ def matched_to(fit: Fit, pivot: np.ndarray | None) -> Fit:
         return fit
     idata = fit.idata.copy()
     for name, values in permute(draws, dims, order).items():
-        idata.posterior[name] = idata.posterior[name].copy(data=values.reshape(idata.posterior[name].shape))
+        variable = idata["posterior"][name]
+        idata["posterior"][name] = variable.copy(data=values.reshape(variable.shape))
     return fit.with_idata(idata)
 
 
@@ -78,7 +82,7 @@ def _commonest(order: np.ndarray | None, number: int) -> np.ndarray:
     """Whether each draw has the labelling that most draws have: (S,)."""
     if order is None:
         return np.ones(number, bool)
-    labellings, which, counts = np.unique(order, axis=0, return_inverse=True, return_counts=True)
+    _, which, counts = np.unique(order, axis=0, return_inverse=True, return_counts=True)
     return which.reshape(-1) == counts.argmax()
 
 
@@ -117,4 +121,6 @@ def _as_idata(
     )
     # A model may reshape what it observes: its dims are named only where the shapes agree.
     names = {observed.name: list(observed.dims)} if observed.shape == values.shape else None
-    return az.concat(fitted, az.from_dict(observed_data={observed.name: values}, coords=coords, dims=names))
+    if values.size <= LARGEST:
+        fitted.extend(az.from_dict(observed_data={observed.name: values}, coords=coords, dims=names))
+    return fitted

@@ -1,9 +1,14 @@
-"""Progress bars: in a notebook or terminal, silent anywhere else."""
+"""Progress bars: in a terminal, or a notebook that has ipywidgets; silent anywhere else."""
 
 from __future__ import annotations
 
-from tqdm import std
-from tqdm.auto import tqdm
+import warnings
+
+from tqdm import TqdmWarning, std
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TqdmWarning)  # a notebook without widgets is no fault of the user's
+    from tqdm.auto import tqdm
 
 __all__ = ["progress_bar"]
 

@@ -12,7 +12,7 @@ __all__ = ["COMPONENTS", "component_features", "match", "permute", "relabel"]
 COMPONENTS = "components"
 Draws = Mapping[str, np.ndarray]
 Dims = Mapping[str, tuple[str, ...]]
-ROUNDS = 5  # of matching and averaging; three settle most posteriors
+ROUNDS = 50  # of matching and averaging, at most; three settle most posteriors, ten those with noisy features
 
 
 def component_features(draws: Draws, dims: Dims) -> np.ndarray | None:

@@ -13,7 +13,9 @@ DECIMALS |= {"sd_ratio": 2, "rhat": 3, "ess_bulk": 0, "divergences": 0, "steps":
 def as_text(table: pd.DataFrame) -> str:
     """The table with each column at its own precision, and a dash where it does not apply."""
     shown = {
-        column: [value if isinstance(value, str) else _number(value, DECIMALS.get(column, 3)) for value in table[column]]
+        column: [
+            value if isinstance(value, str) else _number(value, DECIMALS.get(column, 3)) for value in table[column]
+        ]
         for column in table.columns
     }
     return pd.DataFrame(shown, index=table.index).to_string()

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from pandas import Series
 
-from .data import Data, Tabular
+from .data import Tabular
 from .fit import Fit
 
 __all__ = ["COLUMNS", "convergence", "log_evidence", "scores", "unconverged"]
@@ -80,7 +80,7 @@ def log_evidence(fit: Fit) -> float:
         return NAN
     weights = np.where(fit.in_pivot, fit.log_weights, -np.inf)
     top = weights.max()
-    labellings = math.lgamma(fit.idata.posterior.sizes.get("components", 1) + 1)
+    labellings = math.lgamma(fit.posterior.sizes.get("components", 1) + 1)
     return float(top + np.log(np.exp(weights - top).mean()) + labellings)
 
 
@@ -88,17 +88,17 @@ def convergence(fit: Fit) -> dict[str, float]:
     """Worst R-hat, least bulk ESS, and divergences of Markov chains; NaN for anything else."""
     if not fit.is_mcmc:
         return {"rhat": NAN, "ess_bulk": NAN, "divergences": NAN}
-    posterior = _varying(fit.idata.posterior)
-    several = fit.idata.posterior.sizes["chain"] > 1
+    posterior = _varying(fit.posterior)
+    several = fit.posterior.sizes["chain"] > 1
     rhat = max((float(value.max()) for value in az.rhat(posterior).values()), default=NAN) if several else NAN
     ess = min((float(value.min()) for value in az.ess(posterior, method="bulk").values()), default=NAN)
-    return {"rhat": rhat, "ess_bulk": ess, "divergences": float(fit.idata.sample_stats["diverging"].sum())}
+    return {"rhat": rhat, "ess_bulk": ess, "divergences": float(fit.idata["sample_stats"]["diverging"].sum())}
 
 
 def unconverged(fit: Fit) -> str:
     """What speaks against the convergence of Markov chains; empty where nothing does."""
     found = convergence(fit)
-    chains = fit.idata.posterior.sizes["chain"]
+    chains = fit.posterior.sizes["chain"]
     faults = []
     if fit.is_mcmc and not found["rhat"] <= RHAT:
         faults.append(f"R-hat {found['rhat']:.3f} above {RHAT}" if chains > 1 else "one chain has no R-hat")
@@ -146,7 +146,7 @@ def _scalars(fit: Fit, reference: Fit) -> Iterator[tuple[np.ndarray, np.ndarray]
 
 
 def _varying(posterior: xr.Dataset) -> xr.Dataset:
-    """The posterior with its constant entries set to NaN-free noiseless columns left out of every diagnostic."""
+    """The entries of the posterior that vary, each variable as one row of them: constants have no R-hat and no ESS."""
     flat = {}
     for name, values in posterior.data_vars.items():
         stacked = values.values.reshape(*values.shape[:2], -1)

@@ -24,7 +24,7 @@ from .batches import on_all_rows, with_batch_size
 from .data import Tabular, as_data
 from .density import Density
 from .fit import Fit
-from .isolation import isolated
+from .isolation import isolated, one_thread_if_small
 from .pairing import pair
 from .posterior import fit_of
 from .progress import progress_bar
@@ -92,10 +92,13 @@ def svi(
         make = lambda: pair(model, _made(guide, model, batch_size), name, data.values, structure, estimator)  # noqa: E731
         return begin(make, lambda: _optimizer(optimizer, lr, steps), data.values, seed + 1000 * number)
 
-    best, start_losses = _race(start, starts, steps, progress, name)
+    with one_thread_if_small(data.values):
+        best, start_losses = _race(start, starts, steps, progress, name)
     if best.message:
-        warnings.warn(f"{name}: {best.message}; the last good parameters are kept: lower lr, or try more starts", stacklevel=2)
-    with isolated(seed, data.values.dtype, best.store):
+        warnings.warn(
+            f"{name}: {best.message}; the last good parameters are kept: lower lr, or try more starts", stacklevel=2
+        )
+    with one_thread_if_small(data.values), isolated(seed, data.values.dtype, best.store):
         params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
         density = Density(on_all_rows(model), data.values, params)
         trained = best.pairing.on_all_rows()
@@ -149,19 +152,19 @@ def _made(guide: str | GuideFactory | Guide, model: Model, batch_size: int | Non
 def _race(
     start: Callable[[int], Start], starts: int, steps: int, progress: bool, name: str
 ) -> tuple[Start, np.ndarray]:
-    """The best of several starts, trained to the end, and the loss at which each left the race, nats."""
+    """The best of several starts, trained to the end, and the loss of each when the best was chosen, nats."""
     heat = max(1, steps // RACE) if starts > 1 else 0
     with progress_bar(heat * (starts - 1) + steps, name, progress) as bar:
         running = [start(number) for number in range(starts)]
         for one in running:
             one.advance(heat, bar)
-        ranked = sorted(running, key=lambda one: (bool(one.message), one.recent_loss()))
-        best = ranked[0]
+        best = min(running, key=lambda one: (bool(one.message), one.recent_loss()))
+        losses = np.array([one.recent_loss() for one in running])
         if not best.message:
             best.advance(steps - heat, bar)
     if not best.losses:
         raise InputError(f"guide {name}: {best.message}: check the model's priors and the guide's start on this data")
-    return best, np.array([one.recent_loss() for one in running])
+    return best, losses if starts > 1 else np.array([best.recent_loss()])
 
 
 def _optimizer(optimizer: str | type[torch.optim.Optimizer] | PyroOptim, lr: float, steps: int) -> PyroOptim:
@@ -174,7 +177,9 @@ def _optimizer(optimizer: str | type[torch.optim.Optimizer] | PyroOptim, lr: flo
         return ClippedAdam({"lr": lr, "lrd": 0.01 ** (1 / steps)})
     if optimizer == "Adam":
         return Adam({"lr": lr})
-    raise InputError(f"optimizer={optimizer!r} is unknown: choose ClippedAdam, Adam, a class of torch.optim, or a PyroOptim")
+    raise InputError(
+        f"optimizer={optimizer!r} is unknown: choose ClippedAdam, Adam, a class of torch.optim, or a PyroOptim"
+    )
 
 
 def _check_positive(**sizes: int) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyro
-import torch
 from pyro import poutine
 from pyro.infer import SVI
 from pyro.optim import PyroOptim
@@ -90,9 +89,7 @@ class Start:
         return f" ({', '.join(dict.fromkeys(bad))} not finite)" if bad else ""
 
 
-def begin(
-    make: Callable[[], Pairing], optimizer: Callable[[], PyroOptim], x: Tensor, seed: int
-) -> Start:
+def begin(make: Callable[[], Pairing], optimizer: Callable[[], PyroOptim], x: Tensor, seed: int) -> Start:
     """A fresh start: the guide made and paired under its own seed."""
     with isolated(seed, x.dtype):
         pairing = make()

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from .covariance import Covariance, check_mixture, inverse_tril, precision_trils, structured
-from .distributions import NormalPrecisionCholesky
+from .distributions import GaussianMixture, NormalPrecisionCholesky
 from .moments import as_matrix, kmeans_moments, units
 from .structure import deterministic
 
-__all__ = ["BayesianGMM", "Prior"]
+__all__ = ["BayesianGMM", "CollapsedGMM", "Prior"]
 
 
 class Prior(NamedTuple):
@@ -69,6 +69,15 @@ class BayesianGMM:
     def __call__(self, x: Tensor) -> None:
         """Run the program on x, (N, D) or (N,)."""
         x = as_matrix(x)
+        weights, locs, trils = self.parameters(x)
+        with pyro.plate("data", len(x), subsample_size=self.batch_size, dim=-1) as rows:
+            z = pyro.sample("z", dist.Categorical(weights))
+            pyro.sample(
+                "x", NormalPrecisionCholesky(locs[z], trils[z]), obs=x[rows], infer={"event_dims": ["features"]}
+            )
+
+    def parameters(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sample all but the rows: weights (K,), locs (K, D), Cholesky factors of the precisions (K, D, D)."""
         prior = self.prior(x)
         loc, scale = units(x)
         weights = pyro.sample("weights", dist.Dirichlet(prior.concentration), infer={"event_dims": ["components"]})
@@ -78,9 +87,11 @@ class BayesianGMM:
             normal = NormalPrecisionCholesky(prior.loc, prior.loc_precision.sqrt() * trils, units=(loc, scale))
             locs = pyro.sample("locs", normal, infer={"event_dims": ["features"]})
             deterministic("covariances", torch.cholesky_inverse(trils), ("features", "features_bis"))
-        with pyro.plate("data", len(x), subsample_size=self.batch_size, dim=-1) as rows:
-            z = pyro.sample("z", dist.Categorical(weights))
-            pyro.sample("x", NormalPrecisionCholesky(locs[z], trils[z]), obs=x[rows], infer={"event_dims": ["features"]})
+        return weights, locs, trils
+
+    def collapsed(self) -> CollapsedGMM:
+        """The same program with z summed out by hand."""
+        return CollapsedGMM(self)
 
     def prior(self, x: Tensor) -> Prior:
         """The hyperparameters, those left open read from x (N, D)."""
@@ -91,7 +102,7 @@ class BayesianGMM:
             raise InputError(f"df={df} must be above D - 1 = {size - 1}")
         loc = x.mean(0) if self.loc is None else full(self.loc, (size,))
         volume = self.components ** (-2 / size)
-        scale = units(x)[1].square() * volume if self.scale is None else full(self.scale, ())
+        scale = units(x)[1].square() * volume if self.scale is None else torch.as_tensor(self.scale).to(x)
         return Prior(
             concentration=full(self.concentration, (self.components,)),
             loc=loc,
@@ -115,3 +126,18 @@ class BayesianGMM:
                 return start | {"precisions": trils.diagonal(dim1=-2, dim2=-1).square()}
             case "spherical":
                 return start | {"precisions": trils[:, 0, 0].square()}
+
+
+@dataclass(frozen=True)
+class CollapsedGMM:
+    """`BayesianGMM` with z summed out: x_n ~ GaussianMixture(weights, locs, precisions)."""
+
+    model: BayesianGMM
+
+    def __call__(self, x: Tensor) -> None:
+        """Run the program on x, (N, D) or (N,)."""
+        x = as_matrix(x)
+        weights, locs, trils = self.model.parameters(x)
+        with pyro.plate("data", len(x), subsample_size=self.model.batch_size, dim=-1) as rows:
+            mixture = GaussianMixture(weights, locs, trils, units(x))
+            pyro.sample("x", mixture, obs=x[rows], infer={"event_dims": ["features"]})

@@ -62,7 +62,9 @@ def scale_trils(
         tril = pyro.param(prefix + "scale_tril", lambda: start()[0], constraint=CholeskyIn(units))
         return tril.expand(components, size, size)
     if covariance == "diagonal":
-        scales = pyro.param(prefix + "scales", lambda: start().diagonal(dim1=-2, dim2=-1), constraint=constraints.positive)
+        scales = pyro.param(
+            prefix + "scales", lambda: start().diagonal(dim1=-2, dim2=-1), constraint=constraints.positive
+        )
         return torch.diag_embed(scales)
     scales = pyro.param(prefix + "scales", lambda: start()[:, 0, 0], constraint=constraints.positive)
     return torch.diag_embed(scales.unsqueeze(-1).expand(components, size))

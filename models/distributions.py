@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from .units import CholeskyIn, RealVectorIn
 
-__all__ = ["NormalPrecisionCholesky", "WishartCholesky"]
+__all__ = ["GaussianMixture", "NormalPrecisionCholesky", "WishartCholesky", "quadratic_features"]
 
 
 class WishartCholesky(dist.TorchDistribution):
@@ -126,3 +126,63 @@ class NormalPrecisionCholesky(dist.TorchDistribution):
     def mean(self) -> Tensor:
         """The location: (..., D)."""
         return self.loc
+
+
+class GaussianMixture(dist.TorchDistribution):
+    """A mixture of K Gaussians with the component summed out: log sum_k w_k Normal(x | loc_k, (P_k P_k^T)^-1).
+
+    All K log densities of N rows are one matrix product, since each is linear in phi(x) = [1, x_i, x_i x_j for i <= j],
+    x taken in `units`. weights: (K,). locs: (K, D). precision_trils: (K, D, D). units: origin and scale of phi, (D,)
+    each, best the data's mean and standard deviation. Batch shape (); event (D,).
+    """
+
+    arg_constraints = {
+        "weights": constraints.simplex,
+        "locs": constraints.independent(constraints.real_vector, 1),
+        "precision_trils": constraints.independent(constraints.lower_cholesky, 1),
+    }
+    support = constraints.real_vector
+
+    def __init__(
+        self,
+        weights: Tensor,
+        locs: Tensor,
+        precision_trils: Tensor,
+        units: tuple[Tensor, Tensor],
+        validate_args: bool | None = None,
+    ) -> None:
+        self.weights = weights
+        self.locs = locs
+        self.precision_trils = precision_trils
+        self.units = units
+        super().__init__(Size(), locs.shape[-1:], validate_args=validate_args)
+
+    def expand(self, batch_shape: Size, _instance: object = None) -> dist.TorchDistribution:
+        return dist.ExpandedDistribution(self, Size(batch_shape))
+
+    def sample(self, sample_shape: Size = torch.Size()) -> Tensor:
+        z = dist.Categorical(self.weights).sample(sample_shape)
+        return NormalPrecisionCholesky(self.locs[z], self.precision_trils[z]).sample()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        origin, scale = self.units
+        return torch.logsumexp(quadratic_features((value - origin) / scale) @ self.coefficients().mT, -1)
+
+    def coefficients(self) -> Tensor:
+        """log w_k Normal(x | k) as a linear function of phi: (K, 1 + D (D + 3) / 2)."""
+        origin, scale = self.units
+        size = len(origin)
+        whiteners = self.precision_trils.mT * scale
+        away = (whiteners @ ((self.locs - origin) / scale).unsqueeze(-1)).squeeze(-1)
+        log_det = self.precision_trils.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = self.weights.log() + log_det - (away.square().sum(-1) + size * math.log(2 * math.pi)) / 2
+        linear = (whiteners.mT @ away.unsqueeze(-1)).squeeze(-1)
+        rows, columns = torch.triu_indices(size, size, device=origin.device)
+        twice = torch.where(rows == columns, 0.5, 1.0).to(constant)
+        return torch.cat([constant.unsqueeze(-1), linear, -(whiteners.mT @ whiteners)[:, rows, columns] * twice], -1)
+
+
+def quadratic_features(x: Tensor) -> Tensor:
+    """[1, x_i, x_i x_j for i <= j] of each row: (..., D) -> (..., 1 + D (D + 3) / 2)."""
+    rows, columns = torch.triu_indices(x.shape[-1], x.shape[-1], device=x.device)
+    return torch.cat([torch.ones_like(x[..., :1]), x, x[..., rows] * x[..., columns]], -1)

@@ -74,6 +74,11 @@ class Structure:
         """The latent sites that enumeration sums out."""
         return self.of_kind("discrete")
 
+    @cached_property
+    def labels(self) -> tuple[Site, ...]:
+        """The discrete sites with one value a row: which component a row came from."""
+        return tuple(site for site in self.discrete if [plate.name for plate in site.plates] == ["data"])
+
 
 def deterministic(name: str, value: Tensor, dims: tuple[str, ...]) -> Tensor:
     """`pyro.deterministic` with names for the event dims, the rightmost `len(dims)` of value."""
@@ -104,7 +109,7 @@ def read_structure(model: Model, x: Tensor) -> Structure:
         try:
             trace = poutine.trace(model).get_trace(x)
         except Exception as error:
-            what = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
             raise InputError(f"model {model_name(model)} fails on data of shape {tuple(x.shape)}: {what}") from error
     nodes = sites_of(trace)
     plates = {plate.name: plate for node in nodes.values() for plate in _plates(node)}

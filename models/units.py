@@ -56,11 +56,7 @@ class PackedCholesky(Transform):
     def __init__(self, scale: Tensor, cache_size: int = 0) -> None:
         super().__init__(cache_size=cache_size)
         self.scale = scale
-
-    @property
-    def codomain(self) -> constraints.Constraint:
-        """The matrices this maps onto."""
-        return CholeskyIn(self.scale)
+        self.codomain = CholeskyIn(scale)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PackedCholesky) and torch.equal(self.scale, other.scale)

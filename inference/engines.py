@@ -1,0 +1,129 @@
+"""NUTS engines: one chain of one sampler, given the log density's value and gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+import nutpie
+import torch
+from nutpie.compiled_pyfunc import from_pyfunc
+from pyro.infer import MCMC, NUTS
+from torch import Tensor
+
+__all__ = ["ENGINES", "Chain", "Task"]
+
+ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
+LOOK_EVERY = 0.1  # seconds between two looks at the stop sign
+
+
+class Task(NamedTuple):
+    """What one chain does. log_density: flat point (dim,) -> value (), gradient (dim,). start: (dim,)."""
+
+    log_density: ValueAndGradient
+    start: Tensor
+    warmup: int
+    draws: int
+    seed: int
+    target_accept: float
+    report: Callable[[int], None]
+    stopped: Callable[[], bool]
+
+
+class Chain(NamedTuple):
+    """draws: (draws, dim), fewer where it was stopped. stats: name -> (draws,)."""
+
+    draws: np.ndarray
+    stats: dict[str, np.ndarray]
+
+
+def with_nutpie(task: Task) -> Chain:
+    """nutpie's sampler (Rust) on a Python density. A density that is not finite counts as a divergence."""
+    dim, dtype, steps = len(task.start), task.start.dtype, 0
+
+    def log_density(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = task.log_density(torch.as_tensor(flat, dtype=dtype))
+        return float(value), gradient.numpy().astype(np.float64, copy=False)
+
+    def expand(flat: np.ndarray) -> dict[str, np.ndarray]:
+        nonlocal steps
+        steps += 1
+        task.report(min(steps, task.warmup + task.draws))
+        return {"flat": flat}
+
+    model = from_pyfunc(
+        dim,
+        lambda: log_density,
+        lambda *_: expand,
+        [np.dtype("float64")],
+        [(dim,)],
+        ["flat"],
+        make_initial_point_fn=lambda _: task.start.numpy().astype(np.float64),
+    )
+    settings: dict[str, Any] = {"tune": task.warmup, "draws": task.draws, "target_accept": task.target_accept}
+    sampler = nutpie.sample(model, chains=1, cores=1, seed=task.seed, progress_bar=False, blocking=False, **settings)
+    trace = _awaited(sampler, task.stopped)
+    kept = {"lp": "logp", "diverging": "diverging", "step_size": "step_size"}
+    stats = {name: trace.sample_stats[key].values[0] for name, key in kept.items()}
+    return Chain(trace.posterior["flat"].values[0], stats)
+
+
+def _awaited(sampler: Any, stopped: Callable[[], bool]) -> Any:
+    """The trace of a sampler at work, cut short where it is told to stop."""
+    while True:
+        try:
+            return sampler.wait(timeout=LOOK_EVERY)
+        except TimeoutError:
+            if stopped():
+                return sampler.abort()
+
+
+def with_pyro(task: Task) -> Chain:
+    """Pyro's own kernel."""
+    potential = _potential(task.log_density)
+    draws, lp, step_size = [], [], []
+
+    def after(kernel: NUTS, samples: Any, stage: str, step: int) -> None:
+        sampling = stage == "Sample"
+        task.report(step + 1 + (task.warmup if sampling else 0))
+        if sampling:
+            draws.append(samples["flat"].detach().cpu().numpy().copy())
+            lp.append(-float(kernel._fetch_from_cache()[1]))
+            step_size.append(float(kernel.step_size))
+        if task.stopped():
+            raise _Stopped
+
+    kernel = NUTS(potential_fn=potential, target_accept_prob=task.target_accept)
+    start = {"flat": task.start}
+    mcmc = MCMC(kernel, task.draws, task.warmup, start, hook_fn=after, disable_progbar=True)
+    with suppress(_Stopped):
+        mcmc.run()
+    diverging = np.isin(np.arange(len(draws)), kernel._divergences)
+    stats = {"lp": np.array(lp), "diverging": diverging, "step_size": np.array(step_size)}
+    return Chain(np.array(draws).reshape(-1, len(task.start)), stats)
+
+
+class _Stopped(Exception):
+    """Raised within Pyro's loop, which has no other way out."""
+
+
+def _potential(log_density: ValueAndGradient) -> Callable[[dict[str, Tensor]], Tensor]:
+    """Minus the log density, differentiable once, its gradient found along with it."""
+
+    class Potential(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, flat: Tensor) -> Tensor:
+            value, gradient = log_density(flat)
+            ctx.save_for_backward(gradient)
+            return -value
+
+        @staticmethod
+        def backward(ctx: Any, *outputs: Tensor) -> Tensor:
+            return -outputs[0] * ctx.saved_tensors[0]
+
+    return lambda z: Potential.apply(z["flat"])
+
+
+ENGINES: dict[str, Callable[[Task], Chain]] = {"nutpie": with_nutpie, "pyro": with_pyro}

@@ -1,0 +1,62 @@
+"""The mixture of Gaussians with one known variance, on which variational inference is usually taught."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyro
+import pyro.distributions as dist
+from torch import Tensor
+
+from ..errors import InputError
+from .covariance import Covariance, check_mixture
+from .moments import as_matrix, kmeans_moments
+
+__all__ = ["UnivariateMixture"]
+
+
+@dataclass(frozen=True)
+class UnivariateMixture:
+    """Mixture of unit-variance Gaussians (Blei, Kucukelbir and McAuliffe 2017, eqs. 5 to 7).
+
+    locs_k ~ Normal(0, sigma^2),   z_n ~ Categorical(1/K, ..., 1/K),   x_n | z_n = k ~ Normal(locs_k, sd^2)
+
+    x: (N,) or (N, 1). Sites: locs (K,), z (N,), x (N,).
+
+    Parameters
+    ----------
+    components : K.
+    sigma : the prior standard deviation of the locations.
+    sd : the standard deviation within a component.
+    batch_size : rows a minibatch; None takes all of them.
+    """
+
+    components: int
+    sigma: float = 5.0
+    sd: float = 1.0
+    batch_size: int | None = None
+
+    covariance: ClassVar[Covariance] = "tied"
+
+    def __post_init__(self) -> None:
+        check_mixture(self.components, self.covariance, self.batch_size)
+        for name in ("sigma", "sd"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name}={getattr(self, name)} must be positive")
+
+    def __call__(self, x: Tensor) -> None:
+        """Run the program on x, (N,) or (N, 1)."""
+        x = as_matrix(x)
+        if x.shape[1] != 1:
+            raise InputError(f"UnivariateMixture is a model of one column, and x has {x.shape[1]}: choose one of them")
+        with pyro.plate("components", self.components, dim=-1):
+            locs = pyro.sample("locs", dist.Normal(x.new_zeros(()), self.sigma))
+        with pyro.plate("data", len(x), subsample_size=self.batch_size, dim=-1) as rows:
+            z = pyro.sample("z", dist.Categorical(x.new_ones(self.components)))
+            pyro.sample("x", dist.Normal(locs[z], self.sd), obs=x[rows, 0])
+
+    def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
+        """Locations from k-means++ on x; seed None takes the seed of torch's generator."""
+        return {"locs": kmeans_moments(x, self.components, seed).locs[:, 0]}
