@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import classics
 import svi_overhead
 
 if __name__ == "__main__":
     svi_overhead.main()
+    classics.main()

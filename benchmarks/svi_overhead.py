@@ -11,12 +11,11 @@ import time
 from pathlib import Path
 
 import pyro
+import pyrometer
 import torch
 from pairs import Pairs, report, run_pairs, say
 from pyro.infer import SVI, TraceEnum_ELBO, config_enumerate
 from pyro.optim import ClippedAdam
-
-import pyrometer
 from pyrometer.guides import catalogue
 from pyrometer.models import BayesianGMM
 
@@ -46,7 +45,11 @@ def by_hand(steps: int) -> float:
 def main(folder: Path = Path("build/bench")) -> list[Pairs]:
     """Run the pairs, print them, and write them to `svi_overhead.json`."""
     script = str(Path(__file__))
-    results = [run_pairs("SVI, seconds a step, auto_normal, Old Faithful", "hand-written SVI", [script, "ours"], [script, "by_hand"])]
+    results = [
+        run_pairs(
+            "SVI, seconds a step, auto_normal, Old Faithful", "hand-written SVI", [script, "ours"], [script, "by_hand"]
+        )
+    ]
     report(results, folder / "svi_overhead.json")
     return results
 

@@ -1,0 +1,75 @@
+"""The mean-field lesson: what independence costs on a correlated Gaussian, in closed form and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pyro.distributions import Independent, MultivariateNormal, Normal
+from torch import Tensor
+
+from ..models import CorrelatedGaussian
+from .data import Tabular, as_data
+from .fit import Fit
+
+__all__ = ["coordinate_ascent", "mean_field", "plot_mean_field"]
+
+LEVELS = (1.0, 2.0)  # standard deviations of the contours
+
+
+def mean_field(model: CorrelatedGaussian, x: Tabular) -> Independent:
+    """The best q(loc_1) q(loc_2): Normal(m_i, 1 / P_ii), m and P those of the posterior (Bishop 2006, eq. 10.12 f.).
+
+    The marginal variance is (P^-1)_ii; mean field's is that times 1 - r^2, r the posterior's correlation.
+    """
+    posterior = model.posterior(as_data(x).values)
+    return Normal(posterior.loc, posterior.precision_matrix.diagonal().rsqrt()).to_event(1)
+
+
+def coordinate_ascent(model: CorrelatedGaussian, x: Tabular, start: tuple[float, float], steps: int = 20) -> Tensor:
+    """The means on their way to that optimum, one coordinate at a time (Bishop 2006, eqs. 10.13 and 10.15).
+
+    m_1 = mu_1 - P_12 (m_2 - mu_2) / P_11, and likewise m_2; mu, P: the posterior's mean and precision.
+    Returns (1 + 2 steps, 2), the start first.
+    """
+    posterior = model.posterior(as_data(x).values)
+    mu, precision = posterior.loc, posterior.precision_matrix
+    path = [torch.tensor(start, dtype=mu.dtype)]
+    for step in range(2 * steps):
+        i, j = step % 2, 1 - step % 2
+        m = path[-1].clone()
+        m[i] = mu[i] - precision[i, j] * (m[j] - mu[j]) / precision[i, i]
+        path.append(m)
+    return torch.stack(path)
+
+
+def plot_mean_field(model: CorrelatedGaussian, x: Tabular, fits: Mapping[str, Fit] | None = None) -> Figure:
+    """Contours at one and two standard deviations of the posterior, of its closed-form mean field, and of fits.
+
+    fits: name -> a Fit of this model, auto_normal and auto_mvn say; drawn by the moments of their draws.
+    """
+    posterior, factored = model.posterior(as_data(x).values), mean_field(model, x)
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.subplots()
+    _contours(axes, posterior, "posterior", "black", "-")
+    _contours(
+        axes, MultivariateNormal(factored.mean, torch.diag(factored.variance)), "mean field, closed form", "C3", "-"
+    )
+    for number, (name, fit) in enumerate((fits or {}).items()):
+        draws = fit.draws()["loc"]
+        normal = MultivariateNormal(torch.as_tensor(draws.mean(0)), torch.as_tensor(np.cov(draws.T)))
+        _contours(axes, normal, name, f"C{number}", "--")
+    axes.set(xlabel="loc 1", ylabel="loc 2", title="What independence costs")
+    axes.legend()
+    return figure
+
+
+def _contours(axes: Axes, normal: MultivariateNormal, label: str, color: str, style: str) -> None:
+    angle = torch.linspace(0, 2 * torch.pi, 200, dtype=normal.loc.dtype)
+    circle = torch.stack([angle.cos(), angle.sin()])
+    for level in LEVELS:
+        line = (normal.loc.unsqueeze(-1) + level * normal.scale_tril @ circle).numpy()
+        axes.plot(*line, color=color, linestyle=style, label=label if level == LEVELS[0] else None)

@@ -1,0 +1,205 @@
+"""Dirichlet x Normal-Wishart over the parameters of K components: the family of prior, posterior and q(theta) alike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Dirichlet, Gamma, kl_divergence
+
+from ..models import BayesianGMM
+from ..models.bayesian_gmm import Prior
+from ..models.covariance import Covariance, inverse_tril
+from ..models.distributions import NormalPrecisionCholesky, WishartCholesky
+from ..models.sufficient import Components, Sums
+
+__all__ = ["MixtureFamily", "mixture_prior"]
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureFamily:
+    """Dirichlet(weights | concentration) prod_k Normal(loc_k | locs_k, (loc_precision_k precision_k)^-1) p(precisions).
+
+    p(precisions) is, as in `models.covariance.precision_trils`, a Wishart(df_k, scales_k^-1) a component, one in all
+    where tied, Gammas on the diagonal of scales_k where diagonal or spherical.
+
+    concentration, loc_precision, df: (K,). locs: (K, D). scales: (K, D, D), W^-1 of Bishop. Where tied, df and scales
+    are the same for each k.
+    """
+
+    covariance: Covariance
+    concentration: Tensor
+    loc_precision: Tensor
+    locs: Tensor
+    df: Tensor
+    scales: Tensor
+
+    def updated(self, sums: Sums) -> MixtureFamily:
+        """The posterior, this being the prior, given weighted moments (Bishop 2006, eqs. 10.58 and 10.60 to 10.63)."""
+        counts = sums.counts
+        precision = self.loc_precision + counts
+        away = sums.means - self.locs
+        shrunk = (self.loc_precision * counts / precision)[:, None, None]
+        scatters = self._pooled(sums.scatters + shrunk * away.unsqueeze(-1) * away.unsqueeze(-2))
+        weighted = self.loc_precision.unsqueeze(-1) * self.locs + counts.unsqueeze(-1) * sums.means
+        return MixtureFamily(
+            self.covariance,
+            self.concentration + counts,
+            precision,
+            weighted / precision.unsqueeze(-1),
+            self.df + (counts.sum() if self.covariance == "tied" else counts),
+            self.scales + scatters,
+        )
+
+    def expected_components(self) -> Components:
+        """E[log weights_k + log Normal(x | loc_k, precision_k^-1)] as a function of x (eqs. 10.46, 10.64 to 10.66)."""
+        size = self.locs.shape[-1]
+        log_weights = self.concentration.digamma() - self.concentration.sum().digamma()
+        constant = (self._expected_log_det() - size * math.log(2 * math.pi) - size / self.loc_precision) / 2
+        trils = torch.linalg.cholesky(self.scales)
+        eye = torch.eye(size, dtype=trils.dtype, device=trils.device)
+        whiteners = torch.linalg.solve_triangular(trils, eye.expand_as(trils), upper=False)
+        return Components(log_weights + constant, self.locs, self.df.sqrt()[:, None, None] * whiteners)
+
+    def kl(self, prior: MixtureFamily) -> Tensor:
+        """KL(this || prior) in nats (the terms 10.73, 10.74, 10.76 and 10.77): ()."""
+        size, ratio = self.locs.shape[-1], prior.loc_precision / self.loc_precision
+        away = self.expected_components().whiteners @ (self.locs - prior.locs).unsqueeze(-1)
+        of_locs = (size * (ratio - 1 - ratio.log()) + prior.loc_precision * away.square().sum((-2, -1))) / 2
+        of_weights = kl_divergence(Dirichlet(self.concentration), Dirichlet(prior.concentration))
+        return of_weights + of_locs.sum() + self._kl_precisions(prior)
+
+    def sample(self, draws: int) -> dict[str, Tensor]:
+        """Exact draws of the model's sites, name -> (S, ...); random as torch's generator has it."""
+        sites = {"weights": Dirichlet(self.concentration).sample((draws,))}
+        name, precisions = self._precisions()
+        sites[name] = precisions.sample((draws,))
+        trils = self.trils(sites)
+        scaled = self.loc_precision.sqrt()[:, None, None] * trils
+        return sites | {"locs": NormalPrecisionCholesky(self.locs, scaled).sample()}
+
+    def log_prob(self, sites: dict[str, Tensor]) -> Tensor:
+        """The log density of each draw, over the model's own sites: (S,)."""
+        name, precisions = self._precisions()
+        scaled = self.loc_precision.sqrt()[:, None, None] * self.trils(sites)
+        of_locs = NormalPrecisionCholesky(self.locs, scaled).log_prob(sites["locs"]).sum(-1)
+        of_precisions = precisions.log_prob(sites[name])
+        of_precisions = of_precisions.reshape(len(of_locs), -1).sum(-1)
+        return Dirichlet(self.concentration).log_prob(sites["weights"]) + of_locs + of_precisions
+
+    def drawn_components(self, sites: dict[str, Tensor]) -> Components:
+        """log weights_k + log Normal(x | loc_k, precision_k^-1) of each draw: (S, K), (S, K, D), (S, K, D, D)."""
+        trils = self.trils(sites)
+        log_dets = trils.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = trils.shape[-1] / 2 * math.log(2 * math.pi)
+        return Components(sites["weights"].log() + log_dets - constant, sites["locs"], trils.mT)
+
+    def trils(self, sites: dict[str, Tensor]) -> Tensor:
+        """The Cholesky factors of the precisions drawn: (S, K, D, D)."""
+        number, size = self.locs.shape
+        match self.covariance:
+            case "full":
+                return sites["precision_trils"]
+            case "tied":
+                return sites["precision_tril"].unsqueeze(1).expand(-1, number, size, size)
+            case "diagonal":
+                return torch.diag_embed(sites["precisions"].sqrt())
+            case "spherical":
+                return torch.diag_embed(sites["precisions"].sqrt().unsqueeze(-1).expand(-1, number, size))
+
+    def params(self) -> dict[str, Tensor]:
+        """This as the trained parameters of the guide `structured`."""
+        named = {
+            "weights_concentration": self.concentration,
+            "locs_loc": self.locs,
+            "locs_precision": self.loc_precision,
+            "precision_df": self.df[0] if self.covariance == "tied" else self.df,
+        }
+        factors = inverse_tril(self.scales)
+        match self.covariance:
+            case "full":
+                return named | {"precision_scale_trils": factors}
+            case "tied":
+                return named | {"precision_scale_tril": factors[0]}
+            case "diagonal":
+                return named | {"precision_scales": factors.diagonal(dim1=-2, dim2=-1)}
+            case "spherical":
+                return named | {"precision_scales": factors[:, 0, 0]}
+
+    def _pooled(self, scatters: Tensor) -> Tensor:
+        """What each scale gains of the scatters: (K, D, D) -> (K, D, D)."""
+        if self.covariance == "full":
+            return scatters
+        if self.covariance == "tied":
+            return scatters.sum(0).expand_as(scatters)
+        squares = scatters.diagonal(dim1=-2, dim2=-1)
+        if self.covariance == "spherical":
+            squares = squares.mean(-1, keepdim=True).expand_as(squares)
+        return torch.diag_embed(squares)
+
+    def _squares(self) -> Tensor:
+        """The diagonals of the scales: (K, D)."""
+        return self.scales.diagonal(dim1=-2, dim2=-1)
+
+    def _precisions(self) -> tuple[str, torch.distributions.Distribution]:
+        """The precisions' site and its distribution."""
+        match self.covariance:
+            case "full":
+                return "precision_trils", WishartCholesky(self.df, inverse_tril(self.scales))
+            case "tied":
+                return "precision_tril", WishartCholesky(self.df[0], inverse_tril(self.scales[0]))
+            case "diagonal":
+                squares = self._squares()
+                return "precisions", Gamma((self.df / 2).unsqueeze(-1).expand_as(squares), squares / 2)
+            case "spherical":
+                size = self.locs.shape[-1]
+                return "precisions", Gamma(self.df * size / 2, self._squares()[:, 0] * size / 2)
+
+    def _expected_log_det(self) -> Tensor:
+        """E[log |precision_k|] (eq. 10.65): (K,)."""
+        size = self.locs.shape[-1]
+        if self.covariance in ("full", "tied"):
+            rows = self.df.unsqueeze(-1) - torch.arange(size, dtype=self.df.dtype, device=self.df.device)
+            return (rows / 2).digamma().sum(-1) + size * math.log(2) - torch.logdet(self.scales)
+        if self.covariance == "diagonal":
+            return ((self.df / 2).digamma().unsqueeze(-1) - (self._squares() / 2).log()).sum(-1)
+        return size * ((self.df * size / 2).digamma() - (self._squares()[:, 0] * size / 2).log())
+
+    def _kl_precisions(self, prior: MixtureFamily) -> Tensor:
+        if self.covariance in ("diagonal", "spherical"):
+            return kl_divergence(self._precisions()[1], prior._precisions()[1]).sum()
+        size = self.locs.shape[-1]
+        trace = torch.linalg.solve(self.scales, prior.scales).diagonal(dim1=-2, dim2=-1).sum(-1)
+        gain = (self.df - prior.df) * self._expected_log_det() + self.df * (trace - size)
+        each = self._log_normalizer() - prior._log_normalizer() + gain / 2
+        return each[0] if self.covariance == "tied" else each.sum()
+
+    def _log_normalizer(self) -> Tensor:
+        """log B(W, df) of a Wishart (Bishop 2006, eq. B.79): (K,)."""
+        size = self.locs.shape[-1]
+        rows = self.df.unsqueeze(-1) - torch.arange(size, dtype=self.df.dtype, device=self.df.device)
+        constant = self.df * size / 2 * math.log(2) + size * (size - 1) / 4 * math.log(math.pi)
+        return self.df / 2 * torch.logdet(self.scales) - constant - torch.lgamma(rows / 2).sum(-1)
+
+
+def mixture_prior(model: BayesianGMM, prior: Prior) -> MixtureFamily:
+    """A model's prior as a member of the family."""
+    number, size = model.components, len(prior.loc)
+    factor = inverse_tril(prior.scale)
+    if model.covariance in ("full", "tied"):
+        scale = prior.scale
+    else:  # the model reads a Gamma's rate off the diagonal of W's Cholesky factor
+        scale = torch.diag_embed(factor.diagonal().square().reciprocal())
+    if model.covariance == "spherical":
+        scale = scale[0, 0] * torch.eye(size, dtype=scale.dtype, device=scale.device)
+    each = prior.loc.new_ones(number)
+    return MixtureFamily(
+        model.covariance,
+        prior.concentration.clone(),
+        prior.loc_precision * each,
+        prior.loc.expand(number, size),
+        prior.df * each,
+        scale.expand(number, size, size),
+    )
