@@ -22,7 +22,8 @@ setup: .venv/.setup ## install the package and its development tools into .venv
 
 demo: setup ## VI against NUTS on Old Faithful: the table, and pictures in build/demo
 	$(BIN)/pyrometer compare faithful --model bayesian-gmm --components 2 \
-	    --guides mean_field,structured,auto_normal,auto_mvn --reference nuts --seed 0 --out build/demo
+	    --guides mean_field,structured,auto_normal,auto_mvn --reference nuts --seed 0 --holdout 0.1 \
+	    --out build/demo
 
 test: setup ## run the tests: two workers, one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -2,9 +2,11 @@
 
 from . import datasets, guides, models
 from .errors import InputError
+from .inference.cavi import cavi
 from .inference.compare import Comparison, compare
+from .inference.em import em
 from .inference.fit import Fit
 from .inference.nuts import nuts
 from .inference.svi import svi
 
-__all__ = ["Comparison", "Fit", "InputError", "compare", "datasets", "guides", "models", "nuts", "svi"]
+__all__ = ["Comparison", "Fit", "InputError", "cavi", "compare", "datasets", "em", "guides", "models", "nuts", "svi"]

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from matplotlib.figure import Figure
 
 from ..errors import InputError
 from ..guides import GuideFactory, catalogue, defaults
 from ..models.structure import Model, model_name
-from .data import Tabular, as_data
+from .cavi import cavi
+from .data import Tabular, as_data, as_new_data
+from .em import em
 from .fit import Fit
 from .invariants import invariants
 from .nuts import nuts
+from .plots import plot
 from .posterior import matched_to
 from .report import as_text
+from .save import save
 from .scores import scores, unconverged
 from .svi import svi
 
 __all__ = ["Comparison", "compare"]
 
+SPREAD = 5.0  # nats between the best and the worst start beyond which a reader should know
+CLASSICS: dict[str, Callable[..., Fit]] = {"em": em, "cavi": cavi}
 Guides = Iterable[str] | Mapping[str, GuideFactory]
 
 
@@ -65,6 +75,14 @@ class Comparison:
         """What stands below the table: the notes, and what was skipped."""
         return [*self.notes, *(f"{name} was skipped: {why}" for name, why in self.skipped.items())]
 
+    def plot(self) -> Figure:
+        """The fits, the losses and the parameters in one picture; `inference.plots` has each alone."""
+        return plot(self)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write table, posteriors and pictures into a folder; what was written: see `inference.save`."""
+        return save(self, folder)
+
 
 def compare(
     model: Model,
@@ -72,6 +90,7 @@ def compare(
     guides: Guides | None = None,
     *,
     x_test: Tabular | None = None,
+    methods: Collection[str] = ("svi",),
     reference: str | Fit | None = "nuts",
     seed: int = 0,
     jobs: int = 1,
@@ -91,7 +110,8 @@ def compare(
     x : DataFrame, Series, array, tensor, path or data set name: (N, D), or (N,) for a model of a vector.
     guides : names from `pyrometer.guides.catalogue(model)`, or name -> factory; None takes a sensible few.
     x_test : held-out rows with the columns of x, for lpd_test.
-    reference : nuts, the name of one of the guides, a Fit made before, or None.
+    methods : svi fits the guides; nuts, em (of a GMM) and cavi (of a BayesianGMM) add themselves.
+    reference : nuts, another method, the name of a guide, a Fit made before, or None; it is always run.
     seed : the same seed gives the same table, seconds aside.
     jobs : guides fitted at once, each in a process of its own.
     progress : show bars; they are silent where there is no terminal or notebook.
@@ -112,21 +132,30 @@ def compare(
     --------
     >>> compare(BayesianGMM(2), "faithful", ["structured", "auto_mvn"]).table  # doctest: +SKIP
     """
+    for method in methods:
+        if method not in ("svi", "nuts", *CLASSICS):
+            raise InputError(f"method {method!r} is unknown: choose from svi, nuts, {', '.join(CLASSICS)}")
     data = as_data(x, components=getattr(model, "components", None))
-    factories = _factories(model, guides)
-    jobs_todo: dict[str, Callable[[], Fit]] = {}
-    if reference == "nuts":
-        jobs_todo["nuts"] = partial(nuts, model, data, warmup=warmup, draws=draws, chains=chains)
-    elif isinstance(reference, str) and reference not in factories:
-        raise InputError(f"reference={reference!r} is neither nuts nor one of the guides {', '.join(factories)}")
+    if x_test is not None:
+        as_new_data(x_test, data, name="x_test")  # a bad one is refused before the work, not after it
+    factories = _factories(model, guides) if "svi" in methods else {}
+    if isinstance(reference, str) and reference not in {*CLASSICS, "nuts", *factories}:
+        raise InputError(f"reference={reference!r} is not one of nuts, {', '.join([*CLASSICS, *factories])}")
+    common: dict[str, Any] = {"seed": seed, "progress": progress}
+    todo: dict[str, Callable[[], Fit]] = {}
+    for method in dict.fromkeys([*([reference] if isinstance(reference, str) else []), *methods]):
+        if method == "nuts":
+            todo["nuts"] = partial(nuts, model, data, warmup=warmup, draws=draws, chains=chains, **common)
+        elif method in CLASSICS:
+            todo[method] = partial(CLASSICS[method], model, data, **common)
+    sizes: dict[str, Any] = {"steps": steps, "starts": starts, "draws": draws, "batch_size": batch_size}
     for name, factory in factories.items():
-        options = {"steps": steps, "starts": starts, "draws": draws, "batch_size": batch_size, "name": name}
-        jobs_todo[name] = partial(svi, model, factory, data, **options)
-    fits, skipped = _fit_all({name: partial(job, seed=seed, progress=progress) for name, job in jobs_todo.items()}, jobs)
-    known = reference.name if isinstance(reference, Fit) else reference
+        todo[name] = partial(svi, model, factory, data, name=name, **sizes, **common)
+    fits, skipped = _fit_all(todo, jobs)
     if isinstance(reference, Fit):
         fits = {reference.name: reference, **fits}
-    return _comparison(fits, skipped, known if known in fits else None, x_test)
+    ruler = reference.name if isinstance(reference, Fit) else reference
+    return _comparison(fits, skipped, ruler if ruler in fits else None, x_test)
 
 
 def _factories(model: Model, guides: Guides | None) -> dict[str, str | GuideFactory]:
@@ -135,7 +164,7 @@ def _factories(model: Model, guides: Guides | None) -> dict[str, str | GuideFact
         guides = [guides]
     chosen = dict(guides) if isinstance(guides, Mapping) else {name: name for name in guides or defaults(model)}
     known = catalogue(model)
-    for name, guide in chosen.items():
+    for guide in chosen.values():
         if isinstance(guide, str) and guide not in known:
             raise InputError(f"model {model_name(model)} has no guide {guide!r}: choose from {', '.join(known)}")
     return chosen
@@ -166,14 +195,17 @@ def _comparison(
     fits = {name: fit if fit is first else matched_to(fit, pivot) for name, fit in fits.items()}
     ruler = fits[reference] if reference else None
     table = pd.DataFrame([scores(fit, ruler, x_test) for fit in fits.values()], index=list(fits)).infer_objects()
-    notes = list(_start_notes(fits))
+    notes = list(_notes(fits))
     if reference and (fault := unconverged(fits[reference])):
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
     return Comparison(fits, table, reference, skipped, invariants(fits, first), tuple(notes))
 
 
-def _start_notes(fits: dict[str, Fit]) -> Iterable[str]:
+def _notes(fits: dict[str, Fit]) -> Iterable[str]:
     for name, fit in fits.items():
         if fit.message:
-            yield f"{name} stopped early: {fit.message}"
+            yield f"{name}: {fit.message}"
+        ended = fit.start_losses[np.isfinite(fit.start_losses)]
+        if len(ended) > 1 and np.ptp(ended) > SPREAD:
+            yield f"{name}: {len(ended)} starts lay {np.ptp(ended):.1f} nats apart when the best was chosen"

@@ -1,0 +1,180 @@
+"""The picture of the posteriors side by side: each scalar parameter by method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.ticker import MaxNLocator
+
+from .fit import Fit
+from .panels import GREY, REFERENCE, colours, grid
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+
+__all__ = ["draw_forest", "forest_shape", "parameters"]
+
+TAILS = (0.03, 0.97)  # a 94 % interval, as ArviZ draws it
+MOST = 36  # panels; where there are more parameters, those farthest from the reference are shown
+WIDE = 6  # panels side by side
+REACH = 4  # reference interval widths beyond which a panel does not follow a stray method
+LONGEST = 10  # characters of a coordinate in a label
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One scalar: variable, index into it, what to call it, and its component (-1 for none)."""
+
+    variable: str
+    index: tuple[int, ...]
+    label: str
+    component: int
+
+    def of(self, fit: Fit) -> np.ndarray:
+        """Its draws, (S,); empty where the fit does not have it."""
+        values = fit.draws().get(self.variable)
+        if values is None or values.ndim != len(self.index) + 1:
+            return np.zeros(0)
+        place = np.ravel_multi_index(self.index, values.shape[1:]) if self.index else 0
+        return values.reshape(len(values), -1)[:, place]
+
+
+def parameters(comparison: Comparison) -> list[Parameter]:
+    """The scalars worth showing, component by component.
+
+    Left out are rows' own variables, constants, repetitions (a covariance matrix holds each covariance twice), and the
+    inner workings of a covariance where that is there itself.
+    """
+    first = comparison.fits[comparison.reference or next(iter(comparison.fits))]
+    kept: list[Parameter] = []
+    for variable, dims in first.dims().items():
+        if "data" not in dims and not ("covariances" in first.dims() and _internal(variable)):
+            kept.extend(_distinct(_scalars(first, variable, dims), comparison))
+    return sorted(kept, key=lambda parameter: parameter.component)
+
+
+def draw_forest(figure: FigureBase, comparison: Comparison) -> None:
+    """A panel a parameter, each in its own units: mean and 94 % interval by method, over a band for the reference's."""
+    found = parameters(comparison)
+    shown = _farthest(found, comparison)
+    if not shown:
+        figure.text(0.5, 0.5, "no parameters to show", color=GREY, ha="center")
+        return
+    panels, _ = grid(figure, len(shown), _columns(shown), sharey=True)
+    for axis, parameter in zip(panels, shown, strict=True):
+        _forest(axis, parameter, comparison)
+    panels[0].set_ylim(len(comparison.fits) - 0.4, -0.6)
+    points = all(fit.is_point for fit in comparison.fits.values())
+    what = "Parameters" if points else "Parameters: mean and 94 % interval"
+    left_out = f" ({len(shown)} of {len(found)}, where the methods differ most)" if len(shown) < len(found) else ""
+    figure.suptitle(what + left_out, x=0.01, ha="left", fontsize=9, fontweight="bold")
+
+
+def forest_shape(comparison: Comparison) -> tuple[int, int]:
+    """Rows and columns of panels that `draw_forest` will need."""
+    shown = _farthest(parameters(comparison), comparison)
+    columns = _columns(shown)
+    return math.ceil(len(shown) / columns), columns
+
+
+def _columns(shown: list[Parameter]) -> int:
+    """Panels side by side: one component a row where that fits."""
+    sizes = {sum(other.component == one.component for other in shown) for one in shown}
+    return sizes.pop() if len(sizes) == 1 and max(sizes) <= WIDE else max(1, min(WIDE, len(shown)))
+
+
+def _internal(variable: str) -> bool:
+    return variable.startswith("precision") or "_tril" in variable or variable == "scales"
+
+
+def _scalars(fit: Fit, variable: str, dims: tuple[str, ...]) -> Iterator[Parameter]:
+    """Every entry of a variable, labelled by its coordinates."""
+    values = fit.idata["posterior"][variable]
+    names = [_short(values.coords[dim].values if dim in values.coords else range(values.sizes[dim])) for dim in dims]
+    for index in np.ndindex(*values.shape[2:]):
+        coords = ", ".join(name[i] for name, i in zip(names, index, strict=True))
+        component = index[dims.index("components")] if "components" in dims else -1
+        yield Parameter(variable, index, f"{variable}\n[{coords}]" if coords else variable, component)
+
+
+def _short(coords: Iterable[object]) -> list[str]:
+    """Coordinates as text, cut to LONGEST characters; numbered where that would make two alike."""
+    whole = [str(coord) for coord in coords]
+    short = [text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…" for text in whole]
+    return short if len(set(short)) == len(short) else [str(i) for i in range(len(whole))]
+
+
+def _distinct(candidates: Iterator[Parameter], comparison: Comparison) -> Iterator[Parameter]:
+    """Those that vary, each set of equal ones once."""
+    first = comparison.fits[comparison.reference or next(iter(comparison.fits))]
+    seen: dict[str, list[np.ndarray]] = {}
+    for parameter in candidates:
+        means = np.array([parameter.of(fit).mean() for fit in comparison.fits.values() if len(parameter.of(fit))])
+        mine = parameter.of(first)
+        scale = 1e-9 * np.abs(mine).max(initial=1e-300)
+        alike = seen.setdefault(f"{mine.mean():.6g} {mine.std():.6g}", [])
+        if (np.ptp(means) > scale or np.ptp(mine) > scale) and not any(np.allclose(mine, a, 1e-9, 0) for a in alike):
+            alike.append(mine)
+            yield parameter
+
+
+def _farthest(found: list[Parameter], comparison: Comparison) -> list[Parameter]:
+    """At most MOST, those with the largest bias of any fit, in their old order."""
+    if len(found) <= MOST:
+        return found
+    ruler = comparison.fits[comparison.reference or next(iter(comparison.fits))]
+
+    def bias(parameter: Parameter) -> float:
+        theirs = parameter.of(ruler)
+        means = [parameter.of(fit).mean() for fit in comparison.fits.values() if len(parameter.of(fit))]
+        return float(np.abs(np.array(means) - theirs.mean()).max() / (theirs.std() or 1.0))
+
+    top = sorted(found, key=bias, reverse=True)[:MOST]
+    return [parameter for parameter in found if parameter in top]
+
+
+def _forest(axis: Axes, parameter: Parameter, comparison: Comparison) -> None:
+    """One parameter: a row a method, the reference's interval as a band through all rows."""
+    palette = colours(comparison.fits, comparison.reference)
+    for row, (name, fit) in enumerate(comparison.fits.items()):
+        draws = parameter.of(fit)
+        if len(draws):
+            low, high = np.quantile(draws, TAILS)
+            axis.plot([low, high], [row, row], color=palette[name], linewidth=2, solid_capstyle="butt")
+            axis.plot(draws.mean(), row, "o", color=palette[name], markersize=4)
+    ruler = parameter.of(comparison.fits[comparison.reference]) if comparison.reference else np.zeros(0)
+    _band(axis, ruler)
+    _mark_strays(axis, [(palette[name], parameter.of(fit)) for name, fit in comparison.fits.items()])
+    axis.set_title(parameter.label, fontsize=7.5)
+    axis.set_yticks(range(len(comparison.fits)), list(comparison.fits))
+    axis.tick_params(axis="y", length=0)
+    axis.xaxis.set_major_locator(MaxNLocator(3))
+
+
+def _band(axis: Axes, draws: np.ndarray) -> None:
+    """The reference's interval, and limits that no stray method may stretch beyond REACH of its widths."""
+    left, right = axis.get_xlim()
+    short = 3e-3 * max(abs(left), abs(right)) - (right - left)  # a narrower axis would have unreadable ticks
+    left, right = (left - short / 2, right + short / 2) if short > 0 else (left, right)
+    if len(draws):
+        low, high = np.quantile(draws, TAILS)
+        axis.axvspan(low, high, color=REFERENCE, alpha=0.08, linewidth=0, zorder=0)
+        axis.axvline(draws.mean(), color=REFERENCE, linewidth=0.6, alpha=0.5, zorder=0)
+        if high > low:
+            left, right = max(left, low - REACH * (high - low)), min(right, high + REACH * (high - low))
+    axis.set_xlim(left, right)
+
+
+def _mark_strays(axis: Axes, rows: list[tuple[str, np.ndarray]]) -> None:
+    """An arrow at the edge for a mean that lies beyond it. rows: (colour, draws), from the top."""
+    left, right = axis.get_xlim()
+    for row, (shade, draws) in enumerate(rows):
+        if len(draws) and not left <= draws.mean() <= right:
+            edge, arrow = (left, "<") if draws.mean() < left else (right, ">")
+            axis.plot(edge, row, arrow, color=shade, markersize=5, clip_on=False)

@@ -1,0 +1,208 @@
+"""The picture of the data with what each method fitted to them, a panel a method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.lines import Line2D
+from matplotlib.patches import Ellipse, Patch
+from matplotlib.patheffects import withStroke
+from scipy.stats import gaussian_kde
+
+from .fit import Fit
+from .panels import GREY, REFERENCE, colours, grid
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+
+__all__ = ["draw_fits"]
+
+DRAWS = 300  # at most so many, evenly spaced, behind a predictive density: a picture needs no more
+FAINT = 20  # posterior draws shown as faint ellipses
+CELLS = 60  # grid points a side
+MASS = (0.95, 0.8, 0.5)  # what the contours enclose
+BARS = 60  # whole numbers are counted one by one up to this range
+SHADES = ("#EFEFEF", "#DCDCDC", "#C4C4C4")
+
+
+def draw_fits(figure: FigureBase, comparison: Comparison) -> None:
+    """A panel a method: one column as a histogram with densities, of several the first two as a scatter of points."""
+    fits = comparison.fits
+    panels, spare = grid(figure, len(fits), columns_of(len(fits)), sharex=True, sharey=True)
+    palette = colours(fits, comparison.reference)
+    ruler = fits[comparison.reference] if comparison.reference else None
+    flat = len(next(iter(fits.values())).data.columns) == 1
+    handles = (_histograms if flat else _scatters)(panels, fits, palette, ruler)
+    for axis, (name, row) in zip(panels, comparison.table.iterrows(), strict=True):
+        axis.set_title(name, loc="left", color=palette[str(name)], fontweight="bold", pad=15)
+        figures = _figures(row, name == comparison.reference)
+        axis.annotate(figures, (0, 1), (0, 4), "axes fraction", "offset points", color=GREY, fontsize=7.5)
+        axis.label_outer(remove_inner_ticks=False)
+    for axis in panels[-columns_of(len(fits)) :]:
+        axis.xaxis.set_tick_params(labelbottom=True)
+        axis.set_xlabel(next(iter(fits.values())).data.columns[0])
+    if spare:
+        spare[0].legend(handles=handles, loc="center left")
+    else:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def columns_of(number: int) -> int:
+    """How many panels stand side by side."""
+    return 2 if number == 4 else min(number, 3)
+
+
+def _figures(row: pd.Series, is_reference: bool) -> str:
+    """What the table says of a fit, for the line above its panel."""
+    shown = {"bias": "bias {:.2f}", "sd_ratio": "sd ratio {:.2f}", "khat": "k-hat {:.2f}"}
+    parts = [text.format(row[key]) for key, text in shown.items() if key in row and pd.notna(row[key])]
+    return "reference" if is_reference else ", ".join(parts)
+
+
+def _histograms(panels: list[Axes], fits: dict[str, Fit], palette: dict[str, str], ruler: Fit | None) -> list[Artist]:
+    """The one column's histogram, the fitted density, and the reference's dashed; the legend's handles."""
+    first = next(iter(fits.values()))
+    values = _rows(first)[:, 0]
+    points, bins = _points(values), _bins(values)
+    expected = None if ruler is None else density(ruler, points)
+    style: dict[str, Any] = {"marker": "o", "markersize": 3} if _counted(values) else {}
+    for axis, (name, fit) in zip(panels, fits.items(), strict=True):
+        axis.hist(values, bins=bins.tolist(), density=True, color=SHADES[1], edgecolor="white", linewidth=0.3)
+        if expected is not None and fit is not ruler:
+            axis.plot(points, expected, color=REFERENCE, linestyle="--", linewidth=1)
+        own = expected if fit is ruler and expected is not None else density(fit, points)
+        axis.plot(points, own, color=palette[name], linewidth=1.6, **style)
+        axis.set(xlabel=first.data.columns[0], ylabel="density")
+    lines = [Patch(color=SHADES[1], label="data"), Line2D([], [], color=GREY, label="fitted density", **style)]
+    dashed = Line2D([], [], color=REFERENCE, linestyle="--", linewidth=1, label="reference's density")
+    return lines if ruler is None else [*lines, dashed]
+
+
+def _scatters(panels: list[Axes], fits: dict[str, Fit], palette: dict[str, str], ruler: Fit | None) -> list[Artist]:
+    """The first two columns, contours of the reference's density, and components as ellipses; the legend's handles.
+
+    Where there is no reference, or no component to draw, the contours are those of each fit.
+    """
+    first = next(iter(fits.values()))
+    values, shared = _rows(first), ruler is not None and _has_components(first)
+    cells = _cells(values)
+    common = _heights(ruler, cells) if ruler is not None and shared else None
+    for axis, (name, fit) in zip(panels, fits.items(), strict=True):
+        _contours(axis, cells, _heights(fit, cells) if common is None else common)
+        axis.scatter(values[:, 0], values[:, 1], s=4, color=GREY, alpha=0.6, linewidth=0, zorder=2)
+        if _has_components(fit):
+            _ellipses(axis, fit, palette[name])
+        axis.set(xlabel=first.data.columns[0], ylabel=first.data.columns[1])
+    whose = "reference's density" if shared else "fitted density"
+    handles: list[Artist] = [Line2D([], [], linestyle="", marker="o", markersize=3, color=GREY, label="data")]
+    handles += [Patch(color=SHADES[1], label=f"{whose}:\n50, 80, 95 % of its mass")]
+    if _has_components(first):
+        handles += [Line2D([], [], color=GREY, linewidth=1.5, label="components: mean,\n1 and 2 sd")]
+        if not all(fit.is_point for fit in fits.values()):
+            handles += [Line2D([], [], color=GREY, linewidth=0.5, alpha=0.6, label=f"1 sd in {FAINT} draws")]
+    return handles
+
+
+def density(fit: Fit, points: np.ndarray) -> np.ndarray:
+    """The posterior predictive density at points, shaped as rows of the data: (M,)."""
+    rows = points.reshape(len(points), *fit.data.values.shape[1:])
+    with np.errstate(all="ignore"):
+        return np.nan_to_num(np.exp(_thinned(fit).log_predictive(rows)))  # NaN lies outside the model's support
+
+
+def _cells(values: np.ndarray) -> np.ndarray:
+    """A grid over the first two columns: (CELLS * CELLS, 2)."""
+    low, high = values[:, :2].min(0), values[:, :2].max(0)
+    margin = 0.12 * (high - low)
+    sides = np.linspace(low - margin, high + margin, CELLS).T
+    return np.stack([side.ravel() for side in np.meshgrid(*sides)], 1)
+
+
+def _heights(fit: Fit, cells: np.ndarray) -> np.ndarray:
+    """The predictive density of the first two columns at the cells; of more, by a kernel density of new rows."""
+    if len(fit.data.columns) == 2:
+        return density(fit, cells)
+    return gaussian_kde(fit.sample(2000).to_numpy()[:, :2].T)(cells.T)
+
+
+def _contours(axis: Axes, cells: np.ndarray, heights: np.ndarray) -> None:
+    """The regions of highest density that hold the shares MASS."""
+    levels = np.unique(_levels(heights))
+    if len(levels) == len(MASS):
+        shape = (CELLS, CELLS)
+        top = max(float(heights.max()), levels[-1] * 1.001)
+        axis.contourf(*(c.reshape(shape) for c in cells.T), heights.reshape(shape), [*levels, top], colors=SHADES)
+
+
+def _levels(heights: np.ndarray) -> np.ndarray:
+    """The heights whose upper sets hold the shares MASS of the whole: (len(MASS),)."""
+    ordered = np.sort(heights)[::-1]
+    share = ordered.cumsum() / ordered.sum()
+    return ordered[np.searchsorted(share, MASS).clip(max=len(ordered) - 1)]
+
+
+def _ellipses(axis: Axes, fit: Fit, colour: str) -> None:
+    """Each component at its posterior mean, numbered, with a few draws behind it."""
+    draws = fit.draws()
+    locs, covariances = draws["locs"][..., :2], draws["covariances"][..., :2, :2]
+    for draw in np.linspace(0, fit.number - 1, FAINT).astype(int) if not fit.is_point else []:
+        for loc, covariance in zip(locs[draw], covariances[draw], strict=True):
+            axis.add_patch(_ellipse(loc, covariance, 1, edgecolor=colour, linewidth=0.4, alpha=0.35))
+    for k, (loc, covariance) in enumerate(zip(locs.mean(0), covariances.mean(0), strict=True)):
+        for deviations in (1, 2):
+            axis.add_patch(_ellipse(loc, covariance, deviations, edgecolor=colour, linewidth=1.4, zorder=3))
+        halo = [withStroke(linewidth=2.5, foreground="white")]
+        axis.annotate(str(k), loc, color=colour, fontweight="bold", ha="center", va="center", path_effects=halo)
+
+
+def _ellipse(loc: np.ndarray, covariance: np.ndarray, deviations: float, **style: Any) -> Ellipse:
+    """So many standard deviations around loc (2,): the eigenvectors of covariance (2, 2) are its axes."""
+    variances, vectors = np.linalg.eigh(covariance)
+    width, height = 2 * deviations * np.sqrt(variances)
+    return Ellipse(
+        (loc[0], loc[1]), width, height, angle=np.degrees(np.arctan2(*vectors[::-1, 0])), fill=False, **style
+    )
+
+
+def _has_components(fit: Fit) -> bool:
+    """Whether there are locs (K, D) and covariances (K, D, D) in the space of the data."""
+    draws, size = fit.draws(), len(fit.data.columns)
+    shapes = [draws[name].shape[2:] for name in ("locs", "covariances") if name in draws]
+    return shapes == [(size,), (size, size)]
+
+
+def _thinned(fit: Fit) -> Fit:
+    thinned = fit.idata.sel(draw=slice(None, None, -(-fit.number // DRAWS)))
+    return fit if thinned is None else fit.with_idata(thinned)
+
+
+def _rows(fit: Fit) -> np.ndarray:
+    """The data as a matrix: (N, D)."""
+    return fit.data.values.reshape(len(fit.data.values), -1).cpu().numpy()
+
+
+def _counted(values: np.ndarray) -> bool:
+    """Whether these are whole numbers, few enough to stand one by one."""
+    return bool((values == values.round()).all() and np.ptp(values) <= BARS)
+
+
+def _points(values: np.ndarray) -> np.ndarray:
+    """Where to evaluate a density: (M,). For whole numbers, whole numbers only: the data may be counts."""
+    whole = bool((values == values.round()).all())
+    margin = 0.15 * np.ptp(values)
+    low, high = values.min() - margin, values.max() + margin
+    low = max(low, 0.0) if whole and values.min() >= 0 else low
+    points = np.linspace(low, high, 300)
+    return np.unique(points.round()) if whole else points
+
+
+def _bins(values: np.ndarray) -> np.ndarray:
+    """The edges of the histogram's bars."""
+    if _counted(values):
+        return np.arange(values.min(), values.max() + 2) - 0.5
+    return np.histogram_bin_edges(values, bins=max(15, min(60, int(2 * np.sqrt(len(values))))))
