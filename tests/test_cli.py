@@ -1,0 +1,150 @@
+"""The command line: what it prints and writes, and one line for every mistake."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pyrometer import datasets
+from pyrometer.guides import CATALOGUE
+from pyrometer.inference import cli
+from pyrometer.inference.cli import main
+from pyrometer.models import GMM, BayesianGMM
+
+QUICK = ["--guides", "auto_normal,auto_delta", "--reference", "auto_normal", "--steps", "30", "--starts", "1"]
+QUICK += ["--draws", "20", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What one quick run prints, and the folder it writes."""
+    out = tmp_path_factory.mktemp("cli") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        printed: list[str] = []
+        patch.setattr("builtins.print", lambda *parts, **_: printed.append(" ".join(map(str, parts))))
+        assert main(["compare", "faithful", *QUICK, "--holdout", "0.25", "--out", str(out)]) == 0
+    return "\n".join(printed), out
+
+
+def test_it_prints_the_table_and_where_things_are(run: tuple[str, Path]) -> None:
+    text, out = run
+    rows = [line.split()[0] for line in text.splitlines() if line]
+    assert rows[1:3] == ["auto_normal", "auto_delta"]
+    assert "sd_ratio" in text
+    assert f"written to {out}" in text
+
+
+def test_it_writes_table_posteriors_and_pictures(run: tuple[str, Path]) -> None:
+    _, out = run
+    names = {path.name for path in out.iterdir()}
+    assert {"table.csv", "auto_normal.nc", "auto_delta.nc", "comparison.png", "fit.png", "losses.png"} <= names
+
+
+def test_held_out_rows_are_scored(run: tuple[str, Path]) -> None:
+    table = pd.read_csv(run[1] / "table.csv", index_col="fit")
+    assert table["lpd_test"].notna().all()
+
+
+def test_the_split_is_seeded_and_complete() -> None:
+    x = datasets.load("faithful")
+    kept, held = cli._split(x, 0.25, 3)
+    again = cli._split(x, 0.25, 3)
+    assert len(held) == 68
+    assert held.equals(again[1])
+    assert not held.equals(cli._split(x, 0.25, 4)[1])
+    rows = lambda *frames: sorted(map(tuple, pd.concat(frames).to_numpy()))  # noqa: E731
+    assert rows(kept, held) == rows(x)
+
+
+BAD = {
+    "no such data set": ["compare", "nothing"],
+    "no such file": ["compare", "missing.csv"],
+    "no such column": ["compare", "faithful", "--columns", "eruptions,depth"],
+    "no such guide": ["compare", "faithful", "--guides", "auto_normal,psychic"],
+    "a guide of another model": ["compare", "faithful", "--guides", "marginal"],
+    "no such reference": ["compare", "faithful", *QUICK[:2], "--reference", "truth"],
+    "no such covariance": ["compare", "faithful", "--covariance", "round"],
+    "no such model": ["compare", "faithful", "--model", "vae-gmm"],
+    "no components": ["compare", "faithful", "--components", "0"],
+    "more components than rows": ["compare", "faithful", "--components", "300"],
+    "components in words": ["compare", "faithful", "--components", "two"],
+    "no steps": ["compare", "faithful", "--steps", "0"],
+    "a negative seed": ["compare", "faithful", "--seed", "-1"],
+    "a share above one": ["compare", "faithful", "--holdout", "1.5"],
+    "a share of no row": ["compare", "faithful", "--holdout", "0.0001"],
+    "two kinds of held-out rows": ["compare", "faithful", "--holdout", "0.5", "--test", "faithful"],
+    "a test file with other columns": ["compare", "faithful", "--test", "galaxies"],
+    "the same guide twice": ["compare", "faithful", "--guides", "auto_mvn,auto_mvn"],
+    "an empty guide": ["compare", "faithful", "--guides", "auto_mvn,"],
+    "no data": ["compare"],
+    "no such option": ["compare", "faithful", "--frobnicate"],
+    "no such command": ["compute"],
+    "nothing": [],
+    "guides of no such model": ["guides", "--model", "nothing"],
+}
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_a_mistake_is_one_line_status_2_and_leaves_no_folder(
+    mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = BAD[mistake]
+    out = ["--out", str(tmp_path / "out")] if arguments[:1] == ["compare"] else []
+    assert main([*arguments, *out]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("pyrometer: error: ")
+    assert printed.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_any_fitting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr(cli, "compare", lambda *_, **__: pytest.fail("it was fitting"))
+    assert main(["compare", "faithful", *QUICK, "--out", str(tmp_path / "file")]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_one_line_and_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "compare", interrupted)
+    assert main(["compare", "faithful", *QUICK]) == 130
+    assert capsys.readouterr().err == "pyrometer: interrupted\n"
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "compare", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["compare", "faithful", *QUICK])
+
+
+@pytest.mark.parametrize(("name", "model"), [("gmm", GMM), ("bayesian-gmm", BayesianGMM)])
+def test_guides_lists_every_guide_of_a_model_with_what_it_is(
+    name: str, model: type, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["guides", "--model", name]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:-1]
+    listed = [line.removeprefix(name).replace(" * ", "   ").split(maxsplit=1) for line in lines]
+    assert [guide for guide, _ in listed] == list(CATALOGUE[model])
+    assert all(len(what) > 10 for _, what in listed)
+
+
+def test_guides_lists_all_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["guides"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for guides in CATALOGUE.values() for name in guides)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["guides", "--help"], ["--version"]])
+def test_help_and_version_exit_with_0(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith(("usage: pyrometer", "pyrometer "))

@@ -1,0 +1,27 @@
+"""Every notebook runs from its first cell to its last, at smoke size, and is committed with its pictures."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+SMOKE = 'sizes = {"steps": 60, "warmup": 60, "draws": 60, "chains": 2}'
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_the_notebook_runs_at_smoke_size(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    (sizes,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    sizes.source = SMOKE
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_the_notebook_is_committed_executed_with_pictures_and_no_errors(path: Path) -> None:
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert all(cell.execution_count for cell in cells)
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)

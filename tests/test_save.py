@@ -1,0 +1,100 @@
+"""What is written can be read back, and nothing half-written stays behind."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import pyrometer
+import pytest
+from pyrometer.inference import save as saving
+from pyrometer.models import BayesianGMM
+
+
+@pytest.fixture(scope="module")
+def comparison() -> pyrometer.Comparison:
+    return pyrometer.compare(
+        BayesianGMM(2), "faithful", ["auto_normal", "auto_delta"], reference="auto_normal", steps=30, starts=1, draws=20
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(comparison: pyrometer.Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("save") / "deep" / "down"
+    comparison.save(folder)
+    return folder
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saving, "PICTURES", {})
+
+
+def test_the_netcdfs_reopen_with_the_same_posterior(comparison: pyrometer.Comparison, folder: Path) -> None:
+    for name, fit in comparison.fits.items():
+        again = az.from_netcdf(folder / f"{name}.nc")
+        assert again.groups() == fit.idata.groups()
+        for variable, values in fit.idata["posterior"].data_vars.items():
+            assert again.posterior[variable].dims == values.dims
+            np.testing.assert_array_equal(again.posterior[variable], values)
+        assert list(again.posterior.features.values) == ["eruptions", "waiting"]
+
+
+def test_the_table_reads_back_with_its_index(comparison: pyrometer.Comparison, folder: Path) -> None:
+    again = pd.read_csv(folder / "table.csv", index_col="fit")
+    pd.testing.assert_frame_equal(again, comparison.table.rename_axis("fit"), check_dtype=False)
+
+
+def test_what_is_said_to_be_written_is_all_there_is(
+    comparison: pyrometer.Comparison, tmp_path: Path, no_pictures: None
+) -> None:
+    written = comparison.save(tmp_path)
+    assert sorted(written) == sorted(tmp_path.iterdir())
+    assert {"auto_normal.nc", "auto_delta.nc", "table.csv", "invariant.csv"} == {path.name for path in written}
+
+
+def test_the_pictures_are_pictures(folder: Path) -> None:
+    for name in ("comparison", "fit", "losses", "forest"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_saving_again_replaces_its_own_files_and_leaves_others(
+    comparison: pyrometer.Comparison, tmp_path: Path, no_pictures: None
+) -> None:
+    (tmp_path / "table.csv").write_text("old")
+    (tmp_path / "mine.txt").write_text("mine")
+    noted = replace(comparison, notes=("beware",))
+    noted.save(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "beware\n"
+    comparison.save(tmp_path)
+    assert not (tmp_path / "notes.txt").exists()
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert (tmp_path / "table.csv").read_text().startswith("fit,estimator")
+
+
+def test_a_failure_half_way_leaves_nothing(
+    comparison: pyrometer.Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(comparison: pyrometer.Comparison) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saving, "PICTURES", {"fit.png": full})
+    with pytest.raises(pyrometer.InputError, match="no space left"):
+        comparison.save(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "folder"])
+def test_a_file_in_the_way_is_refused(comparison: pyrometer.Comparison, tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(pyrometer.InputError, match="is a file"):
+        comparison.save(tmp_path / "file" / below)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_names_that_no_file_can_bear_still_get_files_of_their_own() -> None:
+    files = saving.file_names(["a/b", "a_b", "A_B", "../up", "nuts"])
+    assert files["nuts"] == "nuts.nc"
+    assert len({file.lower() for file in files.values()}) == 5
+    assert not any("/" in file or file.startswith(".") for file in files.values())

@@ -1,0 +1,183 @@
+"""Each column of the table is the number it claims to be, on cases where that number is known."""
+
+import math
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import arviz as az
+import numpy as np
+import pytest
+import torch
+from pyrometer import Fit, svi
+from pyrometer.inference.data import Data
+from pyrometer.inference.scores import COLUMNS, convergence, khat, log_evidence, scores, unconverged
+from pyrometer.models import BayesianGMM
+from scipy import stats
+from truths import assignment_log_evidences, normal_guide, normal_mean, two_clusters
+
+X = two_clusters()[:, 0] - 4
+
+
+@cache
+def trained() -> Fit:
+    """Some fit, to hang other numbers on."""
+    return svi(normal_mean, normal_guide, X, steps=600, lr=0.05, draws=1000, progress=False)
+
+
+def with_draws(chains: int = 1, stats: bool = False, **draws: np.ndarray) -> Fit:
+    """A fit with those posterior draws, (S, ...) laid out as so many chains."""
+    posterior = {name: value.reshape(chains, -1, *value.shape[1:]) for name, value in draws.items()}
+    shape = next(iter(posterior.values())).shape[:2]
+    sample_stats = {"diverging": np.zeros(shape, bool)} if stats else None
+    return trained().with_idata(az.from_dict(posterior=posterior, sample_stats=sample_stats))
+
+
+def test_the_columns_are_those_of_the_design_in_its_order() -> None:
+    expected = "estimator elbo elbo_se log_evidence khat lpd_test lpd_test_se bias sd_ratio rhat ess_bulk divergences"
+    assert [*expected.split(), "steps", "seconds"] == list(COLUMNS)
+    assert list(scores(trained(), None, None).index) == list(COLUMNS)
+
+
+def log_weights(scale: float, df: float, draws: int = 4000) -> np.ndarray:
+    """log p - log q of draws from q = Student t(df) about p = Normal(0, scale)."""
+    x = stats.t(df).rvs(draws, random_state=0)
+    return stats.norm(0, scale).logpdf(x) - stats.t(df).logpdf(x)
+
+
+def test_khat_is_small_where_the_guide_covers_the_posterior_and_large_where_it_does_not() -> None:
+    covered = replace(trained(), log_weights=log_weights(scale=0.8, df=3))
+    x = np.random.default_rng(0).standard_normal(4000)
+    missed = stats.t(2).logpdf(x) - stats.norm.logpdf(x)
+    uncovered = replace(trained(), log_weights=missed)
+    assert khat(covered) < 0.3
+    assert khat(uncovered) > 0.7
+    assert khat(uncovered) == pytest.approx(float(az.psislw(missed.copy())[1]))
+    assert khat(replace(trained(), log_weights=missed + 1000)) == pytest.approx(khat(uncovered), abs=1e-6)
+
+
+def test_khat_is_the_tail_index_of_gaussian_weights() -> None:
+    """q = Normal(0, 1), p = Normal(0, s): the weights' tail is Pareto with k = 1 - 1 / s^2 (Vehtari et al. 2024)."""
+    x = np.random.default_rng(1).standard_normal(40_000)
+    for scale in (1.3, 1.6):
+        weights = stats.norm(0, scale).logpdf(x) - stats.norm.logpdf(x)
+        assert khat(replace(trained(), log_weights=weights)) == pytest.approx(1 - scale**-2, abs=0.15)
+
+
+def test_khat_does_not_apply_without_weights_and_is_infinite_with_broken_ones() -> None:
+    assert math.isnan(khat(replace(trained(), log_weights=np.zeros(0))))
+    broken = np.where(np.arange(500) == 3, -np.inf, 0.0)
+    assert khat(replace(trained(), log_weights=broken)) == math.inf
+
+
+def test_the_elbo_is_the_mean_of_its_draws_with_their_standard_error() -> None:
+    draws = np.random.default_rng(0).normal(-7.0, 2.0, 4000)
+    row = scores(replace(trained(), elbo_draws=draws), None, None)
+    assert row["elbo"] == pytest.approx(draws.mean())
+    assert row["elbo_se"] == pytest.approx(2 / math.sqrt(4000), rel=0.1)
+
+
+def test_bias_and_sd_ratio_are_the_worst_over_scalars_in_units_of_the_reference() -> None:
+    rng = np.random.default_rng(0)
+    reference = with_draws(a=rng.normal([0.0, 10.0], [1.0, 4.0], (50_000, 2)), b=rng.normal(5.0, 0.1, 50_000))
+    fit = with_draws(a=rng.normal([0.0, 12.0], [0.5, 4.0], (50_000, 2)), b=rng.normal(5.02, 0.1, 50_000))
+    row = scores(fit, reference, None)
+    assert row["bias"] == pytest.approx(0.5, abs=0.03)  # (12 - 10) / 4
+    assert row["sd_ratio"] == pytest.approx(0.5, abs=0.02)
+    assert math.isnan(scores(reference, reference, None)["bias"])
+    assert math.isnan(scores(fit, None, None)["sd_ratio"])
+
+
+def test_a_scalar_that_is_constant_in_the_reference_decides_nothing() -> None:
+    rng = np.random.default_rng(0)
+    reference = with_draws(a=np.stack([rng.standard_normal(1000), np.zeros(1000)], 1))
+    row = scores(with_draws(a=rng.standard_normal((1000, 2))), reference, None)
+    assert math.isfinite(row["bias"])
+    assert row["bias"] < 0.3
+
+
+def test_a_point_has_a_bias_and_no_spread() -> None:
+    reference = with_draws(a=np.random.default_rng(0).normal(1.0, 2.0, 5000))
+    row = scores(with_draws(a=np.array([5.0])), reference, None)
+    assert row["bias"] == pytest.approx(2.0, abs=0.2)
+    assert math.isnan(row["sd_ratio"])
+
+
+def test_lpd_test_is_the_log_of_the_posterior_predictive_density() -> None:
+    """x_new | x ~ Normal(mean, 1 + 1 / (N + 1)); its standard error is that of a sum over rows."""
+    fit, new = trained(), np.linspace(-2, 2, 9)
+    mean = X.sum().item() / (len(X) + 1)
+    exact = stats.norm(mean, math.sqrt(1 + 1 / (len(X) + 1))).logpdf(new)
+    row = scores(fit, None, new)
+    draws = fit.draws()["loc"][:, None]
+    densities = stats.norm(draws, 1).pdf(new)
+    error = (densities.std(0) / densities.mean(0)).sum() / math.sqrt(len(draws))
+    assert abs(row["lpd_test"] - exact.sum()) < 5 * error
+    assert row["lpd_test_se"] == pytest.approx(math.sqrt(9) * exact.std(), rel=0.05)
+    assert math.isnan(scores(fit, None, None)["lpd_test"])
+
+
+@pytest.mark.parametrize("gap", [14.0])
+def test_the_evidence_of_a_mixture_is_the_sum_over_all_assignments(gap: float) -> None:
+    """K^N = 256 of them. A guide covers one of the K! labellings; the other is its mirror image."""
+    x = torch.tensor([[-0.6], [0.1], [0.9], [0.0], [0.5], [-0.8], [0.3], [-0.2]]).double()
+    x[3:] += gap
+    model = BayesianGMM(2, loc=gap / 2, loc_precision=0.01, df=6.0, scale=2.0, concentration=2.0)
+    terms = assignment_log_evidences(model, x)
+    exact = terms.logsumexp(0).item()
+    assert terms.topk(2).values.logsumexp(0).item() - exact > -1e-3  # both labellings of one partition: all there is
+    fit = svi(model, "structured", x, steps=1500, draws=2000, progress=False)
+    weights = np.exp(fit.log_weights - fit.log_weights.max())
+    error = weights.std() / weights.mean() / math.sqrt(len(weights))
+    assert khat(fit) < 0.7
+    assert abs(log_evidence(fit) - exact) < 5 * error + 1e-3
+    assert fit.log_weights.mean() < exact  # the ELBO is a bound
+
+
+def test_markov_chains_that_agree_are_converged() -> None:
+    draws = np.random.default_rng(0).standard_normal((4000, 2))
+    fit = with_draws(chains=4, stats=True, a=draws)
+    found = convergence(fit)
+    assert found["rhat"] < 1.01
+    assert found["ess_bulk"] > 3000
+    assert found["divergences"] == 0
+    assert not unconverged(fit)
+
+
+def broken_chains(kind: str) -> Fit:
+    """Four chains with that fault."""
+    draws = np.random.default_rng(0).standard_normal(4000)
+    if kind == "apart":
+        draws[:1000] += 3
+    if kind == "sticky":
+        draws = np.repeat(draws[:40], 100)
+    fit = with_draws(chains=1 if kind == "alone" else 4, stats=True, a=draws)
+    if kind == "diverging":
+        fit.idata["sample_stats"]["diverging"][0, 5] = True
+    return fit
+
+
+@pytest.mark.parametrize(
+    ("kind", "fragment"),
+    [
+        ("apart", "R-hat"),
+        ("sticky", "bulk ESS"),
+        ("diverging", "1 divergences"),
+        ("alone", "one chain has no R-hat"),
+    ],
+)
+def test_a_reference_that_did_not_converge_is_found_out(kind: str, fragment: str) -> None:
+    assert fragment in unconverged(broken_chains(kind))
+
+
+def test_independent_draws_have_no_rhat() -> None:
+    row = scores(trained(), None, None)
+    assert all(math.isnan(row[name]) for name in ("rhat", "ess_bulk", "divergences"))
+    assert unconverged(trained()) == ""
+
+
+def test_a_constant_entry_spoils_no_diagnostic() -> None:
+    draws: Any = np.random.default_rng(0).standard_normal((4000, 2))
+    draws[:, 1] = 7.0
+    assert convergence(with_draws(chains=4, stats=True, a=draws))["rhat"] < 1.01
+    assert isinstance(trained().data, Data)
