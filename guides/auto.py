@@ -62,7 +62,8 @@ class StartedIAF(autoguide.AutoIAFNormal):
 
     def get_transform(self, *args: Any, **kwargs: Any) -> ComposeTransform:
         """The flow, then a shift to the start."""
-        return ComposeTransform([self.transform, AffineTransform(self._init_loc(), self.init_scale, event_dim=1)])
+        shift = AffineTransform(self._init_loc(), self.init_scale, event_dim=1, cache_size=1)
+        return ComposeTransform([self.transform, shift])  # cached: the flow would be inverted entry by entry
 
 
 def auto(kind: type[autoguide.AutoGuide], **options: Any) -> Callable[[Model], autoguide.AutoGuide]:

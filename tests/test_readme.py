@@ -15,7 +15,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
 SMOKE = {"steps": 60, "starts": 1, "warmup": 60, "draws": 60, "chains": 2, "progress": False}
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["compare", "own model"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=["compare", "own model", "classics"])
 def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mpl.use("agg")
     monkeypatch.chdir(tmp_path)
