@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,8 @@ SNAPSHOT_EVERY = 25  # steps between two copies of the parameters that a NaN fal
 class Start:
     """One start on its way: what it has learnt so far, in a param store of its own.
 
-    losses: minus the ELBO of each step, nats. message: why it stopped, empty while it may go on.
+    losses: minus the ELBO of each step, nats. message: why it stopped, empty while it may go on. initial, values: the
+    unconstrained parameters at the beginning and by now; the store holds `values` only while the start is at work.
     """
 
     pairing: Pairing
@@ -36,6 +38,8 @@ class Start:
     x: Tensor
     seed: int
     store: dict[str, Any]
+    initial: dict[str, Tensor]
+    values: dict[str, Tensor]
     losses: list[float] = field(default_factory=list)
     message: str = ""
 
@@ -44,6 +48,7 @@ class Start:
         with isolated(self.seed + len(self.losses), self.x.dtype, self.store), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # Pyro's; ours names step and sites
             params = pyro.get_param_store().get_state()["params"]
+            _restore(params, self.values)
             good = candidate = _copied(params)
             for step in range(steps):
                 if step % SNAPSHOT_EVERY == 0:
@@ -59,6 +64,21 @@ class Start:
                 if step % 50 == 0:
                     bar.set_postfix(elbo=f"{-loss:.1f}", refresh=False)
             self.store = pyro.get_param_store().get_state()
+            self.values = _copied(params)
+            _restore(params, self.initial)
+
+    @contextmanager
+    def trained(self) -> Iterator[None]:
+        """The trained parameters in the store, within `isolated(..., self.store)`; then those of the beginning again.
+
+        A parameter may be a tensor that its model or guide took from outside, which is to be left as it was found.
+        """
+        params = pyro.get_param_store().get_state()["params"]
+        _restore(params, self.values)
+        try:
+            yield
+        finally:
+            _restore(params, self.initial)
 
     def recent_loss(self) -> float:
         """The mean loss of the last tenth of the steps, nats; infinite before the first."""
@@ -94,7 +114,8 @@ def begin(make: Callable[[], Pairing], optimizer: Callable[[], PyroOptim], x: Te
     with isolated(seed, x.dtype):
         pairing = make()
         svi = SVI(pairing.program, pairing.guide, optimizer(), pairing.elbo)
-        return Start(pairing, svi, x, seed, pyro.get_param_store().get_state())
+        store = pyro.get_param_store().get_state()
+        return Start(pairing, svi, x, seed, store, _copied(store["params"]), _copied(store["params"]))
 
 
 def _copied(params: dict[str, Tensor]) -> dict[str, Tensor]:

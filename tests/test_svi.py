@@ -326,3 +326,24 @@ def test_a_users_own_mixture_and_guide_need_no_registration() -> None:
     assert abs(rates[0] - COUNTS[:20].mean().item()) < 1
     assert abs(rates[1] - COUNTS[20:].mean().item()) < 2
     assert fit.name == "poisson_guide"
+
+
+def test_what_a_model_takes_from_outside_is_left_as_it_was() -> None:
+    """A module reached through a closure, and a tensor that a parameter starts from; with several starts at that."""
+    net = torch.nn.Linear(1, 1).double()
+    held = torch.zeros(1, dtype=torch.float64)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+
+    def model(x: Tensor) -> None:
+        pyro.module("net", net)
+        shift = pyro.param("shift", held)
+        scale = pyro.sample("scale", dist.LogNormal(x.new_zeros(()), 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(net(x[:, :1]).squeeze(-1) + shift, scale), obs=x[:, 1])
+
+    one, other = (svi(model, "auto_normal", X, steps=40, starts=2, draws=10, progress=False) for _ in range(2))
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+    assert held.item() == 0
+    assert one.params["shift"].item() != 0
+    np.testing.assert_array_equal(one.losses, other.losses)
