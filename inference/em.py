@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..models import GMM
+from ..models.covariance import laid_out
 from ..models.structure import model_name
 from .ascent import Stop, best_of, check_responsibilities, check_steps
 from .data import Tabular
@@ -102,17 +103,8 @@ def em(
 
 def _named(model: GMM, parameters: Parameters) -> dict[str, Tensor]:
     """The parameters under the names of the model's params."""
-    trils = torch.linalg.cholesky(parameters.covariances)
-    start = {"weights": parameters.weights, "locs": parameters.locs}
-    match model.covariance:
-        case "full":
-            return start | {"scale_trils": trils}
-        case "tied":
-            return start | {"scale_tril": trils[0]}
-        case "diagonal":
-            return start | {"scales": trils.diagonal(dim1=-2, dim2=-1)}
-        case "spherical":
-            return start | {"scales": trils[:, 0, 0]}
+    factors = laid_out(model.covariance, torch.linalg.cholesky(parameters.covariances))
+    return {"weights": parameters.weights, "locs": parameters.locs, **factors}
 
 
 def _check(model: GMM, floor: float, on_collapse: str) -> None:

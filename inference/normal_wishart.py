@@ -11,7 +11,7 @@ from torch.distributions import Dirichlet, Gamma, kl_divergence
 
 from ..models import BayesianGMM
 from ..models.bayesian_gmm import Prior
-from ..models.covariance import Covariance, inverse_tril
+from ..models.covariance import Covariance, inverse_tril, laid_out
 from ..models.distributions import NormalPrecisionCholesky, WishartCholesky
 from ..models.sufficient import Components, Sums
 
@@ -117,16 +117,7 @@ class MixtureFamily:
             "locs_precision": self.loc_precision,
             "precision_df": self.df[0] if self.covariance == "tied" else self.df,
         }
-        factors = inverse_tril(self.scales)
-        match self.covariance:
-            case "full":
-                return named | {"precision_scale_trils": factors}
-            case "tied":
-                return named | {"precision_scale_tril": factors[0]}
-            case "diagonal":
-                return named | {"precision_scales": factors.diagonal(dim1=-2, dim2=-1)}
-            case "spherical":
-                return named | {"precision_scales": factors[:, 0, 0]}
+        return named | laid_out(self.covariance, inverse_tril(self.scales), prefix="precision_")
 
     def _pooled(self, scatters: Tensor) -> Tensor:
         """What each scale gains of the scatters: (K, D, D) -> (K, D, D)."""

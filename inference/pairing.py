@@ -21,7 +21,7 @@ from torch.distributions import constraints, kl_divergence
 
 from ..errors import InputError
 from ..guides import Guide
-from ..models.structure import Model, Site, Structure, model_name, sites_of
+from ..models.structure import Model, Site, Structure, model_name, one_line, sites_of
 from ..models.units import RealVectorIn
 from .batches import on_all_rows
 
@@ -76,8 +76,7 @@ def pair(model: Model, guide: Guide, name: str, x: Tensor, structure: Structure,
     try:
         guide_trace = poutine.trace(guide).get_trace(x)
     except Exception as error:
-        what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-        raise InputError(f"guide {name} fails on this data: {what}") from error
+        raise InputError(f"guide {name} fails on this data: {one_line(error)}") from error
     sites = sites_of(guide_trace)
     _check_sites(model, name, sites, structure)
     own = [sites[site.name] for site in structure.latent]

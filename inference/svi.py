@@ -98,7 +98,7 @@ def svi(
         warnings.warn(
             f"{name}: {best.message}; the last good parameters are kept: lower lr, or try more starts", stacklevel=2
         )
-    with one_thread_if_small(data.values), isolated(seed, data.values.dtype, best.store), best.trained():
+    with one_thread_if_small(data.values), best.at_work(seed):
         params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
         density = Density(on_all_rows(model), data.values, params)
         trained = best.pairing.on_all_rows()

@@ -45,10 +45,8 @@ class Start:
 
     def advance(self, steps: int, bar: std.tqdm) -> None:
         """Take so many more steps; a NaN stops them and puts the last good parameters back."""
-        with isolated(self.seed + len(self.losses), self.x.dtype, self.store), warnings.catch_warnings():
+        with self.at_work(self.seed + len(self.losses)) as params, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # Pyro's; ours names step and sites
-            params = pyro.get_param_store().get_state()["params"]
-            _restore(params, self.values)
             good = candidate = _copied(params)
             for step in range(steps):
                 if step % SNAPSHOT_EVERY == 0:
@@ -63,22 +61,21 @@ class Start:
                 bar.update()
                 if step % 50 == 0:
                     bar.set_postfix(elbo=f"{-loss:.1f}", refresh=False)
-            self.store = pyro.get_param_store().get_state()
-            self.values = _copied(params)
-            _restore(params, self.initial)
 
     @contextmanager
-    def trained(self) -> Iterator[None]:
-        """The trained parameters in the store, within `isolated(..., self.store)`; then those of the beginning again.
+    def at_work(self, seed: int) -> Iterator[dict[str, Tensor]]:
+        """Pyro's store with this start's parameters so far, unconstrained; at the end they are kept aside.
 
-        A parameter may be a tensor that its model or guide took from outside, which is to be left as it was found.
+        A parameter may be a tensor that its model or guide took from outside, which is left as it was found.
         """
-        params = pyro.get_param_store().get_state()["params"]
-        _restore(params, self.values)
-        try:
-            yield
-        finally:
-            _restore(params, self.initial)
+        with isolated(seed, self.x.dtype, self.store):
+            params = pyro.get_param_store().get_state()["params"]
+            _restore(params, self.values)
+            try:
+                yield params
+            finally:
+                self.values = _copied(params)
+                _restore(params, self.initial)
 
     def recent_loss(self) -> float:
         """The mean loss of the last tenth of the steps, nats; infinite before the first."""

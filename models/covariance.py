@@ -15,7 +15,7 @@ from ..errors import InputError
 from .distributions import WishartCholesky
 from .units import CholeskyIn
 
-__all__ = ["Covariance", "check_mixture", "inverse_tril", "precision_trils", "scale_trils", "structured"]
+__all__ = ["Covariance", "check_mixture", "inverse_tril", "laid_out", "precision_trils", "scale_trils", "structured"]
 
 Covariance = Literal["full", "diagonal", "tied", "spherical"]
 
@@ -68,6 +68,19 @@ def scale_trils(
         return torch.diag_embed(scales)
     scales = pyro.param(prefix + "scales", lambda: start()[:, 0, 0], constraint=constraints.positive)
     return torch.diag_embed(scales.unsqueeze(-1).expand(components, size))
+
+
+def laid_out(covariance: Covariance, trils: Tensor, prefix: str = "") -> dict[str, Tensor]:
+    """Cholesky factors (K, D, D) as the values of the params of `scale_trils`, by name."""
+    match covariance:
+        case "full":
+            return {prefix + "scale_trils": trils}
+        case "tied":
+            return {prefix + "scale_tril": trils[0]}
+        case "diagonal":
+            return {prefix + "scales": trils.diagonal(dim1=-2, dim2=-1)}
+        case "spherical":
+            return {prefix + "scales": trils[:, 0, 0]}
 
 
 def precision_trils(

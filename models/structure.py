@@ -17,7 +17,17 @@ from torch.distributions import constraints
 
 from ..errors import InputError
 
-__all__ = ["Model", "Plate", "Site", "Structure", "deterministic", "model_name", "read_structure", "sites_of"]
+__all__ = [
+    "Model",
+    "Plate",
+    "Site",
+    "Structure",
+    "deterministic",
+    "model_name",
+    "one_line",
+    "read_structure",
+    "sites_of",
+]
 
 Model = Callable[[Tensor], Any]
 
@@ -91,6 +101,11 @@ def model_name(model: object) -> str:
     return getattr(model, "__name__", None) or type(model).__name__
 
 
+def one_line(error: Exception) -> str:
+    """What an exception of somebody else's code says, without the pages that may follow."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
 def sites_of(trace: poutine.Trace) -> dict[str, dict[str, Any]]:
     """The sample sites of a trace, plates left out."""
     return {
@@ -109,8 +124,8 @@ def read_structure(model: Model, x: Tensor) -> Structure:
         try:
             trace = poutine.trace(model).get_trace(x)
         except Exception as error:
-            what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-            raise InputError(f"model {model_name(model)} fails on data of shape {tuple(x.shape)}: {what}") from error
+            shape = tuple(x.shape)
+            raise InputError(f"model {model_name(model)} fails on data of shape {shape}: {one_line(error)}") from error
     nodes = sites_of(trace)
     plates = {plate.name: plate for node in nodes.values() for plate in _plates(node)}
     params = {name: node for name, node in trace.nodes.items() if node["type"] == "param"}
