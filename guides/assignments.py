@@ -12,7 +12,7 @@ from torch import Tensor
 from ..models import GMM, BayesianGMM, UnivariateMixture
 from ..models.covariance import structured
 from ..models.distributions import quadratic_features
-from ..models.moments import as_matrix, kmeans_moments, units
+from ..models.moments import as_matrix, kmeans_moments, rows_of, units
 
 __all__ = ["AmortizedAssignments", "RowAssignments", "SampledAssignments"]
 
@@ -67,7 +67,7 @@ def _encode(model: Mixture, x: Tensor, rows: Tensor, hidden: int) -> dist.Catego
     x: (N, D). rows: (B,), those to encode. Categorical of batch shape (B,).
     """
     loc, scale = units(x)
-    standard = (x[rows] - loc) / scale
+    standard = (rows_of(x, rows) - loc) / scale
     size = x.shape[-1]
     noise = lambda: torch.randn(size, hidden, dtype=x.dtype, device=x.device) / size**0.5  # noqa: E731
     start = lambda: torch.linalg.lstsq(quadratic_features((x - loc) / scale), _start_logits(model, x))[0]  # noqa: E731

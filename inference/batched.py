@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .compiled import graph_of
+from .graph import graph_of
 
 __all__ = ["over_draws", "repeated"]
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import cloudpickle
 import numpy as np
 import torch
 from loky import get_reusable_executor
@@ -20,16 +23,18 @@ from tqdm import std
 from ..errors import InputError
 from ..models.structure import Model, model_name
 from .board import Board
-from .compiled import value_and_gradient
+from .compiled import Tier, value_and_gradient
 from .density import Density
-from .engines import ENGINES, Chain, Task
+from .engines import ENGINES, Chain, Task, ValueAndGradient
 from .isolation import isolated
 from .progress import progress_bar
 
-__all__ = ["Plan", "run_chains"]
+__all__ = ["Plan", "run_chains", "start_of"]
 
 TRIES = 100  # at a finite starting point
 LOOK_EVERY = 0.1  # seconds between two looks at the board
+IDLE = 120  # seconds that a process waits for more chains
+KEPT = 4  # densities that a process keeps for them
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,17 @@ class Plan:
     draws: int
     seed: int
     target_accept: float
+    tier: Tier = "script"
 
 
 def run_chains(
     plan: Plan, chains: int, jobs: int, name: str, progress: bool
-) -> tuple[np.ndarray, dict[str, np.ndarray], str]:
-    """Unconstrained draws (chains, draws, dim), their statistics, name -> (chains, draws), and why they are few.
+) -> tuple[np.ndarray, dict[str, np.ndarray], str, str]:
+    """Unconstrained draws (chains, draws, dim), their statistics, name -> (chains, draws), why they are few, and how
+    the density was run.
 
-    Ctrl-C stops the chains; what all of them have drawn by then is given back, and raised only if that is nothing.
+    Ctrl-C stops the chains; what they have drawn by then is given back, without those that had hardly begun, and it is
+    raised only if that is nothing.
     """
     with tempfile.TemporaryDirectory(prefix="pyrometer-") as folder:
         board = Board(Path(folder) / "board", chains)
@@ -58,21 +66,29 @@ def run_chains(
             run = _in_processes if jobs > 1 and chains > 1 else _one_by_one
             parts = run(plan, chains, jobs, board, bar)
         stopped = board.stopped()
-    kept = min(len(part.draws) for part in parts)
+    parts, kept = _even(parts)
     if kept == 0:
         raise KeyboardInterrupt
     stats = {key: np.stack([part.stats[key][:kept] for part in parts]) for key in parts[0].stats}
     message = f"interrupted: {kept} of {plan.draws} draws a chain are kept" if stopped else ""
-    return np.stack([part.draws[:kept] for part in parts]), stats, message
+    return np.stack([part.draws[:kept] for part in parts]), stats, message, min(part.compiled for part in parts)
+
+
+def _even(parts: list[Chain]) -> tuple[list[Chain], int]:
+    """The chains to keep, and how many draws of each, so that most draws are kept in all."""
+    longest = sorted(parts, key=lambda part: -len(part.draws))
+    number = max(range(1, len(parts) + 1), key=lambda n: n * len(longest[n - 1].draws))
+    kept = len(longest[number - 1].draws)
+    return [part for part in parts if len(part.draws) >= kept][:number], kept
 
 
 def _in_processes(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
     with _interrupt_stops(board):
-        executor = get_reusable_executor(max_workers=jobs)
+        executor = get_reusable_executor(max_workers=jobs, timeout=IDLE)
         futures = [executor.submit(_chain_elsewhere, plan, chain, board) for chain in range(chains)]
-        while not all(future.done() for future in futures):
-            time.sleep(LOOK_EVERY)
+        while wait(futures, timeout=LOOK_EVERY).not_done:
             bar.update(board.steps() - bar.n)
+        bar.update(board.steps() - bar.n)
         return [future.result() for future in futures]
 
 
@@ -99,15 +115,38 @@ def _chain(plan: Plan, chain: int, board: Board, bar: std.tqdm | None) -> Chain:
         if bar is not None:
             bar.update(board.steps() - bar.n)
 
+    prepared = _prepared(plan)
     with isolated(plan.seed + chain, plan.x.dtype):
-        density = Density(plan.model, plan.x)
-        start = _start(density, plan.seed + chain)
-        log_density, _ = value_and_gradient(density.log_density, start, start + 0.1)
+        start = start_of(prepared.density, plan.seed + chain)
         rest = (plan.warmup, plan.draws, plan.seed + chain, plan.target_accept)
-        return ENGINES[plan.engine](Task(log_density, start, *rest, report, board.stopped))
+        task = Task(prepared.log_density, start, *rest, report, board.stopped)
+        return ENGINES[plan.engine](task)._replace(compiled=prepared.compiled)
 
 
-def _start(density: Density, seed: int) -> Tensor:
+class _Prepared(NamedTuple):
+    density: Density
+    log_density: ValueAndGradient
+    compiled: str
+
+
+_kept: dict[bytes, _Prepared] = {}
+
+
+def _prepared(plan: Plan) -> _Prepared:
+    """The density of a plan, made ready; kept for the next chain of the same model and data in this process."""
+    key = hashlib.sha256(cloudpickle.dumps((plan.model, plan.x.numpy(), plan.tier))).digest()
+    if key not in _kept:
+        with isolated(plan.seed, plan.x.dtype):
+            density = Density(plan.model, plan.x)
+            start = start_of(density, plan.seed)
+            made = value_and_gradient(density.log_density, start, start + 0.1, tier=plan.tier)
+        if len(_kept) >= KEPT:
+            del _kept[next(iter(_kept))]
+        _kept[key] = _Prepared(density, *made)
+    return _kept[key]
+
+
+def start_of(density: Density, seed: int) -> Tensor:
     """A flat unconstrained point of finite density: the model's own start, else a uniform one in [-2, 2]."""
     init = getattr(density.model, "init", None)
     for attempt in range(TRIES):

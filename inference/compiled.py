@@ -1,101 +1,96 @@
-"""The same functions, traced once: Pyro's handlers run while tracing and never again.
+"""Graphs made fast.
 
-`graph_of` gives a plain graph of tensor operations. `scripted` hands such a graph to TorchScript, which runs small
-operations about three times as fast as Python does and is ready in a tenth of a second.
+TorchScript runs small operations about three times as fast as Python does and is ready in a tenth of a second.
+Inductor writes and compiles C++ that is two to five times as fast again, which takes a quarter of a minute; its work is
+kept for graphs of the same operations and sizes, in this process and, in torch's own cache on disk, for later ones.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
-from torch.fx.experimental.const_fold import split_const_subgraphs
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-__all__ = ["graph_of", "scripted", "value_and_gradient"]
+from .fusible import fusible
+from .graph import Graph, NoGraph, agree, first_line, traced
+
+__all__ = ["Compile", "Tier", "inducted", "known_to_inductor", "scripted", "value_and_gradient"]
+
+Compile = bool | Literal["auto"]
+Tier = Literal["eager", "script", "inductor"]
+
+_inducted: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
-def graph_of(fn: Callable[..., Any], *examples: tuple[Any, ...], samples: bool = False) -> Callable[..., Any] | None:
-    """The graph of fn, or None where it has none that can be trusted.
-
-    A graph holds whatever branch fn took at the first example, so it is held to fn at every example, under the same
-    noise. examples: argument tuples, two or more unlike ones. samples: whether fn draws random numbers; where it does
-    not, the graph is made free of in-place operations, which `vmap` and compilers prefer. (Where it does it is not:
-    `vmap` would give every draw the noise of the first.)
-    """
+def scripted(graph: Graph, *example: Any) -> torch.jit.ScriptFunction:
+    """The graph as TorchScript, unchecked. Raises NoGraph."""
     try:
-        graph = _traced(fn, examples[0], samples)
-    except Exception:  # torch raises many classes for "cannot trace this"; eager meets any real error again
-        return None
-    return graph if all(_agree(graph, fn, example) for example in examples) else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # constants in the trace are meant; a check against fn is the judge
+            return torch.jit.trace(lambda *args: graph(*args), example, check_trace=False)
+    except Exception as error:
+        raise NoGraph(f"TorchScript does not take it ({first_line(error)})") from error
 
 
-def _traced(fn: Callable[..., Any], example: tuple[Any, ...], samples: bool) -> Callable[..., Any]:
-    """The graph of fn behind fn's own signature: graphs take and give tensors side by side, without names."""
-    leaves, into = pytree.tree_flatten(example)
-    shape: list[pytree.TreeSpec] = []
+def inducted(graph: Graph, *example: Any) -> Callable[..., Any]:
+    """The graph compiled by Inductor, unchecked: tensors side by side -> a list of results. Raises NoGraph.
 
-    def flat(*tensors: Tensor) -> list[Tensor]:
-        results, out = pytree.tree_flatten(fn(*pytree.tree_unflatten(tensors, into)))
-        shape[:] = [out]
-        return results
-
-    graph = make_fx(flat)(*leaves)
-    graph = graph if samples else _folded(make_fx(torch.func.functionalize(graph))(*leaves))
-    return lambda *args: pytree.tree_unflatten(graph(*pytree.tree_leaves(args)), shape[0])
-
-
-def _folded(graph: GraphModule) -> GraphModule:
-    """The graph without what nothing needs, and with what does not depend on its inputs computed once."""
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it finds its constants all the same
-        folded = split_const_subgraphs(graph)
-        folded.run_folding()
-    return folded
+    Random numbers are those of eager torch.
+    """
+    inputs = [*pytree.tree_leaves(example), *graph.constants]
+    key = _code(graph, inputs)
+    if key not in _inducted:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Inductor's own business
+                module = fusible(graph.module, inputs)
+                _inducted[key] = torch._inductor.compile(module, inputs, options={"fallback_random": True})
+        except Exception as error:
+            raise NoGraph(f"Inductor does not compile it ({first_line(error)})") from error
+    made, constants = _inducted[key], graph.constants
+    return lambda *leaves: made(*leaves, *constants)
 
 
-def _agree(graph: Callable[..., Any], fn: Callable[..., Any], example: tuple[Any, ...]) -> bool:
-    expected, got = (_under_noise(f, example) for f in (fn, graph))
-    pairs = zip(pytree.tree_leaves(expected), pytree.tree_leaves(got), strict=True)
-    return all(torch.allclose(a, b, rtol=1e-8, atol=1e-10, equal_nan=True) for a, b in pairs)
+def known_to_inductor(graph: Graph, *example: Any) -> bool:
+    """Whether this process has compiled such a graph before."""
+    return _code(graph, [*pytree.tree_leaves(example), *graph.constants]) in _inducted
 
 
-def _under_noise(fn: Callable[..., Any], example: tuple[Any, ...]) -> Any:
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        return fn(*example)
+def _code(graph: Graph, inputs: list[Tensor]) -> tuple[Any, ...]:
+    """What graphs that Inductor would make the same code of have in common."""
+    kinds = tuple((value.shape, value.stride(), value.dtype, value.device) for value in inputs)
+    return graph.module.code, kinds, torch.get_num_threads()
 
 
-def scripted(fn: Callable[..., Any], *examples: tuple[Any, ...]) -> Callable[..., Any] | None:
-    """The graph of fn as TorchScript, or None where it has none that agrees with fn at every example."""
-    graph = graph_of(fn, *examples)
-    if graph is None:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constants in the trace are meant; the check below is the judge
-        script = torch.jit.trace(graph, examples[0], check_trace=False)
-    return script if all(_agree(script, fn, example) for example in examples) else None
-
-
-def value_and_gradient(fn: Callable[[Tensor], Tensor], *examples: Tensor) -> tuple[Callable[[Tensor], Any], str]:
-    """Value () and gradient (dim,) of fn at a point (dim,), as fast as can be had at once, and how: script or eager.
+def value_and_gradient(
+    fn: Callable[[Tensor], Tensor], *examples: Tensor, tier: Tier = "script"
+) -> tuple[Callable[[Tensor], Any], str]:
+    """Value () and gradient (dim,) of fn at a point (dim,), and how: `script`, `inductor`, or `eager: why`.
 
     examples: unlike points at which both must agree with fn as it is, to 1e-8.
     """
-    points = [(point,) for point in examples]
-    graph = graph_of(fn, *points)
-    both = graph and scripted(lambda point: torch.func.grad_and_value(graph)(point)[::-1], *points)
     eager = _eager_gradient(fn)
-    if both and all(_agree(both, eager, point) for point in points):
-        return both, "script"
-    return eager, "eager"
+    if tier == "eager":
+        return eager, "eager"
+    try:
+        graph = traced(eager, (examples[0],))
+        made = scripted(graph, examples[0]) if tier == "script" else inducted(graph, examples[0])
+        if not all(_same(made, eager, point) for point in examples):
+            raise NoGraph("its graph gave other numbers at a fresh point: what it does depends on values")
+    except NoGraph as why:
+        return eager, f"eager: {why}"
+    return made, tier
+
+
+def _same(made: Callable[[Tensor], Any], eager: Callable[[Tensor], Any], point: Tensor) -> bool:
+    try:
+        return agree(made, eager, (point,))
+    except Exception as error:
+        raise NoGraph(f"it does not run ({first_line(error)})") from error
 
 
 def _eager_gradient(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:

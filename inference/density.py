@@ -55,7 +55,8 @@ class Density:
     def log_joint(self, sites: Sites) -> Tensor:
         """log p(x, theta) in nats, with respect to the constrained sites: ()."""
         if self.collapsed is not None:
-            return poutine.trace(self._given(sites, self.collapsed)).get_trace(self.x).log_prob_sum()
+            trace = poutine.trace(self._given(sites, self.collapsed)).get_trace(self.x)
+            return trace.log_prob_sum(lambda _, node: not node["infer"].get("_deterministic"))
         trace = self._trace(sites, self.x)
         evaluator = TraceEinsumEvaluator(trace, bool(self.structure.discrete), self.structure.max_plate_nesting)
         return evaluator.log_prob(trace)

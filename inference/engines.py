@@ -13,7 +13,7 @@ from nutpie.compiled_pyfunc import from_pyfunc
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
-__all__ = ["ENGINES", "Chain", "Task"]
+__all__ = ["ENGINES", "Chain", "Task", "ValueAndGradient"]
 
 ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 LOOK_EVERY = 0.1  # seconds between two looks at the stop sign
@@ -33,10 +33,11 @@ class Task(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """draws: (draws, dim), fewer where it was stopped. stats: name -> (draws,)."""
+    """draws: (draws, dim), fewer where it was stopped. stats: name -> (draws,). compiled: how the density was run."""
 
     draws: np.ndarray
     stats: dict[str, np.ndarray]
+    compiled: str = ""
 
 
 def with_nutpie(task: Task) -> Chain:
@@ -83,7 +84,7 @@ def _awaited(sampler: Any, stopped: Callable[[], bool]) -> Any:
 def with_pyro(task: Task) -> Chain:
     """Pyro's own kernel."""
     potential = _potential(task.log_density)
-    draws, lp, step_size = [], [], []
+    draws, lp, step_size, divergences = [], [], [], []
 
     def after(kernel: NUTS, samples: Any, stage: str, step: int) -> None:
         sampling = stage == "Sample"
@@ -92,6 +93,7 @@ def with_pyro(task: Task) -> Chain:
             draws.append(samples["flat"].detach().cpu().numpy().copy())
             lp.append(-float(kernel._fetch_from_cache()[1]))
             step_size.append(float(kernel.step_size))
+            divergences.append(len(kernel._divergences))  # so far; the kernel forgets them at its end
         if task.stopped():
             raise _Stopped
 
@@ -100,7 +102,7 @@ def with_pyro(task: Task) -> Chain:
     mcmc = MCMC(kernel, task.draws, task.warmup, start, hook_fn=after, disable_progbar=True)
     with suppress(_Stopped):
         mcmc.run()
-    diverging = np.isin(np.arange(len(draws)), kernel._divergences)
+    diverging = np.diff(divergences, prepend=0) > 0
     stats = {"lp": np.array(lp), "diverging": diverging, "step_size": np.array(step_size)}
     return Chain(np.array(draws).reshape(-1, len(task.start)), stats)
 

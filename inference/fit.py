@@ -43,6 +43,8 @@ class Fit:
     params : the trained parameters.
     steps, seconds : work done, wall clock.
     message : why it stopped early, empty if it did not.
+    compiled : what ran the density or the training steps: script (TorchScript), inductor, or eager and why; empty where
+        nothing was to be compiled.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Fit:
     steps: int = 0
     seconds: float = float("nan")
     message: str = ""
+    compiled: str = ""
 
     def __repr__(self) -> str:
         sizes = self.posterior.sizes

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .compiled import graph_of
 from .density import Density, Sites
+from .graph import graph_of
 
 __all__ = ["laplace"]
 

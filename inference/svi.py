@@ -21,6 +21,7 @@ from ..guides import Guide, GuideFactory, catalogue
 from ..models.structure import Model, Structure, model_name, read_structure
 from .approximation import approximation
 from .batches import on_all_rows, with_batch_size
+from .compiled import Compile
 from .data import Tabular, as_data
 from .density import Density
 from .fit import Fit
@@ -48,6 +49,7 @@ def svi(
     starts: int = 1,
     draws: int = 1000,
     seed: int = 0,
+    compile: Compile = "auto",
     progress: bool = True,
     name: str | None = None,
 ) -> Fit:
@@ -66,6 +68,9 @@ def svi(
     starts : several starts run a tenth of the steps, the best goes on, and `start_losses` keeps the spread.
     draws : of the trained guide; the ELBO, k-hat and posterior come from these.
     seed : the same seed gives the same numbers.
+    compile : take the steps by one compiled function, held to `pyro.infer.SVI` first. auto: TorchScript, ready in a
+        second, and Inductor where it pays for its quarter of a minute; True: Inductor; False: `pyro.infer.SVI` itself.
+        Where it cannot be done that is what runs, with a warning that says why; `Fit.compiled` says what was done.
     progress : show a bar; it is silent where there is no terminal or notebook.
     name : what the Fit is called; the guide's name by default.
 
@@ -90,7 +95,8 @@ def svi(
 
     def start(number: int) -> Start:
         make = lambda: pair(model, _made(guide, model, batch_size), name, data.values, structure, estimator)  # noqa: E731
-        return begin(make, lambda: _optimizer(optimizer, lr, steps), data.values, seed + 1000 * number)
+        work = (steps, compile, structure.subsampled)
+        return begin(make, lambda: _optimizer(optimizer, lr, steps), data.values, seed + 1000 * number, *work)
 
     with one_thread_if_small(data.values):
         best, start_losses = _race(start, starts, steps, progress, name)
@@ -98,6 +104,8 @@ def svi(
         warnings.warn(
             f"{name}: {best.message}; the last good parameters are kept: lower lr, or try more starts", stacklevel=2
         )
+    if best.compiled.startswith("eager:") or (compile is True and best.compiled.startswith("eager")):
+        warnings.warn(f"{name}: the steps are not compiled but {best.compiled}", stacklevel=2)
     with one_thread_if_small(data.values), best.at_work(seed):
         params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
         density = Density(on_all_rows(model), data.values, params)
@@ -118,6 +126,7 @@ def svi(
             steps=len(best.losses),
             seconds=time.perf_counter() - began,
             message=best.message,
+            compiled=best.compiled,
         )
 
 

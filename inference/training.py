@@ -16,7 +16,10 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 from tqdm import std
 
-from ..models.structure import sites_of
+from ..models.structure import Plate, sites_of
+from .compiled import Compile
+from .compiled_svi import CompiledSteps, compiled_steps
+from .deck import Deck, dealt
 from .isolation import isolated
 from .pairing import Pairing
 
@@ -29,38 +32,47 @@ SNAPSHOT_EVERY = 25  # steps between two copies of the parameters that a NaN fal
 class Start:
     """One start on its way: what it has learnt so far, in a param store of its own.
 
-    losses: minus the ELBO of each step, nats. message: why it stopped, empty while it may go on. initial, values: the
-    unconstrained parameters at the beginning and by now; the store holds `values` only while the start is at work.
+    deck: the rows of its minibatches. steps, compile: how many steps there will be if it wins, and whether to compile
+    them. losses: minus the ELBO of each step, nats. compiled: how the steps are taken, empty before the first. message:
+    why it stopped, empty while it may go on. initial, values: the unconstrained parameters at the beginning and by now;
+    the store holds `values` only while the start is at work.
     """
 
     pairing: Pairing
     svi: SVI
     x: Tensor
+    deck: Deck
     seed: int
+    steps: int
+    compile: Compile
     store: dict[str, Any]
     initial: dict[str, Tensor]
     values: dict[str, Tensor]
     losses: list[float] = field(default_factory=list)
     message: str = ""
+    compiled: str = ""
+    fast: CompiledSteps | None = field(default=None, repr=False)
 
     def advance(self, steps: int, bar: std.tqdm) -> None:
         """Take so many more steps; a NaN stops them and puts the last good parameters back."""
         with self.at_work(self.seed + len(self.losses)) as params, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # Pyro's; ours names step and sites
-            good = candidate = _copied(params)
-            for step in range(steps):
-                if step % SNAPSHOT_EVERY == 0:
-                    candidate = _copied(params)
-                loss = self._step()
-                if not math.isfinite(loss):
-                    self.message = f"the loss became {loss} at step {len(self.losses)}{self._culprits()}"
-                    _restore(params, good)
+            if not self.compiled:
+                how = (self.deck, self.steps, self.compile)
+                self.fast, self.compiled = compiled_steps(self.pairing, self.svi.optim, self.x, *how)
+            good = _copied(params)
+            for size in _blocks(steps):
+                candidate = _copied(params)
+                losses = self.fast.take(size) if self.fast else self._block(size)
+                sound = losses if math.isfinite(losses[-1]) else losses[:-1]
+                self.losses += sound
+                bar.update(len(sound))
+                if len(sound) < len(losses):
+                    self.message = f"the loss became {losses[-1]} at step {len(self.losses)}{self._culprits()}"
+                    _restore(params, candidate if sound else good)
                     break
                 good = candidate
-                self.losses.append(loss)
-                bar.update()
-                if step % 50 == 0:
-                    bar.set_postfix(elbo=f"{-loss:.1f}", refresh=False)
+                bar.set_postfix(elbo=f"{-losses[-1]:.1f}", refresh=False)
 
     @contextmanager
     def at_work(self, seed: int) -> Iterator[dict[str, Tensor]]:
@@ -82,11 +94,21 @@ class Start:
         last = self.losses[-max(1, len(self.losses) // 10) :]
         return sum(last) / len(last) if last else float("inf")
 
-    def _step(self) -> float:
+    def _block(self, size: int) -> list[float]:
+        """Losses of so many steps by `pyro.infer.SVI`, up to and with the first that is not finite."""
+        losses: list[float] = []
+        for hand in self.deck.hands(size):
+            with dealt(self.deck.by_plate(hand)):
+                losses.append(self._step(first=not self.losses and not losses))
+            if not math.isfinite(losses[-1]):
+                break
+        return losses
+
+    def _step(self, first: bool) -> float:
         try:
             return self.svi.step(self.x)
         except (ValueError, RuntimeError):  # a factorization of NaNs, say
-            if not self.losses:
+            if first:
                 raise
             return float("nan")
 
@@ -106,13 +128,28 @@ class Start:
         return f" ({', '.join(dict.fromkeys(bad))} not finite)" if bad else ""
 
 
-def begin(make: Callable[[], Pairing], optimizer: Callable[[], PyroOptim], x: Tensor, seed: int) -> Start:
-    """A fresh start: the guide made and paired under its own seed."""
+def begin(
+    make: Callable[[], Pairing],
+    optimizer: Callable[[], PyroOptim],
+    x: Tensor,
+    seed: int,
+    steps: int,
+    compile: Compile,
+    plates: tuple[Plate, ...],
+) -> Start:
+    """A fresh start: the guide made and paired under its own seed. plates: those that are subsampled."""
     with isolated(seed, x.dtype):
         pairing = make()
         svi = SVI(pairing.program, pairing.guide, optimizer(), pairing.elbo)
         store = pyro.get_param_store().get_state()
-        return Start(pairing, svi, x, seed, store, _copied(store["params"]), _copied(store["params"]))
+        initial, values = _copied(store["params"]), _copied(store["params"])
+        return Start(pairing, svi, x, Deck(plates, seed), seed, steps, compile, store, initial, values)
+
+
+def _blocks(steps: int) -> Iterator[int]:
+    """So many steps, cut at every copy of the parameters."""
+    for taken in range(0, steps, SNAPSHOT_EVERY):
+        yield min(SNAPSHOT_EVERY, steps - taken)
 
 
 def _copied(params: dict[str, Tensor]) -> dict[str, Tensor]:

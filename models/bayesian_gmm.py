@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import InputError
 from .covariance import Covariance, check_mixture, inverse_tril, precision_trils, structured
 from .distributions import GaussianMixture, NormalPrecisionCholesky
-from .moments import as_matrix, kmeans_moments, units
+from .moments import as_matrix, kmeans_moments, rows_of, units
 from .structure import deterministic
 
 __all__ = ["BayesianGMM", "CollapsedGMM", "Prior"]
@@ -73,7 +73,10 @@ class BayesianGMM:
         with pyro.plate("data", len(x), subsample_size=self.batch_size, dim=-1) as rows:
             z = pyro.sample("z", dist.Categorical(weights))
             pyro.sample(
-                "x", NormalPrecisionCholesky(locs[z], trils[z]), obs=x[rows], infer={"event_dims": ["features"]}
+                "x",
+                NormalPrecisionCholesky(locs[z], trils[z]),
+                obs=rows_of(x, rows),
+                infer={"event_dims": ["features"]},
             )
 
     def parameters(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,4 +143,4 @@ class CollapsedGMM:
         weights, locs, trils = self.model.parameters(x)
         with pyro.plate("data", len(x), subsample_size=self.model.batch_size, dim=-1) as rows:
             mixture = GaussianMixture(weights, locs, trils, units(x))
-            pyro.sample("x", mixture, obs=x[rows], infer={"event_dims": ["features"]})
+            pyro.sample("x", mixture, obs=rows_of(x, rows), infer={"event_dims": ["features"]})

@@ -9,9 +9,12 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from .mixture_density import FEATURES_HELD, mixture_log_density
 from .units import CholeskyIn, RealVectorIn
 
 __all__ = ["GaussianMixture", "NormalPrecisionCholesky", "WishartCholesky", "quadratic_features"]
+
+FEW = 20_000  # numbers, rows times features times components: fewer are done by plain operations, which fuse
 
 
 class WishartCholesky(dist.TorchDistribution):
@@ -56,7 +59,8 @@ class WishartCholesky(dist.TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         size = self.event_shape[-1]
-        standard = torch.linalg.solve_triangular(self.scale_tril, value, upper=False)
+        identity = torch.eye(size, dtype=value.dtype, device=value.device)
+        standard = torch.linalg.solve_triangular(self.scale_tril, identity, upper=False) @ value
         log_diagonal = value.diagonal(dim1=-2, dim2=-1).log()
         log_scale = self.scale_tril.diagonal(dim1=-2, dim2=-1).log()
         log_normalizer = (
@@ -131,9 +135,9 @@ class NormalPrecisionCholesky(dist.TorchDistribution):
 class GaussianMixture(dist.TorchDistribution):
     """A mixture of K Gaussians with the component summed out: log sum_k w_k Normal(x | loc_k, (P_k P_k^T)^-1).
 
-    All K log densities of N rows are one matrix product, since each is linear in phi(x) = [1, x_i, x_i x_j for i <= j],
-    x taken in `units`. weights: (K,). locs: (K, D). precision_trils: (K, D, D). units: origin and scale of phi, (D,)
-    each, best the data's mean and standard deviation. Batch shape (); event (D,).
+    On many rows all K log densities are one matrix product, since each is linear in phi(x) = [1, x_i, x_i x_j for
+    i <= j], x taken in `units`. weights: (K,). locs: (K, D). precision_trils: (K, D, D). units: origin and scale of
+    phi, (D,) each, best the data's mean and standard deviation. Batch shape (); event (D,).
     """
 
     arg_constraints = {
@@ -165,21 +169,17 @@ class GaussianMixture(dist.TorchDistribution):
         return NormalPrecisionCholesky(self.locs[z], self.precision_trils[z]).sample()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        origin, scale = self.units
-        return torch.logsumexp(quadratic_features((value - origin) / scale) @ self.coefficients().mT, -1)
-
-    def coefficients(self) -> Tensor:
-        """log w_k Normal(x | k) as a linear function of phi: (K, 1 + D (D + 3) / 2)."""
-        origin, scale = self.units
-        size = len(origin)
-        whiteners = self.precision_trils.mT * scale
-        away = (whiteners @ ((self.locs - origin) / scale).unsqueeze(-1)).squeeze(-1)
+        loc, scale = self.units
+        rows, size = value.reshape(-1, value.shape[-1]), value.shape[-1]
         log_det = self.precision_trils.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = self.weights.log() + log_det - (away.square().sum(-1) + size * math.log(2 * math.pi)) / 2
-        linear = (whiteners.mT @ away.unsqueeze(-1)).squeeze(-1)
-        rows, columns = torch.triu_indices(size, size, device=origin.device)
-        twice = torch.where(rows == columns, 0.5, 1.0).to(constant)
-        return torch.cat([constant.unsqueeze(-1), linear, -(whiteners.mT @ whiteners)[:, rows, columns] * twice], -1)
+        offsets = self.weights.log() + log_det - size / 2 * math.log(2 * math.pi)
+        whiteners, few = self.precision_trils.mT, rows.numel() * len(offsets) <= FEW
+        if few:
+            standard = whiteners @ (rows - loc).mT - whiteners @ (self.locs - loc).unsqueeze(-1)
+            return torch.logsumexp(offsets.unsqueeze(-1) - standard.square().sum(-2) / 2, 0).reshape(value.shape[:-1])
+        held = len(rows) * (1 + size * (size + 3) // 2) <= FEATURES_HELD
+        phi = quadratic_features(((rows if held else rows[:0]) - loc) / scale).mT.contiguous()
+        return mixture_log_density(rows, phi, loc, scale, offsets, self.locs, whiteners)[0].reshape(value.shape[:-1])
 
 
 def quadratic_features(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .moments import as_matrix
+from .moments import as_matrix, rows_of
 
 __all__ = ["CorrelatedGaussian"]
 
@@ -59,7 +59,7 @@ class CorrelatedGaussian:
         loc = pyro.sample("loc", prior, infer={"event_dims": ["features"]})
         with pyro.plate("data", len(x), subsample_size=self.batch_size, dim=-1) as rows:
             normal = dist.MultivariateNormal(loc, self.covariance(x))
-            pyro.sample("x", normal, obs=x[rows], infer={"event_dims": ["features"]})
+            pyro.sample("x", normal, obs=rows_of(x, rows), infer={"event_dims": ["features"]})
 
     def covariance(self, like: Tensor) -> Tensor:
         """The known covariance of a row, in the dtype of `like`: (2, 2)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .covariance import Covariance, check_mixture, scale_trils, structured
-from .moments import as_matrix, kmeans_moments, units
+from .moments import as_matrix, kmeans_moments, rows_of, units
 from .structure import deterministic
 from .units import RealVectorIn
 
@@ -57,7 +57,7 @@ class GMM:
         with pyro.plate("data", len(x), subsample_size=self.batch_size, dim=-1) as rows:
             z = pyro.sample("z", dist.Categorical(weights))
             normal = dist.MultivariateNormal(locs[z], scale_tril=trils[z])
-            pyro.sample("x", normal, obs=x[rows], infer={"event_dims": ["features"]})
+            pyro.sample("x", normal, obs=rows_of(x, rows), infer={"event_dims": ["features"]})
 
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-__all__ = ["Moments", "as_matrix", "kmeans_moments", "units"]
+__all__ = ["Moments", "as_matrix", "kmeans_moments", "rows_of", "units"]
 
 ROWS = 20_000  # k-means sees no more rows than this: a start needs no more
 
@@ -25,6 +25,11 @@ class Moments(NamedTuple):
 def as_matrix(x: Tensor) -> Tensor:
     """A vector (N,) as one column (N, 1); a matrix as it is."""
     return x.unsqueeze(-1) if x.dim() == 1 else x
+
+
+def rows_of(x: Tensor, rows: Tensor) -> Tensor:
+    """The rows that a plate looks at, without a copy where these are all of them."""
+    return x if len(rows) == len(x) else x[rows]
 
 
 def units(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -66,9 +66,9 @@ class Structure:
         return max((-plate.dim for plate in self.plates.values()), default=0)
 
     @property
-    def subsampled(self) -> bool:
-        """Whether the model looks at fewer rows than it has."""
-        return any(plate.size < plate.full_size for plate in self.plates.values())
+    def subsampled(self) -> tuple[Plate, ...]:
+        """The plates that look at fewer rows than they have."""
+        return tuple(plate for plate in self.plates.values() if plate.size < plate.full_size)
 
     def of_kind(self, *kinds: str) -> tuple[Site, ...]:
         """The sites of those kinds, in the order the model meets them."""

@@ -106,6 +106,14 @@ class ByFeatures:
         scale = self.units.scale
         return Sums(counts, self.units.loc + scale * y_means, (second - outer) * scale * scale.unsqueeze(-1))
 
+    def about(self, locs: Tensor, counts: Tensor, first: Tensor, packed: Tensor) -> tuple[Tensor, Tensor]:
+        """First and second moments about locs (K, D), in the units of x: (K, D), (K, D, D). Weights may be negative."""
+        y, scale = (locs - self.units.loc) / self.units.scale, self.units.scale
+        away = first - counts.unsqueeze(-1) * y
+        cross = first.unsqueeze(-1) * y.unsqueeze(-2)
+        second = _unpacked(packed, len(scale)) - cross - y.unsqueeze(-1) * away.unsqueeze(-2)
+        return away * scale, second * scale * scale.unsqueeze(-1)
+
 
 @dataclass(frozen=True, eq=False)
 class ByComponent:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .covariance import Covariance, check_mixture
-from .moments import as_matrix, kmeans_moments
+from .moments import as_matrix, kmeans_moments, rows_of
 
 __all__ = ["UnivariateMixture"]
 
@@ -55,7 +55,7 @@ class UnivariateMixture:
             locs = pyro.sample("locs", dist.Normal(x.new_zeros(()), self.sigma))
         with pyro.plate("data", len(x), subsample_size=self.batch_size, dim=-1) as rows:
             z = pyro.sample("z", dist.Categorical(x.new_ones(self.components)))
-            pyro.sample("x", dist.Normal(locs[z], self.sd), obs=x[rows, 0])
+            pyro.sample("x", dist.Normal(locs[z], self.sd), obs=rows_of(x, rows)[:, 0])
 
     def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
         """Locations from k-means++ on x; seed None takes the seed of torch's generator."""

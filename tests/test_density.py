@@ -11,8 +11,8 @@ import torch
 from pyrometer.errors import InputError
 from pyrometer.inference import batched
 from pyrometer.inference.batched import over_draws
-from pyrometer.inference.compiled import graph_of
 from pyrometer.inference.density import Density
+from pyrometer.inference.graph import graph_of
 from pyrometer.models import GMM, BayesianGMM
 from torch import Tensor
 from torch.autograd.functional import jacobian

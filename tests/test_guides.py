@@ -28,7 +28,7 @@ from truths import (
 
 X = two_clusters()
 ASSIGNING = ("responsibilities", "full_mean_field", "amortized", "sampled")
-MODELS: list[Any] = [kind(2, covariance) for kind in (GMM, BayesianGMM) for covariance in COVARIANCES]  # type: ignore[arg-type]
+MODELS: list[Any] = [kind(2, covariance) for kind in (GMM, BayesianGMM) for covariance in COVARIANCES]
 MODELS += [UnivariateMixture(2), CorrelatedGaussian()]
 MATRIX = [pytest.param(model, name, id=f"{model}-{name}") for model in MODELS for name in catalogue(model)]
 

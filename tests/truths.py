@@ -14,10 +14,11 @@ import pyro.distributions as dist
 import torch
 from pyrometer.inference.isolation import isolated
 from pyrometer.models import BayesianGMM
+from pyrometer.models.covariance import Covariance
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, constraints
 
-COVARIANCES = ("full", "diagonal", "tied", "spherical")
+COVARIANCES: tuple[Covariance, ...] = ("full", "diagonal", "tied", "spherical")
 
 
 def two_clusters(rows: int = 24, gap: float = 6.0) -> Tensor:

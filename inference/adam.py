@@ -1,0 +1,73 @@
+"""Adam on one flat vector, as a pure function: what a compiled step does with its gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from pyro.optim import PyroOptim
+from pyro.optim.clipped_adam import ClippedAdam
+from torch import Tensor
+
+__all__ = ["Adam", "State", "adam_of"]
+
+
+class State(NamedTuple):
+    """Where a training is. flat: unconstrained parameters (P,). mean, square: moments (P,). step: steps taken, ()."""
+
+    flat: Tensor
+    mean: Tensor
+    square: Tensor
+    step: Tensor
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba 2015); with a clip also Pyro's ClippedAdam: gradients clamped, the rate decaying.
+
+    clip: the largest absolute value of a gradient's entry; None does not clamp. decay: of the rate, a step.
+    """
+
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    clip: float | None = None
+    decay: float = 1.0
+
+    def start(self, flat: Tensor) -> State:
+        """The state before the first step."""
+        return State(flat, torch.zeros_like(flat), torch.zeros_like(flat), flat.new_zeros((), dtype=torch.float64))
+
+    def step(self, state: State, gradient: Tensor) -> State:
+        """The state after one step down the gradient, (P,)."""
+        first, second = self.betas
+        step = state.step + 1
+        gradient = gradient if self.clip is None else gradient.clamp(-self.clip, self.clip)
+        mean = first * state.mean + (1 - first) * gradient
+        square = second * state.square + (1 - second) * gradient * gradient
+        rate = self.lr * self.decay**step / (1 - first**step)
+        correction = (1 - second**step).sqrt()
+        if self.clip is None:
+            change = mean / (square.sqrt() / correction.to(mean) + self.eps) * rate.to(mean)
+        else:  # Pyro's corrects the root after eps was added to it
+            change = mean / (square.sqrt() + self.eps) * (rate * correction).to(mean)
+        return State(state.flat - change, mean, square, step)
+
+
+def adam_of(optimizer: PyroOptim) -> Adam | None:
+    """The same optimizer as a pure function, or None where it is neither of the two, or has other options."""
+    options = optimizer.pt_optim_args
+    if (
+        not isinstance(options, dict)
+        or optimizer.pt_clip_args
+        or set(options) - {"lr", "betas", "eps", "lrd", "clip_norm"}
+    ):
+        return None
+    common = {key: options[key] for key in ("betas", "eps") if key in options}
+    if optimizer.pt_optim_constructor is ClippedAdam:
+        clipped = {"clip": options.get("clip_norm", 10.0), "decay": options.get("lrd", 1.0)}
+        return Adam(options.get("lr", 1e-3), **common, **clipped)
+    if optimizer.pt_optim_constructor is torch.optim.Adam and not {"lrd", "clip_norm"} & set(options):
+        return Adam(options.get("lr", 1e-3), **common)
+    return None

@@ -1,0 +1,122 @@
+"""SVI without Python: ELBO, gradient and Adam in one traced function, several steps a call.
+
+`pyro.infer.SVI` remains the judge: `step_graph` holds loss and gradient to it before a step is trusted.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
+from pyro.optim import PyroOptim
+from torch import Tensor
+
+from ..models.structure import sites_of
+from .adam import State, adam_of
+from .compiled import Compile
+from .deck import Deck
+from .graph import NoGraph
+from .pairing import Pairing
+from .step_graph import Step, Training, step_for
+
+__all__ = ["CompiledSteps", "compiled_steps"]
+
+FEWEST = 100  # steps that make up for tracing one
+
+
+@dataclass
+class CompiledSteps:
+    """A training at work on the parameters in Pyro's store. state: the same, side by side in one vector."""
+
+    training: Training
+    step: Step
+    state: State
+
+    def take(self, size: int) -> list[float]:
+        """Losses of so many steps, nats, up to and with the first that is not finite."""
+        before, noise, hands = self.state, torch.get_rng_state(), self.training.deck.hands(size)
+        try:
+            *state, losses = self.step.many(*before, hands)
+        except RuntimeError:  # a factorization of NaNs, say
+            return self._one_by_one(before, noise, hands)
+        if not losses.isfinite().all():
+            return self._one_by_one(before, noise, hands)
+        self._set(State(*state))
+        return losses.tolist()
+
+    def _one_by_one(self, state: State, noise: Tensor, hands: Tensor) -> list[float]:
+        """The same steps again, no further than the first bad one."""
+        torch.set_rng_state(noise)
+        losses: list[float] = []
+        for hand in hands:
+            try:
+                loss, _, *after = self.step.one(*state, hand)
+            except RuntimeError:
+                losses.append(float("nan"))
+                break
+            state = State(*after)
+            losses.append(float(loss))
+            if not loss.isfinite():
+                break
+        self._set(state)
+        return losses
+
+    def _set(self, state: State) -> None:
+        self.state = state
+        self.training.write(state.flat)
+
+
+def compiled_steps(
+    pairing: Pairing, optimizer: PyroOptim, x: Tensor, deck: Deck, steps: int, compile: Compile
+) -> tuple[CompiledSteps | None, str]:
+    """The steps of a training, compiled, and how; None where `pyro.infer.SVI` is to take them.
+
+    How: script, inductor, eager; `eager (why)` where that was clear from the start, `eager: why` where it failed.
+    To be called in the param store of the training, before its first step; the generator is left as it was.
+    steps: how many there will be.
+    """
+    if compile is False or (compile == "auto" and steps < FEWEST):
+        return None, "eager"
+    with torch.random.fork_rng([]):
+        adam, why = adam_of(optimizer), _ineligible(pairing, x)
+        if adam is None or why:
+            return None, f"eager ({why or 'an optimizer other than Adam'})"
+        _make_params(pairing, x)
+        training = Training(pairing, x, adam, deck, _trained())
+        try:
+            step = step_for(training, steps, compile)
+        except NoGraph as error:
+            return None, f"eager: {error}"
+    return CompiledSteps(training, step, training.start()), step.tier
+
+
+def _ineligible(pairing: Pairing, x: Tensor) -> str:
+    """Why a pair is left to Pyro; empty where nothing is known against it."""
+    if type(pairing.elbo) not in (Trace_ELBO, TraceMeanField_ELBO, TraceEnum_ELBO) or pairing.elbo.num_particles > 1:
+        return pairing.estimator
+    if x.device.type != "cpu":
+        return f"data on {x.device.type}"
+    with torch.random.fork_rng([]):
+        guide = sites_of(poutine.trace(pairing.guide).get_trace(x))
+    for name, node in guide.items():
+        if not (node["fn"].has_rsample or node["infer"].get("enumerate") == "parallel"):
+            return f"site {name} is not reparameterised"
+    return ""
+
+
+def _make_params(pairing: Pairing, x: Tensor) -> None:
+    """Run guide and model once, as the first step would, so that all parameters are there."""
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pairing.elbo.loss(pairing.program, pairing.guide, x)
+
+
+def _trained() -> dict[str, Tensor]:
+    """The unconstrained parameters in Pyro's store, each once, though one may bear two names."""
+    params = pyro.get_param_store()._params
+    once = {id(value): name for name, value in params.items() if value.requires_grad}
+    return {name: params[name] for name in once.values()}

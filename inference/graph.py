@@ -1,0 +1,184 @@
+"""A function as a plain graph of tensor operations: Pyro's handlers run while it is traced and never again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import Graph as Nodes
+from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
+
+__all__ = ["Graph", "NoGraph", "agree", "first_line", "graph_of", "traced"]
+
+
+aten = torch.ops.aten
+SAME = (aten.detach.default, aten.clone.default, aten.alias.default, aten.lift_fresh_copy.default)
+VIEWS = (aten.view.default, aten._unsafe_view.default)
+SAME_SHAPED = (*VIEWS, aten.expand.default, aten._to_copy.default)
+ZEROS = (aten.new_zeros.default, aten.zeros_like.default)
+ONES = (aten.new_ones.default, aten.ones_like.default)
+
+
+class NoGraph(Exception):
+    """A function could not be traced, compiled or trusted; the message says why."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A traced function behind its own signature.
+
+    module: tensors side by side, then the constants -> results side by side. constants: what does not depend on the
+    function's arguments, computed once: apart from the module, so that functions of other data share its code.
+    """
+
+    module: GraphModule
+    constants: tuple[Tensor, ...]
+    shape: pytree.TreeSpec
+
+    def __call__(self, *args: Any) -> Any:
+        """What the function gave for these arguments."""
+        return pytree.tree_unflatten(self.module(*pytree.tree_leaves(args), *self.constants), self.shape)
+
+
+def graph_of(fn: Callable[..., Any], *examples: tuple[Any, ...], samples: bool = False) -> Graph | None:
+    """The graph of fn, or None where it has none that can be trusted.
+
+    A graph holds whatever branch fn took at the first example, so it is held to fn at every example, under the same
+    noise. examples: argument tuples, two or more unlike ones. samples: whether fn draws random numbers and is to be
+    given to `vmap`: it would give every draw the noise of the first if the graph were free of in-place operations.
+    """
+    try:
+        graph = traced(fn, examples[0], samples)
+    except NoGraph:
+        return None
+    return graph if all(agree(graph, fn, example) for example in examples) else None
+
+
+def traced(fn: Callable[..., Any], example: tuple[Any, ...], in_place: bool = False) -> Graph:
+    """The graph of fn as it runs on that example, unchecked. Raises NoGraph.
+
+    in_place: leave it as it comes; otherwise operations in place are replaced, and constants computed once.
+    """
+    leaves, into = pytree.tree_flatten(example)
+    shape: list[pytree.TreeSpec] = []
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        results, out = pytree.tree_flatten(fn(*pytree.tree_unflatten(tensors, into)))
+        shape[:] = [out]
+        return results
+
+    try:
+        with _one_fake_mode():
+            module = make_fx(flat)(*leaves)
+            if in_place:
+                return Graph(module, (), shape[0])
+            module = make_fx(torch.func.functionalize(module))(*leaves)
+        return Graph(*_split(module), shape[0])
+    except Exception as error:  # torch raises many classes for "cannot trace this"; eager meets any real error again
+        raise NoGraph(f"it cannot be traced ({first_line(error)})") from error
+
+
+@contextmanager
+def _one_fake_mode() -> Iterator[None]:
+    """make_fx would otherwise begin a fake mode, and record a stack, for every tensor: half of its time."""
+    with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
+        yield
+
+
+def _split(module: GraphModule) -> tuple[GraphModule, tuple[Tensor, ...]]:
+    """A module without in-place operations as one of its inputs and its constants; and those constants.
+
+    What changes nothing is left out, and what is computed twice is computed once.
+    """
+    module.graph.eliminate_dead_code()
+    known = _constants(module)
+    nodes, copies, constants, seen = Nodes(), cast(dict[Node, Node], {}), cast(dict[Node, Tensor], {}), {}
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            copies[node] = nodes.placeholder(node.name)
+    for node in module.graph.nodes:
+        if node.op == "placeholder" or node in known:
+            continue
+        for needed in node.all_input_nodes:
+            if needed not in copies:
+                copies[needed] = nodes.placeholder(f"constant_{len(constants)}")
+                constants[needed] = known[needed]
+        if _changes_nothing(node):
+            copies[node] = copies[node.all_input_nodes[0]]
+            continue
+        args = map_arg((node.args, node.kwargs), copies.__getitem__)
+        key = node if node.op == "output" or _is_random(node) else (node.target, repr(args))
+        if key not in seen:
+            seen[key] = nodes.node_copy(node, copies.__getitem__)
+            seen[key].target = (
+                aten.reshape.default if node.target in VIEWS else node.target
+            )  # without a clone before it
+        copies[node] = seen[key]
+    nodes.eliminate_dead_code()
+    return GraphModule(torch.nn.Module(), nodes), tuple(constants.values())
+
+
+def _changes_nothing(node: Node) -> bool:
+    if node.target in SAME:
+        return True
+    if node.target not in SAME_SHAPED:
+        return False
+    before, after = node.all_input_nodes[0].meta.get("val"), node.meta.get("val")
+    return before is not None and after is not None and (before.shape, before.dtype) == (after.shape, after.dtype)
+
+
+def _is_random(node: Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def _constants(module: GraphModule) -> dict[Node, Any]:
+    """What each node that depends on no input comes to; random numbers are no constants."""
+    known: dict[Node, Any] = {}
+    interpreter = Interpreter(module)
+    with torch.no_grad():
+        for node in module.graph.nodes:
+            if node.op in ("placeholder", "output") or _is_random(node):
+                continue
+            if node.target in (*ZEROS, *ONES):
+                known[node] = _filled(node)
+                continue
+            if any(n not in known for n in node.all_input_nodes):
+                continue
+            interpreter.env = known
+            known[node] = interpreter.run_node(node)
+    return known
+
+
+def _filled(node: Node) -> Tensor:
+    """A tensor of zeros or ones, of which only the shape came from another."""
+    like = node.meta["val"]
+    fill = torch.zeros if node.target in ZEROS else torch.ones
+    return fill(like.shape, dtype=like.dtype, device=like.device)
+
+
+def agree(made: Callable[..., Any], fn: Callable[..., Any], example: tuple[Any, ...]) -> bool:
+    """Whether both give the same for that example under the same noise, to 1e-8."""
+    expected, got = (_under_noise(f, example) for f in (fn, made))
+    pairs = zip(pytree.tree_leaves(expected), pytree.tree_leaves(got), strict=True)
+    return all(torch.allclose(a, b, rtol=1e-8, atol=1e-10, equal_nan=True) for a, b in pairs)
+
+
+def _under_noise(fn: Callable[..., Any], example: tuple[Any, ...]) -> Any:
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return fn(*example)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in a few words."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:120]}"

@@ -1,0 +1,216 @@
+"""One training step as a graph, held to `pyro.infer.SVI`, and kept for later fits of the same kind."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .adam import Adam, State
+from .compiled import Compile, Tier, inducted, known_to_inductor, scripted
+from .deck import Deck, dealt
+from .graph import Graph, NoGraph, first_line, traced
+from .objective import objective
+from .pairing import Pairing
+
+__all__ = ["Step", "Training", "reference", "step_for"]
+
+LONG = 30.0  # seconds of scripted steps that make up for a quarter of a minute of Inductor
+KEPT = 16  # compiled steps for later fits in this process
+
+
+class Step(NamedTuple):
+    """one: state, hand (R,) -> loss (), gradient (P,), next state. many: state, hands (size, R) -> state, losses."""
+
+    one: Callable[..., Any]
+    many: Callable[..., tuple[Tensor, ...]]
+    tier: Tier
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained: a pair on data by Adam. params: the unconstrained parameters in Pyro's store, by name."""
+
+    pairing: Pairing
+    x: Tensor
+    adam: Adam
+    deck: Deck
+    params: dict[str, Tensor]
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What trainings that may share a step have in common; whether they do is for a check to say."""
+        sizes = tuple((name, value.shape) for name, value in self.params.items())
+        model, guide = repr(self.pairing.model), type(self.pairing.guide)
+        return model, guide, self.pairing.estimator, self.adam, self.deck.plates, sizes, self.x.shape, self.x.dtype
+
+    def start(self) -> State:
+        """The state before the first step."""
+        return self.adam.start(torch.cat([value.detach().reshape(-1) for value in self.params.values()]))
+
+    def parts(self, flat: Tensor) -> dict[str, Tensor]:
+        """The parameters in one flat vector (P,), by name."""
+        pieces = flat.split([value.numel() for value in self.params.values()])
+        return {name: piece.view(old.shape) for piece, (name, old) in zip(pieces, self.params.items(), strict=True)}
+
+    def write(self, flat: Tensor) -> None:
+        """Set the parameters in Pyro's store to those in a flat vector (P,)."""
+        for name, value in self.parts(flat).items():
+            self.params[name].data.copy_(value)
+
+
+class Example(NamedTuple):
+    """A state and a hand of rows that a step is traced and checked on."""
+
+    state: State
+    hand: Tensor
+
+
+_kept: dict[Any, tuple[Tensor, Step]] = {}
+
+
+def step_for(training: Training, steps: int, compile: Compile) -> Step:
+    """The compiled step of a training, from an earlier fit where it fits. steps: how many are to be taken.
+
+    The parameters are left as they were. Raises NoGraph where there is none that gives what Pyro gives.
+    """
+    if not training.params:
+        raise NoGraph("there is nothing to train")
+    state, hands = training.start(), Deck(training.deck.plates, 0).hands(2)
+    moved = state._replace(flat=state.flat + 0.01 * torch.randn_like(state.flat))
+    examples = (Example(state, hands[0]), Example(moved, hands[1]))
+    key = (*training.kind, compile)
+    x, step = _kept.get(key, (None, None))
+    if step and x is not None and torch.equal(x, training.x) and _agrees(step, training, examples):
+        return step
+    step = _built(training, examples, steps, compile)
+    if len(_kept) >= KEPT:
+        del _kept[next(iter(_kept))]
+    _kept[key] = (training.x, step)
+    return step
+
+
+def _built(training: Training, examples: tuple[Example, ...], steps: int, compile: Compile) -> Step:
+    inputs = (*examples[0].state, examples[0].hand)
+    graph = traced(_step_of(training), inputs)
+    if compile is True or known_to_inductor(graph, *inputs):
+        return _trusted(_inducted(graph, inputs), training, examples)
+    step = _trusted(_scripted(graph, inputs), training, examples)
+    if steps * _seconds(step, inputs) < LONG:
+        return step
+    try:
+        return _trusted(_inducted(graph, inputs), training, examples)
+    except NoGraph as why:
+        warnings.warn(f"{why}; TorchScript takes its place", stacklevel=2)
+        return step
+
+
+def _step_of(training: Training) -> Callable[..., Any]:
+    """State and rows -> loss (), gradient (P,), the next state; a plain function."""
+    loss = objective(training.pairing, training.x)
+
+    def step(*inputs: Tensor) -> tuple[Tensor, ...]:
+        *state, hand = inputs
+        with torch.enable_grad():
+            parts = {name: part.detach().requires_grad_() for name, part in training.parts(state[0]).items()}
+            value = loss(parts, training.deck.by_plate(hand))
+            gradients = torch.autograd.grad(value, list(parts.values()), materialize_grads=True)
+        gradient = torch.cat([each.reshape(-1) for each in gradients])
+        return value.detach(), gradient, *training.adam.step(State(*state), gradient)
+
+    return step
+
+
+def _scripted(graph: Graph, inputs: tuple[Tensor, ...]) -> Step:
+    one = scripted(graph, *inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of TorchScript as a whole
+        many = torch.jit.script(_Loop(one))
+    return Step(one, many, "script")
+
+
+class _Loop(torch.nn.Module):
+    """A step taken again and again without a return to Python."""
+
+    def __init__(self, step: torch.jit.ScriptFunction) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(
+        self, flat: Tensor, mean: Tensor, square: Tensor, step: Tensor, hands: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        losses: list[Tensor] = []
+        for hand in hands:
+            loss, _gradient, flat, mean, square, step = self.step(flat, mean, square, step, hand)
+            losses.append(loss)
+        return flat, mean, square, step, torch.stack(losses)
+
+
+def _inducted(graph: Graph, inputs: tuple[Tensor, ...]) -> Step:
+    one = inducted(graph, *inputs)
+
+    def many(*inputs: Tensor) -> tuple[Tensor, ...]:
+        *now, hands = inputs
+        losses = []
+        for hand in hands:
+            loss, _gradient, *now = one(*now, hand)
+            losses.append(loss)
+        return *now, torch.stack(losses)
+
+    return Step(one, many, "inductor")
+
+
+def _seconds(step: Step, inputs: tuple[Tensor, ...]) -> float:
+    """What one step takes."""
+    for _ in range(3):  # TorchScript settles down over its first calls
+        step.one(*inputs)
+    began = time.perf_counter()
+    for _ in range(3):
+        step.one(*inputs)
+    return (time.perf_counter() - began) / 3
+
+
+def _trusted(step: Step, training: Training, examples: tuple[Example, ...]) -> Step:
+    if not _agrees(step, training, examples):
+        raise NoGraph("its graph gave other numbers than pyro.infer.SVI")
+    return step
+
+
+def _agrees(step: Step, training: Training, examples: tuple[Example, ...]) -> bool:
+    """Whether loss and gradient are Pyro's own, under the same noise, to 1e-8 (float32: 1e-3)."""
+    state = training.start()
+    try:
+        return all(_agrees_at(step, training, example) for example in examples)
+    except (RuntimeError, ValueError, AssertionError) as error:  # a factorization that fails, say
+        raise NoGraph(f"it could not be checked ({first_line(error)})") from error
+    finally:
+        training.write(state.flat)
+
+
+def _agrees_at(step: Step, training: Training, example: Example) -> bool:
+    training.write(example.state.flat)
+    loss, gradient = reference(training, example.hand)
+    torch.manual_seed(0)
+    got_loss, got_gradient = step.one(*example.state, example.hand)[:2]
+    tolerance = 1e-8 if gradient.dtype == torch.float64 else 1e-3
+    close = (got_gradient - gradient).abs().max() <= tolerance * gradient.abs().max()
+    return bool(close) and abs(float(got_loss) - loss) <= tolerance * max(1.0, abs(loss))
+
+
+def reference(training: Training, hand: Tensor) -> tuple[float, Tensor]:
+    """Loss, nats, and gradient, (P,), of Pyro's estimator at the parameters in its store, seed 0."""
+    pairing, params = training.pairing, training.params.values()
+    for value in params:
+        value.grad = None
+    torch.manual_seed(0)
+    with torch.enable_grad(), dealt(training.deck.by_plate(hand)):
+        loss = float(pairing.elbo.loss_and_grads(pairing.program, pairing.guide, training.x))
+    gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in params]
+    for value in params:
+        value.grad = None
+    return loss, torch.cat([gradient.reshape(-1) for gradient in gradients])

@@ -1,0 +1,67 @@
+"""Two samplers, one posterior: whatever the engine, the draws, the divergences and the way out are the same."""
+
+import os
+import signal
+import threading
+from typing import Any
+
+import arviz as az
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyrometer import nuts
+from pyrometer.models import BayesianGMM, CorrelatedGaussian, UnivariateMixture
+from torch import Tensor
+from truths import COVARIANCES, normal_mean, two_clusters
+
+X = two_clusters()
+MODELS: list[tuple[Any, Tensor]] = [
+    *((BayesianGMM(2, covariance), X) for covariance in COVARIANCES),
+    (UnivariateMixture(2), X[:, 0]),
+    (CorrelatedGaussian(), X),
+]
+
+
+@pytest.mark.parametrize(("model", "x"), MODELS, ids=[*COVARIANCES, "univariate", "correlated"])
+def test_both_engines_draw_from_one_posterior(model: Any, x: Tensor) -> None:
+    options: dict[str, Any] = {"warmup": 300, "draws": 300, "chains": 2, "jobs": 1, "progress": False}
+    one, other = (nuts(model, x, engine=engine, seed=5, **options) for engine in ("nutpie", "pyro"))
+    assert set(one.idata["sample_stats"]) == set(other.idata["sample_stats"])
+    for name in one.posterior:
+        for power in (1, 2):
+            a, b = (fit.posterior[name] ** power for fit in (one, other))
+            error = np.hypot(*(az.mcse(draws)[name].values for draws in (a, b)))
+            gap = np.abs(a.mean(("chain", "draw")).values - b.mean(("chain", "draw")).values)
+            assert (gap <= 5 * np.nan_to_num(error) + 1e-9).all(), name
+
+
+def undefined_below_zero(x: Tensor) -> None:
+    """loc ~ Normal(0, 1) with no density below zero, where its logarithm is not a number."""
+    loc = pyro.sample("loc", dist.Normal(x.new_zeros(()), 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(0 * loc.log(), 1.0), obs=x)
+
+
+@pytest.mark.parametrize("engine", ["nutpie", "pyro"])
+def test_a_density_that_is_not_finite_is_a_divergence_and_not_a_crash(engine: Any) -> None:
+    x = torch.tensor([-0.5, -2.0]).double()
+    fit = nuts(undefined_below_zero, x, engine=engine, warmup=100, draws=300, chains=1, progress=False)
+    assert int(fit.idata["sample_stats"]["diverging"].sum()) > 0
+    assert (fit.draws()["loc"] > 0).all()
+
+
+@pytest.mark.parametrize("engine", ["nutpie", "pyro"])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_gives_back_the_draws_so_far(engine: Any, jobs: int) -> None:
+    options: dict[str, Any] = {"engine": engine, "chains": 2, "jobs": jobs, "progress": False}
+    nuts(normal_mean, X[:, 0], warmup=5, draws=5, **options)  # processes start
+    timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    before = signal.getsignal(signal.SIGINT)
+    fit = nuts(normal_mean, X[:, 0], warmup=50, draws=10**6, **options)
+    timer.cancel()
+    assert 0 < fit.posterior.sizes["draw"] < 10**6
+    assert fit.message.startswith("interrupted: ")
+    assert signal.getsignal(signal.SIGINT) is before
