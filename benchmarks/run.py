@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import classics
+import cold_start
+import gradient
+import nuts_speed
+import scaling
 import svi_overhead
+import svi_speed
 
 if __name__ == "__main__":
+    gradient.main()
+    nuts_speed.main()
+    svi_speed.main()
+    cold_start.main()
+    scaling.main()
     svi_overhead.main()
     classics.main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -14,12 +14,17 @@ __all__ = ["Adam", "State", "adam_of"]
 
 
 class State(NamedTuple):
-    """Where a training is. flat: unconstrained parameters (P,). mean, square: moments (P,). step: steps taken, ()."""
+    """Where a training is.
+
+    flat: unconstrained parameters (P,). mean, square: moments (P,). step: steps taken, (). schedule: the rate and its
+    decay a step, (2,); here and not in the graph, so that fits of all lengths share it.
+    """
 
     flat: Tensor
     mean: Tensor
     square: Tensor
     step: Tensor
+    schedule: Tensor
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,16 @@ class Adam:
     clip: the largest absolute value of a gradient's entry; None does not clamp. decay: of the rate, a step.
     """
 
-    lr: float
+    lr: float = field(compare=False)
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     clip: float | None = None
-    decay: float = 1.0
+    decay: float = field(default=1.0, compare=False)
 
     def start(self, flat: Tensor) -> State:
         """The state before the first step."""
-        return State(flat, torch.zeros_like(flat), torch.zeros_like(flat), flat.new_zeros((), dtype=torch.float64))
+        schedule = torch.tensor([self.lr, self.decay], dtype=torch.float64, device=flat.device)
+        return State(flat, torch.zeros_like(flat), torch.zeros_like(flat), schedule.new_zeros(()), schedule)
 
     def step(self, state: State, gradient: Tensor) -> State:
         """The state after one step down the gradient, (P,)."""
@@ -46,13 +52,14 @@ class Adam:
         gradient = gradient if self.clip is None else gradient.clamp(-self.clip, self.clip)
         mean = first * state.mean + (1 - first) * gradient
         square = second * state.square + (1 - second) * gradient * gradient
-        rate = self.lr * self.decay**step / (1 - first**step)
+        lr, decay = state.schedule
+        rate = lr * decay**step / (1 - first**step)
         correction = (1 - second**step).sqrt()
         if self.clip is None:
             change = mean / (square.sqrt() / correction.to(mean) + self.eps) * rate.to(mean)
         else:  # Pyro's corrects the root after eps was added to it
             change = mean / (square.sqrt() + self.eps) * (rate * correction).to(mean)
-        return State(state.flat - change, mean, square, step)
+        return State(state.flat - change, mean, square, step, state.schedule)
 
 
 def adam_of(optimizer: PyroOptim) -> Adam | None:

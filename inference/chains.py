@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import wait
+from concurrent.futures import Executor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,13 @@ from .engines import ENGINES, Chain, Task, ValueAndGradient
 from .isolation import isolated
 from .progress import progress_bar
 
-__all__ = ["Plan", "run_chains", "start_of"]
+__all__ = ["Plan", "run_chains", "start_of", "wake"]
 
 TRIES = 100  # at a finite starting point
 LOOK_EVERY = 0.1  # seconds between two looks at the board
 IDLE = 120  # seconds that a process waits for more chains
 KEPT = 4  # densities that a process keeps for them
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,22 @@ def run_chains(
     return np.stack([part.draws[:kept] for part in parts]), stats, message, min(part.compiled for part in parts)
 
 
+def wake(jobs: int) -> None:
+    """Let the processes of the chains start now, and load what they need while something else is done here."""
+    executor = _executor(jobs)
+    for _ in range(jobs):
+        executor.submit(_awake)
+
+
+def _executor(jobs: int) -> Executor:
+    """Processes for the chains, of one thread each: several would only wait for one another."""
+    return get_reusable_executor(max_workers=jobs, timeout=IDLE, env=ONE_THREAD)
+
+
+def _awake() -> None:
+    """Nothing; but to be asked for it, a process must have loaded this file and all that it imports."""
+
+
 def _even(parts: list[Chain]) -> tuple[list[Chain], int]:
     """The chains to keep, and how many draws of each, so that most draws are kept in all."""
     longest = sorted(parts, key=lambda part: -len(part.draws))
@@ -84,7 +101,7 @@ def _even(parts: list[Chain]) -> tuple[list[Chain], int]:
 
 def _in_processes(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
     with _interrupt_stops(board):
-        executor = get_reusable_executor(max_workers=jobs, timeout=IDLE)
+        executor = _executor(jobs)
         futures = [executor.submit(_chain_elsewhere, plan, chain, board) for chain in range(chains)]
         while wait(futures, timeout=LOOK_EVERY).not_done:
             bar.update(board.steps() - bar.n)

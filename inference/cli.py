@@ -18,12 +18,14 @@ from .. import datasets
 from ..errors import InputError
 from ..models import GMM, BayesianGMM
 from .compare import compare
+from .compiled import Compile
 from .listing import list_guides
 from .save import check_folder, save
 
 __all__ = ["main"]
 
 MODELS: dict[str, Callable[..., Any]] = {"gmm": GMM, "bayesian-gmm": BayesianGMM}
+COMPILE: dict[str, Compile] = {"auto": "auto", "yes": True, "no": False}
 POINTS = ("gmm",)  # models without a posterior, hence without a reference
 
 EXAMPLES = """examples:
@@ -129,6 +131,12 @@ def _add_work(parser: Parser) -> None:
         "--jobs", type=_whole, default=1, metavar="N", help="guides fitted at once (default: %(default)s)"
     )
     group.add_argument(
+        "--compile",
+        choices=COMPILE,
+        default="auto",
+        help="the steps: auto weighs time to compile (default: %(default)s)",
+    )
+    group.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="same seed, same table (default: %(default)s)"
     )
 
@@ -154,6 +162,7 @@ def _compare(options: argparse.Namespace) -> None:
         x_test=x_test,
         reference=_reference(options),
         progress=not options.quiet,
+        compile=COMPILE[options.compile],
         **{name: getattr(options, name) for name in passed},
     )
     print(comparison)

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..guides import GuideFactory, catalogue, defaults
 from ..models.structure import Model, model_name
 from .cavi import cavi
+from .compiled import Compile
 from .data import Tabular, as_data, as_new_data
 from .em import em
 from .fit import Fit
@@ -101,6 +102,7 @@ def compare(
     draws: int = 1000,
     chains: int = 4,
     batch_size: int | None = None,
+    compile: Compile = "auto",
 ) -> Comparison:
     """Fit several guides to one model and data, and measure each against a reference posterior.
 
@@ -116,7 +118,7 @@ def compare(
     jobs : guides fitted at once, each in a process of its own.
     progress : show bars; they are silent where there is no terminal or notebook.
     steps, starts, batch_size : of `svi`.
-    warmup, chains : of `nuts`. draws : of each guide and of each chain.
+    warmup, chains : of `nuts`. draws : of each guide and of each chain. compile : of `svi` and `nuts`.
 
     Returns
     -------
@@ -142,13 +144,20 @@ def compare(
     if isinstance(reference, str) and reference not in {*CLASSICS, "nuts", *factories}:
         raise InputError(f"reference={reference!r} is not one of nuts, {', '.join([*CLASSICS, *factories])}")
     common: dict[str, Any] = {"seed": seed, "progress": progress}
+    markov: dict[str, Any] = {"compile": compile, "warmup": warmup, "draws": draws, "chains": chains}
     todo: dict[str, Callable[[], Fit]] = {}
     for method in dict.fromkeys([*([reference] if isinstance(reference, str) else []), *methods]):
         if method == "nuts":
-            todo["nuts"] = partial(nuts, model, data, warmup=warmup, draws=draws, chains=chains, **common)
+            todo["nuts"] = partial(nuts, model, data, **markov, **common)
         elif method in CLASSICS:
             todo[method] = partial(CLASSICS[method], model, data, **common)
-    sizes: dict[str, Any] = {"steps": steps, "starts": starts, "draws": draws, "batch_size": batch_size}
+    sizes: dict[str, Any] = {
+        "compile": compile,
+        "steps": steps,
+        "starts": starts,
+        "draws": draws,
+        "batch_size": batch_size,
+    }
     for name, factory in factories.items():
         todo[name] = partial(svi, model, factory, data, name=name, **sizes, **common)
     fits, skipped = _fit_all(todo, jobs)

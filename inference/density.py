@@ -63,7 +63,7 @@ class Density:
 
     def log_likelihood(self, sites: Sites, x: Tensor | None = None) -> Tensor:
         """log p(x_n | theta) of each row of x (the data's own by default), in nats: (N,)."""
-        return _contract_rows(self._trace(sites, self.x if x is None else x))
+        return _contract_rows(self._trace(sites, self.x if x is None else x, self.collapsed))
 
     def assignment_logits(self, sites: Sites, x: Tensor | None = None, site: str | None = None) -> Tensor:
         """log p(x_n, z_n = k | theta) of one discrete site, any others summed out: (N, K)."""
@@ -124,9 +124,9 @@ class Density:
         sites = dict(sites)
         return poutine.substitute(poutine.condition(model or self.model, data=sites), data={**self.params, **sites})
 
-    def _trace(self, sites: Sites, x: Tensor) -> poutine.Trace:
+    def _trace(self, sites: Sites, x: Tensor, model: Model | None = None) -> poutine.Trace:
         model = poutine.enum(
-            config_enumerate(self._given(sites)), first_available_dim=-1 - self.structure.max_plate_nesting
+            config_enumerate(self._given(sites, model)), first_available_dim=-1 - self.structure.max_plate_nesting
         )
         return poutine.trace(model).get_trace(x)
 

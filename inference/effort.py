@@ -1,21 +1,21 @@
-"""Whether a NUTS run is long enough to wait for Inductor."""
+"""Whether work is long enough to wait for Inductor: by its size, not by a clock, so that one seed gives one result."""
 
 from __future__ import annotations
-
-import time
-
-import torch
-from torch import Tensor
 
 from .chains import start_of
 from .compiled import Compile, Tier, value_and_gradient
 from .density import Density
 
-__all__ = ["tier_for"]
+__all__ = ["pays", "tier_for"]
 
-LONG = 60.0  # seconds of scripted gradients that make up for a quarter of a minute of Inductor, twice over
+LONG = 30.0  # seconds of scripted work that make up for a quarter of a minute of Inductor
+A_CALL, A_NUMBER = 2e-4, 2e-8  # seconds that TorchScript takes, about: a gradient, and each number of the data in it
 A_DRAW = 10  # gradients, about
-GAIN = 8  # of TorchScript over eager torch on small data; on large data less
+
+
+def pays(calls: int, numbers: int) -> bool:
+    """Whether Inductor pays for so many gradients on so many numbers of data."""
+    return calls * (A_CALL + A_NUMBER * numbers) > LONG
 
 
 def tier_for(compile: Compile, density: Density, seed: int, draws: int) -> tuple[Tier, str]:
@@ -26,17 +26,8 @@ def tier_for(compile: Compile, density: Density, seed: int, draws: int) -> tuple
     """
     if compile is False:
         return "eager", "eager"
-    start = start_of(density, seed)
-    if compile == "auto" and draws * A_DRAW * _seconds(density, start) / GAIN < LONG:
+    if compile == "auto" and not pays(draws * A_DRAW, density.x.numel()):
         return "script", ""
+    start = start_of(density, seed)
     _, how = value_and_gradient(density.log_density, start, start + 0.1, tier="inductor")
     return ("inductor" if how == "inductor" else "script"), how
-
-
-def _seconds(density: Density, start: Tensor) -> float:
-    """What one eager gradient takes."""
-    gradient, _ = value_and_gradient(density.log_density, start, tier="eager")
-    gradient(start)
-    began = time.perf_counter()
-    gradient(torch.clone(start))
-    return time.perf_counter() - began

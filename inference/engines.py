@@ -48,6 +48,10 @@ def with_nutpie(task: Task) -> Chain:
         value, gradient = task.log_density(torch.as_tensor(flat, dtype=dtype))
         return float(value), gradient.numpy().astype(np.float64, copy=False)
 
+    def ready() -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+        torch.set_num_threads(1)  # of the sampler's own thread, which does not know of the others' setting
+        return log_density
+
     def expand(flat: np.ndarray) -> dict[str, np.ndarray]:
         nonlocal steps
         steps += 1
@@ -56,7 +60,7 @@ def with_nutpie(task: Task) -> Chain:
 
     model = from_pyfunc(
         dim,
-        lambda: log_density,
+        ready,
         lambda *_: expand,
         [np.dtype("float64")],
         [(dim,)],

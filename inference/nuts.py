@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..models.structure import Model, model_name
 from .batched import over_draws
 from .batches import on_all_rows
-from .chains import Plan, run_chains
+from .chains import Plan, run_chains, wake
 from .compiled import Compile
 from .data import Tabular, as_data
 from .density import Density
@@ -77,12 +77,14 @@ def nuts(
         raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
     data = as_data(x, components=getattr(model, "components", None))
     model = on_all_rows(model)
+    jobs = jobs or min(chains, os.cpu_count() or 1)
+    if jobs > 1 and chains > 1:
+        wake(jobs)
     with isolated(seed, data.values.dtype):
         density = Density(model, data.values)
         if not density.structure.latent:
             raise InputError(f"model {model_name(model)} has no continuous latent site: there is nothing to sample")
         _ = density.transforms  # a support that no bijection reaches is refused here, not in another process
-        jobs = jobs or min(chains, os.cpu_count() or 1)
         tier, why = tier_for(compile, density, seed, (warmup + draws) * math.ceil(chains / jobs))
     sampler = "nutpie" if engine == "auto" else engine
     plan = Plan(model, data.values, sampler, warmup, draws, seed, target_accept, tier)

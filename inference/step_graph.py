@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ from torch import Tensor
 from .adam import Adam, State
 from .compiled import Compile, Tier, inducted, known_to_inductor, scripted
 from .deck import Deck, dealt
+from .effort import pays
 from .graph import Graph, NoGraph, first_line, traced
 from .objective import objective
 from .pairing import Pairing
 
 __all__ = ["Step", "Training", "reference", "step_for"]
 
-LONG = 30.0  # seconds of scripted steps that make up for a quarter of a minute of Inductor
 KEPT = 16  # compiled steps for later fits in this process
 
 
@@ -48,6 +47,12 @@ class Training:
         sizes = tuple((name, value.shape) for name, value in self.params.items())
         model, guide = repr(self.pairing.model), type(self.pairing.guide)
         return model, guide, self.pairing.estimator, self.adam, self.deck.plates, sizes, self.x.shape, self.x.dtype
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers of the data a step looks at."""
+        share = [plate.size / plate.full_size for plate in self.deck.plates if plate.name == "data"]
+        return int(self.x.numel() * (share[0] if share else 1))
 
     def start(self) -> State:
         """The state before the first step."""
@@ -101,7 +106,7 @@ def _built(training: Training, examples: tuple[Example, ...], steps: int, compil
     if compile is True or known_to_inductor(graph, *inputs):
         return _trusted(_inducted(graph, inputs), training, examples)
     step = _trusted(_scripted(graph, inputs), training, examples)
-    if steps * _seconds(step, inputs) < LONG:
+    if not pays(steps, training.numbers):
         return step
     try:
         return _trusted(_inducted(graph, inputs), training, examples)
@@ -142,13 +147,13 @@ class _Loop(torch.nn.Module):
         self.step = step
 
     def forward(
-        self, flat: Tensor, mean: Tensor, square: Tensor, step: Tensor, hands: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        self, flat: Tensor, mean: Tensor, square: Tensor, step: Tensor, schedule: Tensor, hands: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         losses: list[Tensor] = []
         for hand in hands:
-            loss, _gradient, flat, mean, square, step = self.step(flat, mean, square, step, hand)
+            loss, _gradient, flat, mean, square, step, schedule = self.step(flat, mean, square, step, schedule, hand)
             losses.append(loss)
-        return flat, mean, square, step, torch.stack(losses)
+        return flat, mean, square, step, schedule, torch.stack(losses)
 
 
 def _inducted(graph: Graph, inputs: tuple[Tensor, ...]) -> Step:
@@ -163,16 +168,6 @@ def _inducted(graph: Graph, inputs: tuple[Tensor, ...]) -> Step:
         return *now, torch.stack(losses)
 
     return Step(one, many, "inductor")
-
-
-def _seconds(step: Step, inputs: tuple[Tensor, ...]) -> float:
-    """What one step takes."""
-    for _ in range(3):  # TorchScript settles down over its first calls
-        step.one(*inputs)
-    began = time.perf_counter()
-    for _ in range(3):
-        step.one(*inputs)
-    return (time.perf_counter() - began) / 3
 
 
 def _trusted(step: Step, training: Training, examples: tuple[Example, ...]) -> Step:

@@ -17,29 +17,29 @@ from .sufficient import ByComponent, ByFeatures, Components, Kernel, Units, kern
 __all__ = ["FEATURES_HELD", "mixture_log_density"]
 
 FEATURES_HELD = 1_000_000  # numbers: up to here phi is held for all rows, beyond it is made again for some at a time
-CHUNK = 200_000  # numbers made at a time, to stay within a processor's cache
+CHUNK = 400_000  # numbers made at a time, to stay within a processor's cache
 
 
 @torch.library.custom_op("pyrometer::mixture_log_density", mutates_args=())
 def mixture_log_density(
     x: Tensor, phi: Tensor, loc: Tensor, scale: Tensor, offsets: Tensor, locs: Tensor, whiteners: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """log sum_k exp(offset_k - |whitener_k (x_n - loc_k)|^2 / 2) of each row, (N,), and the softmax, (K, N).
+    """log sum_k exp(offset_k - |whitener_k (x_n - loc_k)|^2 / 2) of each row, (N,), and the softmax, (K N,).
 
-    And whether it was summed by features, ().
+    The softmax lies there chunk by chunk, (K, n) each. And whether it was summed by features, ().
 
     x: (N, D). phi: its features in the units loc, scale (D,) each, (F, N); (F, 0) where they are to be made here.
     offsets: (K,). locs: (K, D). whiteners: (K, D, D).
     """
     kernel = kernel_of(Components(offsets, locs, whiteners), Units(loc, scale))
-    total, shares = x.new_empty(len(x)), x.new_empty(len(offsets), len(x))
+    total, shares = x.new_empty(len(x)), x.new_empty(len(offsets) * len(x))
     for rows, place in _chunks(kernel, x, phi):
         terms = kernel.terms(rows)
         highest = terms.amax(0)
         highest = torch.where(highest.isfinite(), highest, 0.0)
         terms = terms.sub_(highest).exp_()
         sums = terms.sum(0)
-        torch.div(terms, sums, out=shares[:, place])
+        torch.div(terms, sums, out=_block(shares, len(offsets), place))
         torch.add(sums.log(), highest, out=total[place])
     return total, shares, torch.tensor(isinstance(kernel, ByFeatures))
 
@@ -61,7 +61,10 @@ def _backward(
     kernel = (
         ByFeatures(offsets, Units(loc, scale)) if by_features else ByComponent(Components(offsets, locs, whiteners))
     )
-    parts = [kernel.tally(rows, shares[:, place] * weights[place]) for rows, place in _chunks(kernel, x, phi)]
+    parts = [
+        kernel.tally(rows, _block(shares, len(offsets), place) * weights[place])
+        for rows, place in _chunks(kernel, x, phi)
+    ]
     counts, first, second = (torch.stack(part).sum(0) for part in zip(*parts, strict=True))
     if isinstance(kernel, ByFeatures):
         first, second = kernel.about(locs, counts, first, second)
@@ -72,18 +75,23 @@ def _backward(
 def _chunks(kernel: Kernel, x: Tensor, phi: Tensor) -> Iterator[tuple[Tensor, slice]]:
     """What the kernel takes for some rows at a time, and which rows."""
     if isinstance(kernel, ByFeatures) and phi.shape[1]:
-        yield phi, slice(None)
+        yield phi, slice(0, len(x))
         return
     size = max(1, CHUNK // kernel.width)
     out = x.new_empty(kernel.width * size)
     for start in range(0, len(x), size):
-        place = slice(start, start + size)
+        place = slice(start, min(start + size, len(x)))
         yield kernel.rows(x[place], out), place
+
+
+def _block(shares: Tensor, k: int, place: slice) -> Tensor:
+    """The softmax of some rows: (K, n)."""
+    return shares[k * place.start : k * place.stop].view(k, -1)
 
 
 @mixture_log_density.register_fake
 def _(x: Tensor, phi: Tensor, loc: Tensor, scale: Tensor, offsets: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
-    return x.new_empty(len(x)), x.new_empty(len(offsets), len(x)), x.new_empty((), dtype=torch.bool)
+    return x.new_empty(len(x)), x.new_empty(len(offsets) * len(x)), x.new_empty((), dtype=torch.bool)
 
 
 @_backward.register_fake

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from pyrometer import Comparison, compare, nuts, svi
 from pyrometer.errors import InputError
+from pyrometer.inference.compiled import Compile
 from pyrometer.inference.scores import COLUMNS
 from pyrometer.models import GMM, BayesianGMM
 from torch import Tensor
@@ -177,3 +178,11 @@ def test_a_comparison_gives_the_numbers_of_its_fits() -> None:
     alone = svi(normal_mean, normal_guide, X[:, 0], steps=200, draws=200, seed=3, progress=False)
     np.testing.assert_array_equal(found["own"].losses, alone.losses)
     np.testing.assert_array_equal(found["own"].log_weights, alone.log_weights)
+
+
+def test_what_compare_is_told_to_compile_reaches_every_fit() -> None:
+    options: dict[str, Any] = {"steps": 100, "starts": 1, "warmup": 20, "draws": 20, "chains": 1, "progress": False}
+    modes: tuple[tuple[Compile, str], ...] = (("auto", "script"), (False, "eager"))
+    for compile, expected in modes:
+        comparison = compare(BayesianGMM(2), X, ["mean_field"], compile=compile, **options)
+        assert {name: fit.compiled for name, fit in comparison.fits.items()} == dict.fromkeys(comparison.fits, expected)
