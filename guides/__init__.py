@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
+from ..models import GMM, VAE, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from ..models.structure import Model
-from . import bayesian_gmm, correlated_gaussian, gaussian, gmm, univariate_mixture
+from . import bayesian_gmm, correlated_gaussian, families, gaussian, gmm, univariate_mixture, vae
 from .auto import AUTO, auto
 from .gaussian import GaussianGuide
 
@@ -46,12 +46,22 @@ CATALOGUE: dict[type, dict[str, GuideFactory]] = {
         "full": correlated_gaussian.Full,
         **AUTO,
     },
+    VAE: {
+        "encoder": vae.Encoder,
+        "encoder_full": partial(vae.Encoder, family=families.full()),
+        "encoder_low_rank": partial(vae.Encoder, family=families.low_rank()),
+        "encoder_flow": vae.FlowEncoder,
+        "free": vae.Free,
+        "semi_amortized": vae.SemiAmortized,
+        **AUTO,
+    },
 }
 
 DEFAULTS: dict[type, tuple[str, ...]] = {
     GMM: ("marginal", "responsibilities", "amortized"),
     BayesianGMM: ("mean_field", "structured", "auto_normal", "auto_mvn"),
     UnivariateMixture: ("mean_field", "full_mean_field"),
+    VAE: ("encoder", "encoder_full", "encoder_flow"),
 }
 
 

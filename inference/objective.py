@@ -42,7 +42,7 @@ def objective(pairing: Pairing, x: Tensor) -> Callable[[Params, Params], Tensor]
     kind = type(pairing.elbo)
 
     def loss(params: Params, rows: Params) -> Tensor:
-        with dealt(dict(rows)), _trained(pairing.guide, params):
+        with dealt(dict(rows)), _trained(_modules(pairing), params):
             if kind is TraceEnum_ELBO and collapsed is None:
                 return _enumerated(pairing, x)
             return (_closed_form if kind is TraceMeanField_ELBO else _sampled)(collapsed or pairing.model, pairing, x)
@@ -63,7 +63,10 @@ def _closed_form(model: Model, pairing: Pairing, x: Tensor) -> Tensor:
     joint = poutine.trace(poutine.replay(model, trace=guide)).get_trace(x)
     joint.compute_log_prob(lambda _, node: _counts(node))
     seen = [node["log_prob_sum"] for node in sites_of(joint).values() if _counts(node)]
-    divergences = [kl_divergence(node["fn"], joint.nodes[name]["fn"]).sum() for name, node in sites_of(guide).items()]
+    divergences = [
+        node["scale"] * kl_divergence(node["fn"], joint.nodes[name]["fn"]).sum()
+        for name, node in sites_of(guide).items()
+    ]
     return torch.stack([torch.as_tensor(term) for term in divergences]).sum() - sum(seen)
 
 
@@ -85,9 +88,15 @@ class _NothingDropped(TorchFunctionMode):
         return True if func is torch.Tensor.all else func(*args, **(kwargs or {}))
 
 
+def _modules(pairing: Pairing) -> list[torch.nn.Module]:
+    """The guide, where it is one, and the networks that the model says it has."""
+    networks = getattr(pairing.model, "networks", {}).values()
+    return [module for module in (pairing.guide, *networks) if isinstance(module, torch.nn.Module)]
+
+
 @contextmanager
-def _trained(guide: Any, params: Params) -> Iterator[None]:
-    """Let `pyro.param`, and the parameters of a guide that is a module, take these values."""
+def _trained(modules: list[torch.nn.Module], params: Params) -> Iterator[None]:
+    """Let `pyro.param`, and the parameters of modules, take these values."""
     store = pyro.get_param_store()
     values = {id(store._params[name]): value for name, value in params.items()}  # one tensor may bear two names
     constrained = {}
@@ -98,8 +107,8 @@ def _trained(guide: Any, params: Params) -> Iterator[None]:
             constrained[name].unconstrained = lambda value=value: value  # what Pyro's replay asks for
     with ExitStack() as stack:
         stack.enter_context(poutine.replay(params=constrained))
-        if isinstance(guide, torch.nn.Module):
-            own = guide.named_parameters(remove_duplicate=False)
+        for module in modules:
+            own = module.named_parameters(remove_duplicate=False)
             plain = {key: values[id(old)] for key, old in own if id(old) in values and not key.endswith(UNCONSTRAINED)}
-            stack.enter_context(_reparametrize_module(guide, plain))
+            stack.enter_context(_reparametrize_module(module, plain))
         yield

@@ -34,7 +34,6 @@ ESTIMATORS: dict[str, type[ELBO]] = {
     "TraceEnum": TraceEnum_ELBO,
     "Renyi": RenyiELBO,
 }
-REAL = (constraints.real, constraints.real_vector)
 Sites = dict[str, dict[str, Any]]
 
 
@@ -113,10 +112,17 @@ def _check_site(name: str, key: str, node: dict[str, Any], site: Site) -> None:
         raise InputError(f"site {key!r} has shape {shapes}: make the guide's the model's")
     if site.kind == "discrete":
         _check_discrete(name, key, node, site)
-    free = node["fn"].support in REAL and site.support not in REAL and not isinstance(site.support, RealVectorIn)
+    free = _is_real(node["fn"].support) and not _is_real(site.support)
     if site.kind == "latent" and site.support is not None and (free or not site.support.check(value).all()):
         mend = "choose a distribution with that support, or transform one to it"
         raise InputError(f"guide {name} draws site {key!r} outside its support, {site.support}: {mend}")
+
+
+def _is_real(support: Any) -> bool:
+    """Whether a support is that of all real numbers, vectors or arrays."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support in (constraints.real, constraints.real_vector) or isinstance(support, RealVectorIn)
 
 
 def _check_discrete(name: str, key: str, node: dict[str, Any], site: Site) -> None:

@@ -4,5 +4,6 @@ from .bayesian_gmm import BayesianGMM
 from .gaussian import CorrelatedGaussian
 from .gmm import GMM
 from .univariate_mixture import UnivariateMixture
+from .vae import VAE
 
-__all__ = ["GMM", "BayesianGMM", "CorrelatedGaussian", "UnivariateMixture"]
+__all__ = ["GMM", "VAE", "BayesianGMM", "CorrelatedGaussian", "UnivariateMixture"]
