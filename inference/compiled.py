@@ -12,12 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._decomp import get_decompositions
 from torch.fx import GraphModule
 from torch.fx.experimental.const_fold import split_const_subgraphs
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 __all__ = ["graph_of", "scripted", "value_and_gradient"]
+
+# A Bernoulli's log_prob: torch runs it by in-place operations on what it captures, which no graph can do without.
+PURE: Any = get_decompositions([torch.ops.aten.binary_cross_entropy_with_logits])
 
 
 def graph_of(fn: Callable[..., Any], *examples: tuple[Any, ...], samples: bool = False) -> Callable[..., Any] | None:
@@ -45,7 +49,7 @@ def _traced(fn: Callable[..., Any], example: tuple[Any, ...], samples: bool) -> 
         shape[:] = [out]
         return results
 
-    graph = make_fx(flat)(*leaves)
+    graph = make_fx(flat, decomposition_table=PURE)(*leaves)
     graph = graph if samples else _folded(make_fx(torch.func.functionalize(graph))(*leaves))
     return lambda *args: pytree.tree_unflatten(graph(*pytree.tree_leaves(args)), shape[0])
 
