@@ -71,5 +71,6 @@ def _khat(log_weights: Tensor) -> np.ndarray:
     sound = log_weights.isfinite().all(0).cpu().numpy()
     khat = np.full(rows, math.inf)
     if sound.any():
-        khat[sound] = np.atleast_1d(az.psislw(log_weights.T.cpu().numpy()[sound].copy())[1])
+        with np.errstate(divide="ignore", invalid="ignore"):  # weights all equal have no tail: NaN
+            khat[sound] = np.atleast_1d(az.psislw(log_weights.T.cpu().numpy()[sound].copy())[1])
     return khat

@@ -209,7 +209,7 @@ def test_the_pictures_name_every_method_and_the_truth() -> None:
     model, x, exact, _ = linear()
     table = marginal_likelihood(model, model.mean_field, x, budget=Budget(draws=1000, temperatures=20))
     figure = plot_marginal(table, truth=float(exact.mean()))
-    labels = {text.get_text() for text in figure.axes[0].get_legend().get_texts()}  # type: ignore[union-attr]
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
     assert "truth" in labels
     assert {label.partition(":")[0] for label in labels} >= {"naive, from the prior", "AIS from the prior"}
     assert len(plot_unbiasedness(unbiasedness(model, model.mean_field, x, exact, draws=2000)).axes) == 2
