@@ -22,16 +22,18 @@ APPROXIMATION, AMORTISATION = PALETTE[0], PALETTE[4]
 def plot_gaps(gaps: pd.DataFrame) -> Figure:
     """The table of `amortisation_gaps`: stacked bars of the mean gaps a guide, with 2 standard errors of their sum.
 
-    Beside it each row's bias and sd_ratio against NUTS, which is 0 and 1. A guide whose q* was not looked for has its
-    whole gap in grey.
+    Beside it each row's bias and sd_ratio against NUTS, ideally 0 and 1, hollow where NUTS did not converge. A guide
+    whose q* was not looked for has its whole gap in grey.
     """
     summary = summarised(gaps)
 
     def draw(figure: Figure) -> None:
         bars, bias, ratio = figure.subplots(1, 3, sharey=True, width_ratios=[1.8, 1, 1])
         _bars(bars, summary)
-        _dots(bias, gaps["bias"], 0.0, "|mean − NUTS| / sd, worst latent")
-        _dots(ratio, gaps["sd_ratio"], 1.0, "sd / NUTS sd, smallest latent")
+        _dots(bias, gaps, "bias", 0.0)
+        _dots(ratio, gaps, "sd_ratio", 1.0)
+        bias.set_xlabel("|mean − NUTS| / sd, worst latent")
+        ratio.set_xlabel("sd / NUTS sd, smallest latent")
         bars.set_yticks(range(len(summary)), list(summary.index))
         bars.set_ylim(len(summary) - 0.4, -0.6)
         figure.legend(*bars.get_legend_handles_labels(), loc="outside lower left", ncols=4)
@@ -58,16 +60,17 @@ def _bars(axis: Axes, summary: pd.DataFrame) -> None:
     axis.set_title("Gaps", loc="left", fontweight="bold")
 
 
-def _dots(axis: Axes, values: pd.Series, ideal: float, label: str) -> None:
-    """A dot a data row, a line a guide, the median as a stroke; NUTS itself is a dashed line."""
-    guides = list(dict.fromkeys(values.index.get_level_values("guide")))
+def _dots(axis: Axes, gaps: pd.DataFrame, column: str, ideal: float) -> None:
+    """A dot a data row, a line a guide, the median as a stroke; hollow where NUTS did not converge."""
+    guides = list(dict.fromkeys(gaps.index.get_level_values("guide")))
     palette = colours(guides, None)
     for place, guide in enumerate(guides):
-        rows = values.loc[guide].to_numpy()
-        shifts = place + np.linspace(-0.18, 0.18, len(rows)) if len(rows) > 1 else np.array([place])
-        axis.plot(rows, shifts, "o", color=palette[guide], markersize=3, alpha=0.5)
-        axis.plot([np.median(rows)] * 2, [place - 0.3, place + 0.3], color=palette[guide], linewidth=2)
+        values, sound = (gaps.loc[guide, name].to_numpy() for name in (column, "converged"))
+        shifts = place + (np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(1))
+        axis.plot(values[sound], shifts[sound], "o", color=palette[guide], markersize=3, alpha=0.5)
+        axis.plot(values[~sound], shifts[~sound], "o", color=GREY, markersize=3, fillstyle="none")
+        if sound.any():
+            axis.plot([np.median(values[sound])] * 2, [place - 0.3, place + 0.3], color=palette[guide], linewidth=2)
     axis.axvline(ideal, color=REFERENCE, linestyle="--", linewidth=1)
     axis.set_xlim(left=0)
-    axis.set(xlabel=label)
     axis.tick_params(axis="y", length=0)

@@ -26,6 +26,7 @@ from .target import Target, target_of
 
 __all__ = ["amortisation_gaps", "summarised"]
 
+CAREFUL = Budget(chains=128)  # few rows: chains cost little
 MOMENTS = 10_000  # draws for the mean and sd of a q that has no formula for them
 
 
@@ -59,9 +60,10 @@ def amortisation_gaps(
     DataFrame
         A row each (guide, row): family; log_p, elbo, elbo_best, approximation_gap, amortisation_gap, each with its
         Monte Carlo standard error (_se), nats; bias, the largest |mean - NUTS mean| / NUTS sd over latents; sd_ratio,
-        the smallest sd / NUTS sd; rhat and ess_bulk of NUTS.
+        the smallest sd / NUTS sd; rhat and ess_bulk of NUTS, and whether it converged: where a row's posterior has
+        several modes it may not have, and bias and sd_ratio then mean nothing.
     """
-    budget = budget or Budget()
+    budget = budget or CAREFUL
     targets = {name: target_of(model, guide, x, rows) for name, guide in guides.items()}
     first = next(iter(guides.values()))
     log_p = marginal_estimates(model, first, x, (evidence,), budget=budget, rows=rows, seed=seed)[evidence]
@@ -78,7 +80,10 @@ def amortisation_gaps(
 
 
 def summarised(gaps: pd.DataFrame) -> pd.DataFrame:
-    """A row a guide: mean gaps with standard errors, rows fixed, gap their sum; median bias and sd_ratio over rows."""
+    """A row a guide: the mean gaps and their sum with standard errors, rows fixed, nats.
+
+    rows, and on how many of them NUTS converged; bias, sd_ratio: medians over those.
+    """
     table = {}
     for guide, rows in gaps.groupby(level="guide", sort=False):
         row: dict[str, Any] = {"family": rows["family"].iloc[0]}
@@ -86,8 +91,9 @@ def summarised(gaps: pd.DataFrame) -> pd.DataFrame:
             row |= {name: rows[name].mean(), f"{name}_se": _mean_se(rows[f"{name}_se"])}
         row["gap"] = (rows["log_p"] - rows["elbo"]).mean()
         row["gap_se"] = _mean_se(np.hypot(rows["log_p_se"], rows["elbo_se"]))
-        row |= {"bias": rows["bias"].median(), "sd_ratio": rows["sd_ratio"].median()}
-        table[guide] = row | {"rhat": rows["rhat"].max(), "ess_bulk": rows["ess_bulk"].min()}
+        sound = rows[rows["converged"]]
+        row |= {"bias": sound["bias"].median(), "sd_ratio": sound["sd_ratio"].median()}
+        table[guide] = row | {"rows": len(rows), "converged": len(sound)}
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("guide")
 
 
@@ -129,6 +135,7 @@ def _table(
         "sd_ratio": (sd / nuts.sd).min(-1),
         "rhat": nuts.rhat,
         "ess_bulk": nuts.ess_bulk,
+        "converged": nuts.converged,
     }
     return pd.DataFrame(columns, index=pd.Index(target.rows.tolist()))
 

@@ -13,6 +13,7 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from .chains import Plan, run_chains
+from .scores import ESS_PER_CHAIN, RHAT
 from .target import LogJoint, log_joint_of
 
 __all__ = ["LatentDraws", "latent_nuts"]
@@ -45,6 +46,11 @@ class LatentDraws(NamedTuple):
     def ess_bulk(self) -> np.ndarray:
         """The least bulk ESS of a row: (M,)."""
         return az.ess(az.convert_to_dataset({"z": self.z}), method="bulk")["z"].values.min(-1)
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Whether a row's chains are sound by the marks that any reference is held to: (M,)."""
+        return (self.rhat <= RHAT) & (self.ess_bulk >= ESS_PER_CHAIN * len(self.z)) & (self.divergences == 0)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from latent_truths import linear_gaussian, linear_rows, pixel_rows, pixels
+from latent_truths import Pixels, linear_gaussian, linear_rows, pixel_rows, pixels
 from pyrometer.inference.compiled import value_and_gradient
 from pyrometer.inference.density import Density
 from pyrometer.inference.estimators import Budget
 from pyrometer.inference.families import best_in_family, family_of, fine_tuned
 from pyrometer.inference.gap_plots import plot_gaps
 from pyrometer.inference.gaps import amortisation_gaps, summarised
+from pyrometer.inference.isolation import isolated
 from pyrometer.inference.latent_nuts import LatentDraws, LatentProgram, latent_nuts
 from torch import Tensor, nn
 from torch.distributions import (
@@ -88,6 +89,11 @@ def test_the_density_of_bernoulli_pixels_is_traced_and_not_left_to_python() -> N
     with in_doubles(validate=False):
         point = torch.ones(4)
         assert value_and_gradient(density.log_density, point, point / 2)[1] == "script"
+    single = Pixels(model.inner.float(), model.weights.float(), model.bias.float())
+    density = Density(LatentProgram(single.log_joint, 2), pixel_rows(model, 2).float())
+    with isolated(0, torch.float32):
+        point = torch.ones(4)
+        assert value_and_gradient(density.log_density, point, point / 2)[1] == "script"
 
 
 def test_the_approximation_gap_of_mean_field_is_its_divergence_from_the_posterior() -> None:
@@ -129,6 +135,18 @@ def test_bias_and_sd_ratio_are_those_of_the_guide_against_nuts() -> None:
     np.testing.assert_allclose(gaps().loc["best", "sd_ratio"], ratio, atol=noise)
     np.testing.assert_allclose(gaps().loc["exact", "bias"], 0, atol=noise)
     np.testing.assert_allclose(gaps().loc["flow", "sd_ratio"], (0.4 / exact.stddev[:, 0]).numpy(), rtol=0.1)
+
+
+def test_rows_on_which_nuts_did_not_converge_are_marked_and_left_out_of_the_medians() -> None:
+    stuck = draws().z.copy()
+    stuck[0, :, 0] += 3
+    table = amortisation_gaps(
+        MODEL, {"best": MODEL.mean_field}, X, evidence="importance", steps=10, nuts=draws()._replace(z=stuck)
+    )
+    assert list(table["converged"]) == [False, True, True, True]
+    row = summarised(table).loc["best"]
+    assert (row["rows"], row["converged"]) == (4, 3)
+    assert row["bias"] == pytest.approx(table["bias"][1:].median())
 
 
 def test_a_q_of_no_known_family_has_no_best_member_and_says_its_kind() -> None:
