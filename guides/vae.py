@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import pyro
 import pyro.distributions as dist
@@ -50,10 +51,12 @@ class Encoder(RowGuide):
     The encoder has the shape of the decoder, mirrored: linear, an mlp, or convolutions.
     """
 
+    network: nn.Sequential | None
+
     def __init__(self, model: VAE, family: Family | None = None) -> None:
         super().__init__(model)
         self.family = family or diagonal()
-        self.network: nn.Module | None = None
+        self.network = None
 
     def build(self, x: Tensor) -> None:
         if self.network is None:
@@ -93,7 +96,7 @@ class FlowEncoder(Encoder):
     def posterior(self, x: Tensor, rows: Tensor | None = None) -> dist.TorchDistribution:
         free, context = self.free(x).split([2 * self.model.latent, self.context], -1)
         base = diagonal().q(free, self.model.latent)
-        bends = [bend.condition(context) for bend in self.bends]
+        bends = [cast(Any, bend).condition(context) for bend in self.bends]
         return dist.TransformedDistribution(base, bends) if bends else base
 
 
@@ -158,7 +161,7 @@ def _loc_and_tril(q: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
     return q.mean, torch.diag_embed(q.stddev)
 
 
-def _encoder(model: VAE, x: Tensor, outputs: int) -> nn.Module:
+def _encoder(model: VAE, x: Tensor, outputs: int) -> nn.Sequential:
     """A network from rows like those of x to so many numbers, shaped as the model's decoder is."""
     row = x.shape[1:]
     if model.decoder == "conv":

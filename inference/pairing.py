@@ -74,6 +74,8 @@ def pair(model: Model, guide: Guide, name: str, x: Tensor, structure: Structure,
     """
     try:
         guide_trace = poutine.trace(guide).get_trace(x)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"guide {name} fails on this data: {one_line(error)}") from error
     sites = sites_of(guide_trace)
@@ -112,7 +114,7 @@ def _check_site(name: str, key: str, node: dict[str, Any], site: Site) -> None:
         raise InputError(f"site {key!r} has shape {shapes}: make the guide's the model's")
     if site.kind == "discrete":
         _check_discrete(name, key, node, site)
-    free = _is_real(node["fn"].support) and not _is_real(site.support)
+    free = node["fn"].support in (constraints.real, constraints.real_vector) and not _is_real(site.support)
     if site.kind == "latent" and site.support is not None and (free or not site.support.check(value).all()):
         mend = "choose a distribution with that support, or transform one to it"
         raise InputError(f"guide {name} draws site {key!r} outside its support, {site.support}: {mend}")

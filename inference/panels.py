@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
-__all__ = ["GREY", "REFERENCE", "STYLE", "colours", "grid"]
+__all__ = ["GREY", "PALETTE", "REFERENCE", "STYLE", "colours", "grid"]
 
 # Okabe and Ito (2008) without its yellow, then three of Tol's muted scheme: told apart by colour-blind readers too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288")

@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure, FigureBase
 
+from .drawing import drawn
 from .forest import draw_forest, forest_shape
 from .losses import draw_losses
-from .panels import STYLE
 from .portrait import columns_of, draw_fits
 
 if TYPE_CHECKING:
@@ -62,14 +61,7 @@ def plot(comparison: Comparison) -> Figure:
 
 
 def _drawn(draw: Callable[[FigureBase, Comparison], None], comparison: Comparison, height: float) -> Figure:
-    """A figure that pyplot has forgotten, so that none piles up and a notebook shows it once."""
-    with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(WIDTH, height), layout="constrained")
-        try:
-            draw(figure, comparison)
-        finally:
-            plt.close(figure)
-    return figure
+    return drawn(lambda figure: draw(figure, comparison), WIDTH, height)
 
 
 def _fit_height(comparison: Comparison) -> float:

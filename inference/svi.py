@@ -7,6 +7,8 @@ import inspect
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyro
@@ -18,21 +20,24 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..guides import Guide, GuideFactory, catalogue
+from ..models import VAE
 from ..models.structure import Model, Structure, model_name, read_structure
 from .approximation import approximation
 from .batches import on_all_rows, with_batch_size
 from .compiled import Compile
-from .data import Tabular, as_data
+from .data import Data, Tabular, as_data
 from .density import Density
 from .fit import Fit
 from .isolation import isolated, one_thread_if_small
 from .pairing import pair
 from .posterior import fit_of
 from .progress import progress_bar
+from .row_fit import row_fit
 from .training import Start, begin
 
 __all__ = ["svi"]
 
+MOST = 100  # draws of the ELBO of a model with a latent vector a row: its rows average it already
 RACE = 10  # several starts run 1 / RACE of the steps before the best goes on
 
 
@@ -78,7 +83,7 @@ def svi(
     -------
     Fit
         A NaN stops the training with a warning that names step and sites, and the Fit is that of the last good
-        parameters.
+        parameters. That of a VAE is a `RowFit`.
 
     Raises
     ------
@@ -87,7 +92,7 @@ def svi(
     """
     began = time.perf_counter()
     _check_positive(steps=steps, starts=starts, draws=draws)
-    data = as_data(x, components=getattr(model, "components", None))
+    data = training_data(model, x)
     model = copy.deepcopy(model)  # a module in it is trained in place
     model = model if batch_size is None else with_batch_size(model, batch_size)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
@@ -108,6 +113,11 @@ def svi(
         warnings.warn(f"{name}: the steps are not compiled but {best.compiled}", stacklevel=2)
     with one_thread_if_small(data.values), best.at_work(seed):
         params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
+        how = _how(best, params, start_losses)
+        if isinstance(model, VAE):
+            pairing = copy.deepcopy(best.pairing)  # as trained: the start puts its own back
+            fit = row_fit(name, pairing, data, min(draws, MOST), **how)
+            return replace(fit, seconds=time.perf_counter() - began)
         density = Density(on_all_rows(model), data.values, params)
         trained = best.pairing.on_all_rows()
         result = approximation(trained, density, draws)
@@ -118,16 +128,30 @@ def svi(
             density,
             data,
             chain,
-            losses=np.array(best.losses),
             elbo_draws=result.elbo_draws,
             log_weights=result.log_weights,
-            start_losses=start_losses,
-            params=params,
-            steps=len(best.losses),
             seconds=time.perf_counter() - began,
-            message=best.message,
-            compiled=best.compiled,
+            **how,
         )
+
+
+def _how(best: Start, params: dict[str, Tensor], start_losses: np.ndarray) -> dict[str, Any]:
+    """What a Fit tells of its training."""
+    return {
+        "losses": np.array(best.losses),
+        "start_losses": start_losses,
+        "params": params,
+        "steps": len(best.losses),
+        "message": best.message,
+        "compiled": best.compiled,
+    }
+
+
+def training_data(model: Model, x: Tabular) -> Data:
+    """The data as the model wants them: a VAE takes pictures, and columns that are constant."""
+    if isinstance(model, VAE):
+        return as_data(x, dtype=model.dtype, constant_ok=True, ndim=(2, 3, 4))
+    return as_data(x, components=getattr(model, "components", None))
 
 
 def _structure(model: Model, x: Tensor, seed: int) -> Structure:

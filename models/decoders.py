@@ -1,4 +1,4 @@
-"""Networks from a latent vector to the parameters of a row: linear, a multilayer perceptron, convolutions, or a user's."""
+"""From a latent vector to the parameters of a row: linear, a multilayer perceptron, convolutions, or your own."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ class Decoder(nn.Module):
     def _rows(self, out: Tensor, z: Tensor) -> Tensor:
         if out[0].numel() != self.row.numel():
             wanted = f"{self.row.numel()} numbers, one for each entry of a row of shape {tuple(self.row)}"
-            raise InputError(
-                f"the decoder gives {out[0].numel()} numbers a row instead of {wanted}: mend its last layer"
-            )
+            raise InputError(f"the decoder gives {out[0].numel()} numbers instead of {wanted}: mend its last layer")
         return out.reshape(*z.shape[:-1], *self.row)
 
 
@@ -116,11 +114,12 @@ def _picture(row: Size) -> tuple[int, int, int]:
     raise InputError(f"a convolution wants pictures (N, C, H, W), and rows have shape {tuple(row)}: choose mlp")
 
 
-def convolutions(row: Size, outputs: int) -> nn.Module:
+def convolutions(row: Size, outputs: int) -> nn.Sequential:
     """The way back: two convolutions that halve the picture, then a linear layer to that many outputs."""
     channels, height, width = _picture(row)
     size = 64 * math.ceil(height / 4) * math.ceil(width / 4)
     layers = [
+        nn.Flatten(),
         nn.Unflatten(1, (channels, height, width)),
         nn.Conv2d(channels, 32, 3, 2, 1),
         nn.ReLU(),

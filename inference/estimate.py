@@ -1,0 +1,76 @@
+"""From log importance weights to log p(x) a row: the estimate, its standard error, and whether to believe it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import arviz as az
+import numpy as np
+from torch import Tensor
+
+__all__ = ["Estimate", "bound", "joined", "log_mean"]
+
+FEWEST = 100  # weights; a tail fitted to fewer says nothing
+
+
+class Estimate(NamedTuple):
+    """log p(x_n), or a lower bound on it, nats: each (M,).
+
+    value, se. ess: effective sample size, (sum w)^2 / sum w^2. log_weight_sd: spread of the log weights. khat: Pareto k
+    of the weights, NaN with fewer than 100. Above 0.7 their variance is as good as infinite and se means nothing.
+    """
+
+    value: np.ndarray
+    se: np.ndarray
+    ess: np.ndarray
+    log_weight_sd: np.ndarray
+    khat: np.ndarray
+
+    @property
+    def log_bias(self) -> np.ndarray:
+        """E[log p-hat] - log p(x), about -se^2 / 2: p-hat is unbiased, and log is concave."""
+        return -0.5 * self.se**2
+
+
+def log_mean(log_weights: Tensor) -> Estimate:
+    """log p-hat = log mean_s w_s, and by the delta method se = sd(w) / (mean(w) sqrt S). log_weights: (S, M)."""
+    draws = len(log_weights)
+    value = log_weights.logsumexp(0) - math.log(draws)
+    relative = (log_weights - value).exp()
+    return _estimate(value, relative.std(0) / math.sqrt(draws), log_weights)
+
+
+def bound(log_weights: Tensor, k: int) -> Estimate:
+    """E[log mean of k weights] (Burda, Grosse and Salakhutdinov 2016, eq. 8); k = 1 is the ELBO. log_weights: (S, M).
+
+    The draws are cut into S // k groups, of which two are needed for a standard error.
+    """
+    groups = len(log_weights) // k
+    terms = log_weights[: groups * k].unflatten(0, (groups, k)).logsumexp(1) - math.log(k)
+    return _estimate(terms.mean(0), terms.std(0) / math.sqrt(groups), log_weights)
+
+
+def joined(parts: Sequence[Estimate]) -> Estimate:
+    """Estimates of some rows each, end to end."""
+    return Estimate(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _estimate(value: Tensor, se: Tensor, log_weights: Tensor) -> Estimate:
+    ess = (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
+    mean, error, size, spread = (column.cpu().numpy() for column in (value, se, ess, log_weights.std(0)))
+    return Estimate(mean, error, size, spread, _khat(log_weights))
+
+
+def _khat(log_weights: Tensor) -> np.ndarray:
+    """Pareto k a row (Vehtari et al. 2024); infinite where a weight is broken."""
+    draws, rows = log_weights.shape
+    if draws < FEWEST:
+        return np.full(rows, math.nan)
+    sound = log_weights.isfinite().all(0).cpu().numpy()
+    khat = np.full(rows, math.inf)
+    if sound.any():
+        with np.errstate(divide="ignore", invalid="ignore"):  # weights all equal have no tail: NaN
+            khat[sound] = np.atleast_1d(az.psislw(log_weights.T.cpu().numpy()[sound].copy())[1])
+    return khat

@@ -1,0 +1,76 @@
+"""Pictures of the gaps: what each guide loses to its family and to its encoder, and how its q compares with NUTS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .drawing import drawn
+from .gaps import summarised
+from .panels import GREY, PALETTE, REFERENCE, colours
+
+__all__ = ["plot_gaps"]
+
+BAND = 2  # standard errors either side
+APPROXIMATION, AMORTISATION = PALETTE[0], PALETTE[4]
+
+
+def plot_gaps(gaps: pd.DataFrame) -> Figure:
+    """The table of `amortisation_gaps`: stacked bars of the mean gaps a guide, with 2 standard errors of their sum.
+
+    Beside it each row's bias and sd_ratio against NUTS, ideally 0 and 1, hollow where NUTS did not converge. A guide
+    whose q* was not looked for has its whole gap in grey.
+    """
+    summary = summarised(gaps)
+
+    def draw(figure: Figure) -> None:
+        bars, bias, ratio = figure.subplots(1, 3, sharey=True, width_ratios=[1.8, 1, 1])
+        _bars(bars, summary)
+        _dots(bias, gaps, "bias", 0.0)
+        _dots(ratio, gaps, "sd_ratio", 1.0)
+        bias.set_xlabel("|mean − NUTS| / sd, worst latent")
+        ratio.set_xlabel("sd / NUTS sd, smallest latent")
+        bars.set_yticks(range(len(summary)), list(summary.index))
+        bars.set_ylim(len(summary) - 0.4, -0.6)
+        figure.legend(*bars.get_legend_handles_labels(), loc="outside lower left", ncols=4)
+
+    return drawn(draw, 10.0, 1.6 + 0.45 * len(summary))
+
+
+def _bars(axis: Axes, summary: pd.DataFrame) -> None:
+    """A bar a guide: the approximation gap, then the amortisation gap."""
+    places = np.arange(len(summary))
+    known = summary["approximation_gap"].notna().to_numpy()
+    first, second = (summary[f"{kind}_gap"].where(known, 0.0) for kind in ("approximation", "amortisation"))
+    axis.barh(places, first, color=APPROXIMATION, height=0.6, label="approximation: the family")
+    axis.barh(
+        places, second, left=first.clip(lower=0), color=AMORTISATION, height=0.6, label="amortisation: the encoder"
+    )
+    if not known.all():
+        whole = summary["gap"].where(~known, 0.0)
+        axis.barh(places, whole, color=GREY, alpha=0.5, height=0.6, label="not told apart")
+    errors: Any = {"color": REFERENCE, "fmt": "none", "capsize": 3, "linewidth": 1}
+    axis.errorbar(summary["gap"], places, xerr=BAND * summary["gap_se"], label="± 2 se", **errors)
+    axis.axvline(0, color=REFERENCE, linewidth=0.8)
+    axis.set(xlabel="log p(x) − ELBO, nats a row")
+    axis.set_title("Gaps", loc="left", fontweight="bold")
+
+
+def _dots(axis: Axes, gaps: pd.DataFrame, column: str, ideal: float) -> None:
+    """A dot a data row, a line a guide, the median as a stroke; hollow where NUTS did not converge."""
+    guides = list(dict.fromkeys(gaps.index.get_level_values("guide")))
+    palette = colours(guides, None)
+    for place, guide in enumerate(guides):
+        values, sound = (gaps.loc[guide, name].to_numpy() for name in (column, "converged"))
+        shifts = place + (np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(1))
+        axis.plot(values[sound], shifts[sound], "o", color=palette[guide], markersize=3, alpha=0.5)
+        axis.plot(values[~sound], shifts[~sound], "o", color=GREY, markersize=3, fillstyle="none")
+        if sound.any():
+            axis.plot([np.median(values[sound])] * 2, [place - 0.3, place + 0.3], color=palette[guide], linewidth=2)
+    axis.axvline(ideal, color=REFERENCE, linestyle="--", linewidth=1)
+    axis.set_xlim(left=0)
+    axis.tick_params(axis="y", length=0)
