@@ -8,5 +8,19 @@ from .inference.em import em
 from .inference.fit import Fit
 from .inference.nuts import nuts
 from .inference.svi import svi
+from .inference.train import train
 
-__all__ = ["Comparison", "Fit", "InputError", "cavi", "compare", "datasets", "em", "guides", "models", "nuts", "svi"]
+__all__ = [
+    "Comparison",
+    "Fit",
+    "InputError",
+    "cavi",
+    "compare",
+    "datasets",
+    "em",
+    "guides",
+    "models",
+    "nuts",
+    "svi",
+    "train",
+]

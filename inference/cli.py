@@ -16,7 +16,7 @@ from pandas import DataFrame
 
 from .. import datasets
 from ..errors import InputError
-from ..models import GMM, BayesianGMM
+from ..models import GMM, VAE, BayesianGMM
 from .compare import compare
 from .compiled import Compile
 from .listing import list_guides
@@ -24,7 +24,7 @@ from .save import check_folder, save
 
 __all__ = ["main"]
 
-MODELS: dict[str, Callable[..., Any]] = {"gmm": GMM, "bayesian-gmm": BayesianGMM}
+MODELS: dict[str, Any] = {"gmm": GMM, "bayesian-gmm": BayesianGMM, "vae": VAE}
 COMPILE: dict[str, Compile] = {"auto": "auto", "yes": True, "no": False}
 POINTS = ("gmm",)  # models without a posterior, hence without a reference
 

@@ -71,7 +71,7 @@ class CompiledSteps:
 
 
 def compiled_steps(
-    pairing: Pairing, optimizer: PyroOptim, x: Tensor, deck: Deck, steps: int, compile: Compile
+    pairing: Pairing, optimizer: PyroOptim, x: Tensor, deck: Deck, steps: int, compile: Compile, warmup: int = 0
 ) -> tuple[CompiledSteps | None, str]:
     """The steps of a training, compiled, and how; None where `pyro.infer.SVI` is to take them.
 
@@ -86,7 +86,7 @@ def compiled_steps(
         if adam is None or why:
             return None, f"eager ({why or 'an optimizer other than Adam'})"
         _make_params(pairing, x)
-        training = Training(pairing, x, adam, deck, _trained())
+        training = Training(pairing, x, adam, deck, _trained(), warmup)
         try:
             step = step_for(training, steps, compile)
         except NoGraph as error:

@@ -74,8 +74,8 @@ def pair(model: Model, guide: Guide, name: str, x: Tensor, structure: Structure,
     """
     try:
         guide_trace = poutine.trace(guide).get_trace(x)
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(str(error).splitlines()[0]) from error  # Pyro adds pages to it
     except Exception as error:
         raise InputError(f"guide {name} fails on this data: {one_line(error)}") from error
     sites = sites_of(guide_trace)

@@ -17,6 +17,7 @@ from .effort import pays
 from .graph import Graph, NoGraph, first_line, traced
 from .objective import objective
 from .pairing import Pairing
+from .warmup import warmed
 
 __all__ = ["Step", "Training", "reference", "step_for"]
 
@@ -33,20 +34,25 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained: a pair on data by Adam. params: the unconstrained parameters in Pyro's store, by name."""
+    """What is trained: a pair on data by Adam. params: the unconstrained parameters in Pyro's store, by name.
+
+    warmup: steps until the divergence counts in full.
+    """
 
     pairing: Pairing
     x: Tensor
     adam: Adam
     deck: Deck
     params: dict[str, Tensor]
+    warmup: int = 0
 
     @property
     def kind(self) -> tuple[Any, ...]:
         """What trainings that may share a step have in common; whether they do is for a check to say."""
         sizes = tuple((name, value.shape) for name, value in self.params.items())
         model, guide = repr(self.pairing.model), type(self.pairing.guide)
-        return model, guide, self.pairing.estimator, self.adam, self.deck.plates, sizes, self.x.shape, self.x.dtype
+        work = (self.pairing.estimator, self.adam, self.warmup, self.deck.plates)
+        return model, guide, *work, sizes, self.x.shape, self.x.dtype
 
     @property
     def numbers(self) -> int:
@@ -123,7 +129,8 @@ def _step_of(training: Training) -> Callable[..., Any]:
         *state, hand = inputs
         with torch.enable_grad():
             parts = {name: part.detach().requires_grad_() for name, part in training.parts(state[0]).items()}
-            value = loss(parts, training.deck.by_plate(hand))
+            with warmed(state[3].to(state[0]), training.warmup):
+                value = loss(parts, training.deck.by_plate(hand))
             gradients = torch.autograd.grad(value, list(parts.values()), materialize_grads=True)
         gradient = torch.cat([each.reshape(-1) for each in gradients])
         return value.detach(), gradient, *training.adam.step(State(*state), gradient)
@@ -198,12 +205,12 @@ def _agrees_at(step: Step, training: Training, example: Example) -> bool:
 
 
 def reference(training: Training, hand: Tensor) -> tuple[float, Tensor]:
-    """Loss, nats, and gradient, (P,), of Pyro's estimator at the parameters in its store, seed 0."""
+    """Loss, nats, and gradient, (P,), of Pyro's estimator at the parameters in its store, seed 0, the first step."""
     pairing, params = training.pairing, training.params.values()
     for value in params:
         value.grad = None
     torch.manual_seed(0)
-    with torch.enable_grad(), dealt(training.deck.by_plate(hand)):
+    with torch.enable_grad(), dealt(training.deck.by_plate(hand)), warmed(0, training.warmup):
         loss = float(pairing.elbo.loss_and_grads(pairing.program, pairing.guide, training.x))
     gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in params]
     for value in params:

@@ -35,7 +35,7 @@ from .progress import progress_bar
 from .row_fit import row_fit
 from .training import Start, begin
 
-__all__ = ["svi"]
+__all__ = ["made", "optimizer_of", "structure_of", "svi"]
 
 MOST = 100  # draws of the ELBO of a model with a latent vector a row: its rows average it already
 RACE = 10  # several starts run 1 / RACE of the steps before the best goes on
@@ -96,12 +96,12 @@ def svi(
     model = copy.deepcopy(model)  # a module in it is trained in place
     model = model if batch_size is None else with_batch_size(model, batch_size)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
-    structure = _structure(model, data.values, seed)
+    structure = structure_of(model, data.values, seed)
 
     def start(number: int) -> Start:
-        make = lambda: pair(model, _made(guide, model, batch_size), name, data.values, structure, estimator)  # noqa: E731
+        make = lambda: pair(model, made(guide, model, batch_size), name, data.values, structure, estimator)  # noqa: E731
         work = (steps, compile, structure.subsampled)
-        return begin(make, lambda: _optimizer(optimizer, lr, steps), data.values, seed + 1000 * number, *work)
+        return begin(make, lambda: optimizer_of(optimizer, lr, steps), data.values, seed + 1000 * number, *work)
 
     with one_thread_if_small(data.values):
         best, start_losses = _race(start, starts, steps, progress, name)
@@ -154,7 +154,7 @@ def training_data(model: Model, x: Tabular) -> Data:
     return as_data(x, components=getattr(model, "components", None))
 
 
-def _structure(model: Model, x: Tensor, seed: int) -> Structure:
+def structure_of(model: Model, x: Tensor, seed: int) -> Structure:
     """The structure of the model as it trains; a model that can never see all rows is refused."""
     with isolated(seed, x.dtype):
         if read_structure(on_all_rows(model), x).subsampled:
@@ -163,7 +163,7 @@ def _structure(model: Model, x: Tensor, seed: int) -> Structure:
         return read_structure(model, x)
 
 
-def _made(guide: str | GuideFactory | Guide, model: Model, batch_size: int | None) -> Guide:
+def made(guide: str | GuideFactory | Guide, model: Model, batch_size: int | None) -> Guide:
     """A fresh guide: by its name in the catalogue, from a factory, or a copy of the guide itself."""
     if isinstance(guide, str):
         known = catalogue(model)
@@ -200,7 +200,7 @@ def _race(
     return best, losses if starts > 1 else np.array([best.recent_loss()])
 
 
-def _optimizer(optimizer: str | type[torch.optim.Optimizer] | PyroOptim, lr: float, steps: int) -> PyroOptim:
+def optimizer_of(optimizer: str | type[torch.optim.Optimizer] | PyroOptim, lr: float, steps: int) -> PyroOptim:
     """A fresh PyroOptim."""
     if isinstance(optimizer, PyroOptim):
         return copy.deepcopy(optimizer)

@@ -22,6 +22,7 @@ from .compiled_svi import CompiledSteps, compiled_steps
 from .deck import Deck, dealt
 from .isolation import isolated
 from .pairing import Pairing
+from .warmup import warmed
 
 __all__ = ["Start", "begin"]
 
@@ -33,9 +34,9 @@ class Start:
     """One start on its way: what it has learnt so far, in a param store of its own.
 
     deck: the rows of its minibatches. steps, compile: how many steps there will be if it wins, and whether to compile
-    them. losses: minus the ELBO of each step, nats. compiled: how the steps are taken, empty before the first. message:
-    why it stopped, empty while it may go on. initial, values: the unconstrained parameters at the beginning and by now;
-    the store holds `values` only while the start is at work.
+    them. warmup: steps until the divergence counts in full. losses: minus the ELBO of each step, nats. compiled: how
+    the steps are taken, empty before the first. message: why it stopped, empty while it may go on. initial, values: the
+    unconstrained parameters at the beginning and by now; the store holds `values` only while the start is at work.
     """
 
     pairing: Pairing
@@ -48,6 +49,7 @@ class Start:
     store: dict[str, Any]
     initial: dict[str, Tensor]
     values: dict[str, Tensor]
+    warmup: int = 0
     losses: list[float] = field(default_factory=list)
     message: str = ""
     compiled: str = ""
@@ -58,7 +60,7 @@ class Start:
         with self.at_work(self.seed + len(self.losses)) as params, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # Pyro's; ours names step and sites
             if not self.compiled:
-                how = (self.deck, self.steps, self.compile)
+                how = (self.deck, self.steps, self.compile, self.warmup)
                 self.fast, self.compiled = compiled_steps(self.pairing, self.svi.optim, self.x, *how)
             good = _copied(params)
             for size in _blocks(steps):
@@ -98,7 +100,8 @@ class Start:
         """Losses of so many steps by `pyro.infer.SVI`, up to and with the first that is not finite."""
         losses: list[float] = []
         for hand in self.deck.hands(size):
-            with dealt(self.deck.by_plate(hand)):
+            taken = len(self.losses) + len(losses)
+            with dealt(self.deck.by_plate(hand)), warmed(taken, self.warmup):
                 losses.append(self._step(first=not self.losses and not losses))
             if not math.isfinite(losses[-1]):
                 break
@@ -136,6 +139,7 @@ def begin(
     steps: int,
     compile: Compile,
     plates: tuple[Plate, ...],
+    warmup: int = 0,
 ) -> Start:
     """A fresh start: the guide made and paired under its own seed. plates: those that are subsampled."""
     with isolated(seed, x.dtype):
@@ -143,7 +147,7 @@ def begin(
         svi = SVI(pairing.program, pairing.guide, optimizer(), pairing.elbo)
         store = pyro.get_param_store().get_state()
         initial, values = _copied(store["params"]), _copied(store["params"])
-        return Start(pairing, svi, x, Deck(plates, seed), seed, steps, compile, store, initial, values)
+        return Start(pairing, svi, x, Deck(plates, seed), seed, steps, compile, store, initial, values, warmup)
 
 
 def _blocks(steps: int) -> Iterator[int]:

@@ -123,8 +123,8 @@ def read_structure(model: Model, x: Tensor) -> Structure:
     with poutine.block(), pyro.get_param_store().scope(), torch.no_grad():  # blocked: a guide may ask within a trace
         try:
             trace = poutine.trace(model).get_trace(x)
-        except InputError:
-            raise
+        except InputError as error:
+            raise InputError(str(error).splitlines()[0]) from error  # Pyro adds pages to it
         except Exception as error:
             shape = tuple(x.shape)
             raise InputError(f"model {model_name(model)} fails on data of shape {shape}: {one_line(error)}") from error

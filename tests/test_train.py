@@ -1,0 +1,79 @@
+"""A training can be broken off and resumed, stops when it should, and warms up as it says."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyrometer
+import pytest
+from pyrometer import train
+from pyrometer.errors import InputError
+from pyrometer.inference.compiled import Compile
+from pyrometer.models import VAE, BayesianGMM
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")  # trained for no more than a moment
+
+DIGITS = pyrometer.datasets.load("digits").to_numpy() / 16
+TRAIN, TEST = DIGITS[:400], DIGITS[400:500]
+MODEL = VAE(2, "mlp", "bernoulli", hidden=(16,))
+OPTIONS: dict[str, Any] = {"x_test": TEST, "batch_size": 64, "lr": 0.005, "draws": 5, "progress": False}
+
+
+@pytest.mark.parametrize("compile", ["auto", False])
+def test_a_resumed_training_has_the_numbers_of_an_unbroken_one(tmp_path: Path, compile: Compile) -> None:
+    whole = train(MODEL, "encoder", TRAIN, epochs=24, compile=compile, **OPTIONS)
+    train(MODEL, "encoder", TRAIN, epochs=18, compile=compile, checkpoint=tmp_path, **OPTIONS)
+    resumed = train(MODEL, "encoder", TRAIN, epochs=24, compile=compile, checkpoint=tmp_path, resume=True, **OPTIONS)
+    np.testing.assert_array_equal(resumed.losses, whole.losses)
+    np.testing.assert_array_equal(resumed.test_losses, whole.test_losses)
+    np.testing.assert_array_equal(resumed.encode(TEST), whole.encode(TEST))
+    assert whole.compiled == ("script" if compile else "eager")
+
+
+def test_compiled_or_not_the_losses_are_the_same_warm_up_included() -> None:
+    options = {**OPTIONS, "epochs": 20, "warmup": 10}
+    fast = train(MODEL, "encoder_full", TRAIN, **options)
+    slow = train(MODEL, "encoder_full", TRAIN, compile=False, **options)
+    np.testing.assert_allclose(fast.losses[:60], slow.losses[:60], rtol=1e-4)
+    plain = train(MODEL, "encoder_full", TRAIN, **{**options, "warmup": 0})
+    assert fast.losses[0] < plain.losses[0]  # the divergence, which is positive, counts for a sixtieth
+
+
+def test_it_stops_when_the_held_out_elbo_no_longer_rises_and_goes_back_to_the_best() -> None:
+    model = VAE(8, "mlp", "bernoulli", hidden=(200,))
+    fit = train(model, "encoder", DIGITS[:60], epochs=400, patience=5, **{**OPTIONS, "batch_size": 20})
+    best = int(fit.test_losses.argmin())
+    assert len(fit.test_losses) == best + 6 < 400
+    assert "stopped after" in fit.message
+    assert fit.test_losses[best] < fit.test_losses[0]
+    again = train(model, "encoder", DIGITS[:60], epochs=best + 1, **{**OPTIONS, "batch_size": 20})
+    np.testing.assert_allclose(fit.encode(TEST), again.encode(TEST), rtol=1e-4, atol=1e-5)
+
+
+def test_units_that_collapse_onto_the_prior_are_counted() -> None:
+    noise = np.random.default_rng(0).uniform(0.4, 0.6, size=(400, 4))  # as good as grey: nothing to learn
+    with pytest.warns(UserWarning, match="2 of 2 latent units are inactive"):
+        train(VAE(2, "linear", "bernoulli"), "encoder", noise, epochs=60, batch_size=50, lr=0.02, draws=2, progress=False)
+
+
+def refused(message: str, **options: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        train(**{"model": MODEL, "guide": "encoder", "x": TRAIN, "epochs": 1, **OPTIONS, **options})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_trained_or_resumed_is_refused_in_one_line(tmp_path: Path) -> None:
+    refused("patience needs x_test", patience=3, x_test=None)
+    refused("train wants a VAE, and this is a BayesianGMM: use svi", model=BayesianGMM(2))
+    refused("guide free has no q for held-out rows", guide="free")
+    refused("epochs=0 must be a whole number", epochs=0)
+    refused("wants entries within [0, 1]", x_test=TEST * 16)
+    refused("x_test has shape (100, 60)", x_test=TEST[:, :60])
+    refused("resume needs the folder of a checkpoint", resume=True)
+    refused("holds no checkpoint: train without resume first", resume=True, checkpoint=tmp_path)
+    train(MODEL, "encoder", TRAIN, epochs=1, checkpoint=tmp_path, **OPTIONS)
+    refused("is of another training, model", model=VAE(3), resume=True, checkpoint=tmp_path)
+    refused("is of another training, guide encoder", guide="encoder_full", resume=True, checkpoint=tmp_path)
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    refused("is no checkpoint, or a damaged one: remove it", resume=True, checkpoint=tmp_path)
