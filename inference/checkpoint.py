@@ -60,7 +60,9 @@ def restore(start: Start, kept: dict[str, Any], folder: Path) -> None:
     """Bring a fresh start to where the checkpoint was; to be called after its first, empty, advance."""
     if ("state" in kept) != bool(start.fast):
         was = "compiled" if "state" in kept else "not compiled"
-        raise InputError(f"the steps of the checkpoint in {folder} were {was}, and these are {start.compiled}: see compile")
+        raise InputError(
+            f"the steps of the checkpoint in {folder} were {was}, and these are {start.compiled}: see compile"
+        )
     start.losses = list(kept["losses"])
     start.values = kept["values"]
     start.deck.hands(len(start.losses))

@@ -20,6 +20,7 @@ from .adam import State, adam_of
 from .compiled import Compile
 from .deck import Deck
 from .graph import NoGraph
+from .iwae import IWAE
 from .pairing import Pairing
 from .step_graph import Step, Training, step_for
 
@@ -96,7 +97,9 @@ def compiled_steps(
 
 def _ineligible(pairing: Pairing, x: Tensor) -> str:
     """Why a pair is left to Pyro; empty where nothing is known against it."""
-    if type(pairing.elbo) not in (Trace_ELBO, TraceMeanField_ELBO, TraceEnum_ELBO) or pairing.elbo.num_particles > 1:
+    kind = type(pairing.elbo)
+    one_draw = kind in (Trace_ELBO, TraceMeanField_ELBO, TraceEnum_ELBO) and pairing.elbo.num_particles == 1
+    if not one_draw and kind is not IWAE:
         return pairing.estimator
     if x.device.type != "cpu":
         return f"data on {x.device.type}"

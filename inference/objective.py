@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..models.structure import Model, sites_of
 from .deck import dealt
+from .iwae import IWAE
 from .pairing import Pairing
 
 __all__ = ["objective"]
@@ -45,6 +46,8 @@ def objective(pairing: Pairing, x: Tensor) -> Callable[[Params, Params], Tensor]
         with dealt(dict(rows)), _trained(_modules(pairing), params):
             if kind is TraceEnum_ELBO and collapsed is None:
                 return _enumerated(pairing, x)
+            if isinstance(pairing.elbo, IWAE):
+                return pairing.elbo.differentiable_loss(pairing.model, pairing.guide, x)
             return (_closed_form if kind is TraceMeanField_ELBO else _sampled)(collapsed or pairing.model, pairing, x)
 
     return loss

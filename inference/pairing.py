@@ -24,6 +24,7 @@ from ..guides import Guide
 from ..models.structure import Model, Site, Structure, model_name, one_line, sites_of
 from ..models.units import RealVectorIn
 from .batches import on_all_rows
+from .iwae import IWAE
 
 __all__ = ["ESTIMATORS", "Pairing", "pair"]
 
@@ -33,6 +34,7 @@ ESTIMATORS: dict[str, type[ELBO]] = {
     "TraceGraph": TraceGraph_ELBO,
     "TraceEnum": TraceEnum_ELBO,
     "Renyi": RenyiELBO,
+    "IWAE": IWAE,
 }
 Sites = dict[str, dict[str, Any]]
 
@@ -168,7 +170,7 @@ def _closed_form(model: Model, guide_trace: poutine.Trace, structure: Structure,
 
 
 def _make(estimator: str | ELBO, structure: Structure) -> ELBO:
-    """A fresh estimator of that name; one of Pyro's as it is."""
+    """A fresh estimator of that name; an ELBO as it is."""
     if isinstance(estimator, ELBO):
         return estimator
     name = estimator.removesuffix("ELBO").removesuffix("_")
@@ -176,7 +178,7 @@ def _make(estimator: str | ELBO, structure: Structure) -> ELBO:
         raise InputError(
             f"estimator={estimator!r} is unknown: choose auto, {', '.join(ESTIMATORS)}, or an ELBO of Pyro's"
         )
-    options = {"num_particles": 10} if name == "Renyi" else {}
+    options: dict[str, Any] = {"num_particles": 10} if name == "Renyi" else {}
     return ESTIMATORS[name](max_plate_nesting=structure.max_plate_nesting, **options)
 
 
@@ -185,6 +187,8 @@ def _check_estimator(elbo: ELBO, name: str, sites: Sites, structure: Structure) 
     kind = type(elbo).__name__
     if isinstance(elbo, RenyiELBO) and structure.subsampled:
         raise InputError("RenyiELBO is biased under minibatches: leave batch_size out, or choose another estimator")
+    if isinstance(elbo, IWAE):
+        _check_local(name, sites, structure)
     if isinstance(elbo, TraceEnum_ELBO):
         return
     for site in structure.discrete:
@@ -193,6 +197,16 @@ def _check_estimator(elbo: ELBO, name: str, sites: Sites, structure: Structure) 
             raise InputError(
                 f"{kind} cannot sum out site {site.name!r}, which guide {name} leaves to the estimator: {mend}"
             )
-    if isinstance(elbo, TraceMeanField_ELBO | RenyiELBO) and structure.discrete:
+    if isinstance(elbo, TraceMeanField_ELBO | RenyiELBO | IWAE) and structure.discrete:
         first = structure.discrete[0].name
         raise InputError(f"{kind} needs reparameterised sites, and {first!r} is discrete: choose TraceGraph")
+
+
+def _check_local(name: str, sites: Sites, structure: Structure) -> None:
+    """Refuse the importance-weighted bound where the rows do not each have latent sites of their own, and no others."""
+    own = {key: [frame.name for frame in node["cond_indep_stack"]] for key, node in sites.items()}
+    shared = [key for key, plates in own.items() if plates != ["data"]]
+    shared += [site.name for site in structure.latent if [plate.name for plate in site.plates] != ["data"]]
+    if shared:
+        mend = "choose Trace, or Renyi without minibatches"
+        raise InputError(f"IWAE weighs rows one by one, and guide {name} draws {shared[0]!r} for several: {mend}")

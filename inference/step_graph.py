@@ -51,7 +51,8 @@ class Training:
         """What trainings that may share a step have in common; whether they do is for a check to say."""
         sizes = tuple((name, value.shape) for name, value in self.params.items())
         model, guide = repr(self.pairing.model), type(self.pairing.guide)
-        work = (self.pairing.estimator, self.adam, self.warmup, self.deck.plates)
+        elbo = self.pairing.elbo
+        work = (type(elbo), elbo.num_particles, self.adam, self.warmup, self.deck.plates)
         return model, guide, *work, sizes, self.x.shape, self.x.dtype
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
+from pyro.infer import ELBO
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor
 from tqdm import std
@@ -41,6 +42,7 @@ def train(
     x: Tabular,
     *,
     x_test: Tabular | None = None,
+    estimator: str | ELBO = "auto",
     epochs: int = 100,
     batch_size: int = 128,
     lr: float = 1e-3,
@@ -59,7 +61,7 @@ def train(
 
     Parameters
     ----------
-    model, guide, x, compile, draws, seed, progress, name : as `svi` has them.
+    model, guide, x, estimator, compile, draws, seed, progress, name : as `svi` has them.
     x_test : held-out rows, for the ELBO after each epoch; the guide must have a q for rows that it has not seen.
     epochs : at most; in each, every row is seen once, those left over of the last batch in another epoch.
     batch_size, lr : of each step. optimizer : Adam, or ClippedAdam, whose rate falls to 1 % of lr by the last epoch.
@@ -89,7 +91,7 @@ def train(
     model = replace(copy.deepcopy(model), batch_size=batch_size)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_of(model, data.values, seed)
-    make = lambda: pair(model, made(guide, model, batch_size), name, data.values, structure, "auto")  # noqa: E731
+    make = lambda: pair(model, made(guide, model, batch_size), name, data.values, structure, estimator)  # noqa: E731
     steps = epochs * a_epoch
     start = begin(
         make,
@@ -105,7 +107,8 @@ def train(
         model.check(test)
         if isinstance(start.pairing.guide, Free | AutoGuide):
             raise InputError(f"guide {name} has no q for held-out rows: leave x_test out, or choose an encoder")
-    owner = {"model": repr(model), "guide": name, "rows": list(data.values.shape), "seed": seed, "lr": lr}
+    kind = f"{start.pairing.estimator}({start.pairing.elbo.num_particles})"
+    owner = {"model": repr(model), "guide": name, "estimator": kind, "rows": list(data.values.shape), "seed": seed, "lr": lr}
     owner |= {"optimizer": optimizer, "epochs": epochs if optimizer == "ClippedAdam" else None, "warmup": warmup}
     folder = None if checkpoint is None else Path(checkpoint)
     run = _Run(start, test, a_epoch, epochs, patience, folder, owner)

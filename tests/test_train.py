@@ -53,7 +53,9 @@ def test_it_stops_when_the_held_out_elbo_no_longer_rises_and_goes_back_to_the_be
 def test_units_that_collapse_onto_the_prior_are_counted() -> None:
     noise = np.random.default_rng(0).uniform(0.4, 0.6, size=(400, 4))  # as good as grey: nothing to learn
     with pytest.warns(UserWarning, match="2 of 2 latent units are inactive"):
-        train(VAE(2, "linear", "bernoulli"), "encoder", noise, epochs=60, batch_size=50, lr=0.02, draws=2, progress=False)
+        train(
+            VAE(2, "linear", "bernoulli"), "encoder", noise, epochs=60, batch_size=50, lr=0.02, draws=2, progress=False
+        )
 
 
 def refused(message: str, **options: Any) -> None:
