@@ -12,7 +12,7 @@ from torch import Tensor
 from ..guides import Guide
 from ..models.structure import Model, sites_of
 
-__all__ = ["IWAE", "importance_weighted"]
+__all__ = ["IWAE"]
 
 
 class IWAE(Trace_ELBO):
@@ -31,7 +31,7 @@ class IWAE(Trace_ELBO):
     def differentiable_loss(self, model: Model, guide: Guide, *args: Any, **kwargs: Any) -> Tensor:
         """Minus the bound, nats, for the gradient."""
         ((joint, own),) = self._get_traces(model, guide, args, kwargs)
-        return importance_weighted(joint, own)
+        return _importance_weighted(joint, own, self.num_particles)
 
     def loss(self, model: Model, guide: Guide, *args: Any, **kwargs: Any) -> float:
         """Minus the bound, nats."""
@@ -46,8 +46,8 @@ class IWAE(Trace_ELBO):
         return float(loss.detach())
 
 
-def importance_weighted(joint: Any, guide: Any) -> Tensor:
-    """Minus the bound of a pair of traces under a leading plate of particles, nats."""
+def _importance_weighted(joint: Any, guide: Any, particles: int) -> Tensor:
+    """Minus the bound of a pair of traces, nats; under a leading plate of particles, where they are several."""
     joint.compute_log_prob()
     guide.compute_log_prob()
     weights, scale = torch.zeros(()), 1.0
@@ -55,5 +55,5 @@ def importance_weighted(joint: Any, guide: Any) -> Tensor:
         for node in sites_of(trace).values():
             weights = weights + sign * node["log_prob"]
             scale = node["scale"] if node["is_observed"] else scale
-    each = (weights / scale).logsumexp(0) - math.log(len(weights))
+    each = (weights / scale).reshape(particles, -1).logsumexp(0) - math.log(particles)
     return -scale * each.sum()
