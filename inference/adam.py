@@ -1,14 +1,17 @@
-"""Adam on one flat vector, as a pure function: what a compiled step does with its gradient."""
+"""Adam on one flat vector: as a pure function for a graph, and in place, by torch's fused kernel, for many numbers."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pyro.optim import PyroOptim
 from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor
+from torch.optim.adam import adam
 
 __all__ = ["Adam", "State", "adam_of"]
 
@@ -60,6 +63,32 @@ class Adam:
         else:  # Pyro's corrects the root after eps was added to it
             change = mean / (square.sqrt() + self.eps) * (rate * correction).to(mean)
         return State(state.flat - change, mean, square, step, state.schedule)
+
+    def descend(self, state: State, gradients: Sequence[Tensor]) -> None:
+        """The same step in place, one pass over the state where `step` makes a dozen copies of it.
+
+        gradients: of the parameters, one after another; together (P,).
+        """
+        first, second = self.betas
+        step = float(state.step) + 1
+        if self.clip is not None:
+            for gradient in gradients:
+                gradient.clamp_(-self.clip, self.clip)
+        lr, decay = state.schedule.tolist()
+        eps = self.eps if self.clip is None else self.eps / math.sqrt(1 - second**step)  # see `step`
+        sizes = [gradient.numel() for gradient in gradients]
+        flat, mean, square = ([*value.split(sizes)] for value in (state.flat, state.mean, state.square))
+        steps = [state.step.clone() for _ in sizes]
+        given = (flat, [gradient.reshape(-1) for gradient in gradients], mean, square, [], steps)
+        rest: dict[str, Any] = {
+            "weight_decay": 0.0,
+            "amsgrad": False,
+            "maximize": False,
+            "foreach": False,
+            "fused": True,
+        }
+        adam(*given, lr=lr * decay**step, beta1=first, beta2=second, eps=eps, **rest)
+        state.step.add_(1)
 
 
 def adam_of(optimizer: PyroOptim) -> Adam | None:

@@ -14,7 +14,7 @@ from .adam import Adam, State
 from .compiled import Compile, Tier, inducted, known_to_inductor, scripted
 from .deck import Deck, dealt
 from .effort import pays
-from .graph import Graph, NoGraph, first_line, traced
+from .graph import NoGraph, first_line, traced
 from .objective import objective
 from .pairing import Pairing
 from .warmup import warmed
@@ -22,6 +22,7 @@ from .warmup import warmed
 __all__ = ["Step", "Training", "reference", "step_for"]
 
 KEPT = 16  # compiled steps for later fits in this process
+MANY = 20_000  # parameters
 
 
 class Step(NamedTuple):
@@ -60,6 +61,11 @@ class Training:
         """How many numbers of the data a step looks at."""
         share = [plate.size / plate.full_size for plate in self.deck.plates if plate.name == "data"]
         return int(self.x.numel() * (share[0] if share else 1))
+
+    @property
+    def apart(self) -> bool:
+        """Whether Adam works in place beside the graph rather than in it: its passes cost more than a call."""
+        return sum(value.numel() for value in self.params.values()) >= MANY
 
     def start(self) -> State:
         """The state before the first step."""
@@ -111,12 +117,12 @@ def _built(training: Training, examples: tuple[Example, ...], steps: int, compil
     inputs = (*examples[0].state, examples[0].hand)
     graph = traced(_step_of(training), inputs)
     if compile is True or known_to_inductor(graph, *inputs):
-        return _trusted(_inducted(graph, inputs), training, examples)
-    step = _trusted(_scripted(graph, inputs), training, examples)
+        return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)
+    step = _trusted(_step_by(scripted(graph, *inputs), training, "script"), training, examples)
     if not pays(steps, training.numbers):
         return step
     try:
-        return _trusted(_inducted(graph, inputs), training, examples)
+        return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)
     except NoGraph as why:
         warnings.warn(f"{why}; TorchScript takes its place", stacklevel=2)
         return step
@@ -133,18 +139,44 @@ def _step_of(training: Training) -> Callable[..., Any]:
             with warmed(state[3].to(state[0]), training.warmup):
                 value = loss(parts, training.deck.by_plate(hand))
             gradients = torch.autograd.grad(value, list(parts.values()), materialize_grads=True)
+        if training.apart:
+            return value.detach(), *gradients
         gradient = torch.cat([each.reshape(-1) for each in gradients])
         return value.detach(), gradient, *training.adam.step(State(*state), gradient)
 
     return step
 
 
-def _scripted(graph: Graph, inputs: tuple[Tensor, ...]) -> Step:
-    one = scripted(graph, *inputs)
+def _step_by(one: Callable[..., Any], training: Training, tier: Tier) -> Step:
+    """The step whose graph is `one`, and several such steps in a loop."""
+    if not training.apart:
+        return Step(one, _scripted_loop(one) if tier == "script" else _loop(one), tier)
+    adam = training.adam
+
+    def whole(*inputs: Tensor) -> tuple[Tensor, ...]:
+        *state, hand = inputs
+        after = State(*(value.clone() for value in state))
+        loss, *gradients = one(*after, hand)
+        gradient = torch.cat([each.reshape(-1) for each in gradients])
+        adam.descend(after, gradients)
+        return loss, gradient, *after
+
+    def many(*inputs: Tensor) -> tuple[Tensor, ...]:
+        *state, hands = inputs
+        after, losses = State(*(value.clone() for value in state)), []
+        for hand in hands:
+            loss, *gradients = one(*after, hand)
+            adam.descend(after, gradients)
+            losses.append(loss)
+        return *after, torch.stack(losses)
+
+    return Step(whole, many, tier)
+
+
+def _scripted_loop(one: torch.jit.ScriptFunction) -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of TorchScript as a whole
-        many = torch.jit.script(_Loop(one))
-    return Step(one, many, "script")
+        return torch.jit.script(_Loop(one))
 
 
 class _Loop(torch.nn.Module):
@@ -164,9 +196,7 @@ class _Loop(torch.nn.Module):
         return flat, mean, square, step, schedule, torch.stack(losses)
 
 
-def _inducted(graph: Graph, inputs: tuple[Tensor, ...]) -> Step:
-    one = inducted(graph, *inputs)
-
+def _loop(one: Callable[..., Any]) -> Callable[..., Any]:
     def many(*inputs: Tensor) -> tuple[Tensor, ...]:
         *now, hands = inputs
         losses = []
@@ -175,7 +205,7 @@ def _inducted(graph: Graph, inputs: tuple[Tensor, ...]) -> Step:
             losses.append(loss)
         return *now, torch.stack(losses)
 
-    return Step(one, many, "inductor")
+    return many
 
 
 def _trusted(step: Step, training: Training, examples: tuple[Example, ...]) -> Step:

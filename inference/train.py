@@ -108,7 +108,14 @@ def train(
         if isinstance(start.pairing.guide, Free | AutoGuide):
             raise InputError(f"guide {name} has no q for held-out rows: leave x_test out, or choose an encoder")
     kind = f"{start.pairing.estimator}({start.pairing.elbo.num_particles})"
-    owner = {"model": repr(model), "guide": name, "estimator": kind, "rows": list(data.values.shape), "seed": seed, "lr": lr}
+    owner = {
+        "model": repr(model),
+        "guide": name,
+        "estimator": kind,
+        "rows": list(data.values.shape),
+        "seed": seed,
+        "lr": lr,
+    }
     owner |= {"optimizer": optimizer, "epochs": epochs if optimizer == "ClippedAdam" else None, "warmup": warmup}
     folder = None if checkpoint is None else Path(checkpoint)
     run = _Run(start, test, a_epoch, epochs, patience, folder, owner)

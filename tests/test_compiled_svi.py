@@ -9,6 +9,8 @@ import torch
 from pyro.infer import SVI
 from pyro.optim import Adam, ClippedAdam, PyroOptim
 from pyrometer.guides import catalogue
+from pyrometer.inference.adam import Adam as OurAdam
+from pyrometer.inference.adam import State
 from pyrometer.inference.compiled import Compile
 from pyrometer.inference.compiled_svi import CompiledSteps, compiled_steps
 from pyrometer.inference.deck import Deck
@@ -117,3 +119,17 @@ def test_a_model_that_looks_at_values_falls_back_with_one_warning() -> None:
         fit = pyrometer.svi(model, "auto_normal", two_clusters()[:, 0], steps=120, starts=2, draws=10, progress=False)
     assert fit.compiled.startswith("eager")
     assert sum("not compiled" in str(warning.message) for warning in caught) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_adam_in_place_is_adam_as_a_function(clip: float | None, dtype: torch.dtype) -> None:
+    adam = OurAdam(lr=0.1, clip=clip, decay=0.9)
+    state = adam.start(torch.randn(30, dtype=dtype, generator=torch.Generator().manual_seed(0)))
+    changed = State(*(value.clone() for value in state))
+    for seed in range(5):
+        gradient = torch.randn(30, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+        state = adam.step(state, gradient)
+        adam.descend(changed, [part.reshape(-1, 5) for part in gradient.clone().split([10, 20])])
+    for ours, theirs in zip(changed, state, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=1e-7)
