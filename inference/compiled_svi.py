@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..models.structure import sites_of
 from .adam import State, adam_of
-from .compiled import Compile
+from .course import Course
 from .deck import Deck
 from .graph import NoGraph
 from .iwae import IWAE
@@ -72,24 +72,23 @@ class CompiledSteps:
 
 
 def compiled_steps(
-    pairing: Pairing, optimizer: PyroOptim, x: Tensor, deck: Deck, steps: int, compile: Compile, warmup: int = 0
+    pairing: Pairing, optimizer: PyroOptim, x: Tensor, deck: Deck, course: Course
 ) -> tuple[CompiledSteps | None, str]:
     """The steps of a training, compiled, and how; None where `pyro.infer.SVI` is to take them.
 
     How: script, inductor, eager; `eager (why)` where that was clear from the start, `eager: why` where it failed.
     To be called in the param store of the training, before its first step; the generator is left as it was.
-    steps: how many there will be.
     """
-    if compile is False or (compile == "auto" and steps < FEWEST):
+    if course.compile is False or (course.compile == "auto" and course.steps < FEWEST):
         return None, "eager"
     with torch.random.fork_rng([]):
         adam, why = adam_of(optimizer), _ineligible(pairing, x)
         if adam is None or why:
             return None, f"eager ({why or 'an optimizer other than Adam'})"
         _make_params(pairing, x)
-        training = Training(pairing, x, adam, deck, _trained(), warmup)
+        training = Training(pairing, x, adam, deck, _trained(), course)
         try:
-            step = step_for(training, steps, compile)
+            step = step_for(training)
         except NoGraph as error:
             return None, f"eager: {error}"
     return CompiledSteps(training, step, training.start()), step.tier

@@ -14,6 +14,7 @@ import torch
 from pandas import DataFrame, Series
 from pandas.api import types
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from .. import datasets
 from ..errors import InputError
@@ -34,7 +35,7 @@ class Data:
     columns: tuple[str, ...]
 
 
-Tabular: TypeAlias = DataFrame | Series | np.ndarray | Tensor | str | Path | Data
+Tabular: TypeAlias = DataFrame | Series | np.ndarray | Tensor | DataLoader | str | Path | Data
 
 
 def as_data(
@@ -53,7 +54,8 @@ def as_data(
     ----------
     x
         A DataFrame, array or tensor of N rows and D columns; a Series or vector of N values, which stays a vector; or
-        the name or path of a table, for `pyrometer.datasets.load`. Integers and booleans become floats.
+        the name or path of a table, for `pyrometer.datasets.load`; a DataLoader is read once, into memory, the first
+        of each pair where it gives pairs (x, label). Integers and booleans become floats.
     dtype
         The tensor's dtype. It lies on the device of `x` where that is a tensor, else on the CPU.
     components
@@ -128,7 +130,19 @@ def _open(x: Tabular, name: str) -> tuple[Table, str]:
         return as_table(datasets.load(x), str(x)), str(x)
     if isinstance(x, Data):
         return as_table(x.values, name).rename(x.columns), name
+    if isinstance(x, DataLoader):
+        return as_table(_gathered(x, name), name), name
     return as_table(x, name), name
+
+
+def _gathered(loader: DataLoader, name: str) -> Tensor:
+    """Every batch of a loader, end to end: (N, ...)."""
+    parts = [batch[0] if isinstance(batch, list | tuple) else batch for batch in loader]
+    if not all(isinstance(part, Tensor) for part in parts):
+        raise InputError(f"{name} is a DataLoader of {type(parts[0]).__name__}s: let it give tensors, or (x, label)")
+    if not parts:
+        raise InputError(f"{name} is a DataLoader that gives nothing: give at least one row")
+    return torch.cat(parts)
 
 
 def _matched(table: Table, like: Data, name: str) -> Table:

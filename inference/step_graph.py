@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from .adam import Adam, State
-from .compiled import Compile, Tier, inducted, known_to_inductor, scripted
+from .compiled import Tier, inducted, known_to_inductor, scripted
+from .course import Course
 from .deck import Deck, dealt
 from .effort import pays
 from .graph import NoGraph, first_line, traced
@@ -37,7 +38,7 @@ class Step(NamedTuple):
 class Training:
     """What is trained: a pair on data by Adam. params: the unconstrained parameters in Pyro's store, by name.
 
-    warmup: steps until the divergence counts in full.
+    course: of which steps, compile, warmup and changing matter here.
     """
 
     pairing: Pairing
@@ -45,7 +46,7 @@ class Training:
     adam: Adam
     deck: Deck
     params: dict[str, Tensor]
-    warmup: int = 0
+    course: Course
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -53,7 +54,7 @@ class Training:
         sizes = tuple((name, value.shape) for name, value in self.params.items())
         model, guide = repr(self.pairing.model), type(self.pairing.guide)
         elbo = self.pairing.elbo
-        work = (type(elbo), elbo.num_particles, self.adam, self.warmup, self.deck.plates)
+        work = (type(elbo), elbo.num_particles, self.adam, self.course.warmup, self.deck.plates)
         return model, guide, *work, sizes, self.x.shape, self.x.dtype
 
     @property
@@ -92,8 +93,8 @@ class Example(NamedTuple):
 _kept: dict[Any, tuple[Tensor, Step]] = {}
 
 
-def step_for(training: Training, steps: int, compile: Compile) -> Step:
-    """The compiled step of a training, from an earlier fit where it fits. steps: how many are to be taken.
+def step_for(training: Training) -> Step:
+    """The compiled step of a training, from an earlier fit where it fits.
 
     The parameters are left as they were. Raises NoGraph where there is none that gives what Pyro gives.
     """
@@ -102,24 +103,26 @@ def step_for(training: Training, steps: int, compile: Compile) -> Step:
     state, hands = training.start(), Deck(training.deck.plates, 0).hands(2)
     moved = state._replace(flat=state.flat + 0.01 * torch.randn_like(state.flat))
     examples = (Example(state, hands[0]), Example(moved, hands[1]))
-    key = (*training.kind, compile)
-    x, step = _kept.get(key, (None, None))
+    key = (*training.kind, training.course.compile)
+    x, step = (None, None) if training.course.changing else _kept.get(key, (None, None))
     if step and x is not None and torch.equal(x, training.x) and _agrees(step, training, examples):
         return step
-    step = _built(training, examples, steps, compile)
+    step = _built(training, examples)
+    if training.course.changing:
+        return step
     if len(_kept) >= KEPT:
         del _kept[next(iter(_kept))]
     _kept[key] = (training.x, step)
     return step
 
 
-def _built(training: Training, examples: tuple[Example, ...], steps: int, compile: Compile) -> Step:
+def _built(training: Training, examples: tuple[Example, ...]) -> Step:
     inputs = (*examples[0].state, examples[0].hand)
     graph = traced(_step_of(training), inputs)
-    if compile is True or known_to_inductor(graph, *inputs):
+    if training.course.compile is True or known_to_inductor(graph, *inputs):
         return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)
     step = _trusted(_step_by(scripted(graph, *inputs), training, "script"), training, examples)
-    if not pays(steps, training.numbers):
+    if not pays(training.course.steps, training.numbers):
         return step
     try:
         return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)
@@ -136,7 +139,7 @@ def _step_of(training: Training) -> Callable[..., Any]:
         *state, hand = inputs
         with torch.enable_grad():
             parts = {name: part.detach().requires_grad_() for name, part in training.parts(state[0]).items()}
-            with warmed(state[3].to(state[0]), training.warmup):
+            with warmed(state[3].to(state[0]), training.course.warmup):
                 value = loss(parts, training.deck.by_plate(hand))
             gradients = torch.autograd.grad(value, list(parts.values()), materialize_grads=True)
         if training.apart:
@@ -241,7 +244,7 @@ def reference(training: Training, hand: Tensor) -> tuple[float, Tensor]:
     for value in params:
         value.grad = None
     torch.manual_seed(0)
-    with torch.enable_grad(), dealt(training.deck.by_plate(hand)), warmed(0, training.warmup):
+    with torch.enable_grad(), dealt(training.deck.by_plate(hand)), warmed(0, training.course.warmup):
         loss = float(pairing.elbo.loss_and_grads(pairing.program, pairing.guide, training.x))
     gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in params]
     for value in params:

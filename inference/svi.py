@@ -25,6 +25,7 @@ from ..models.structure import Model, Structure, model_name, read_structure
 from .approximation import approximation
 from .batches import on_all_rows, with_batch_size
 from .compiled import Compile
+from .course import Course
 from .data import Data, Tabular, as_data
 from .density import Density
 from .fit import Fit
@@ -98,10 +99,11 @@ def svi(
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_of(model, data.values, seed)
 
+    course = Course(steps, compile, structure.subsampled)
+
     def start(number: int) -> Start:
         make = lambda: pair(model, made(guide, model, batch_size), name, data.values, structure, estimator)  # noqa: E731
-        work = (steps, compile, structure.subsampled)
-        return begin(make, lambda: optimizer_of(optimizer, lr, steps), data.values, seed + 1000 * number, *work)
+        return begin(make, lambda: optimizer_of(optimizer, lr, steps), data.values, seed + 1000 * number, course)
 
     with one_thread_if_small(data.values):
         best, start_losses = _race(start, starts, steps, progress, name)
@@ -148,9 +150,10 @@ def _how(best: Start, params: dict[str, Tensor], start_losses: np.ndarray) -> di
 
 
 def training_data(model: Model, x: Tabular) -> Data:
-    """The data as the model wants them: a VAE takes pictures, and columns that are constant."""
+    """The data as the model wants them: a VAE takes pictures, and columns that are constant, on its own device."""
     if isinstance(model, VAE):
-        return as_data(x, dtype=model.dtype, constant_ok=True, ndim=(2, 3, 4))
+        data = as_data(x, dtype=model.dtype, constant_ok=True, ndim=(2, 3, 4))
+        return data if model.device is None else replace(data, values=data.values.to(model.device))
     return as_data(x, components=getattr(model, "components", None))
 
 

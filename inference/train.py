@@ -7,33 +7,33 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyro
-import torch
 from pyro.infer import ELBO
 from pyro.infer.autoguide import AutoGuide
-from torch import Tensor
-from tqdm import std
 
 from ..errors import InputError
 from ..guides import Guide, GuideFactory
 from ..guides.vae import Free
 from ..models import VAE
+from ..models.decoders import check_choices
 from ..models.structure import model_name
-from . import checkpoint as disk
 from .compiled import Compile
-from .data import Tabular, as_data, as_new_data
+from .course import Course
+from .data import Data, Tabular, as_new_data
+from .epochs import Epochs, binarised
+from .isolation import one_thread_if_small
 from .pairing import pair
 from .progress import progress_bar
 from .row_fit import RowFit, row_fit
-from .svi import made, optimizer_of, structure_of
+from .svi import made, optimizer_of, structure_of, training_data
 from .training import Start, begin
 
 __all__ = ["train"]
 
-BLOCK = 512  # rows at once
+Binarize = Literal["fixed", "stochastic"]
 
 
 def train(
@@ -49,6 +49,7 @@ def train(
     optimizer: str = "Adam",
     warmup: int = 0,
     patience: int | None = None,
+    binarize: Binarize | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     draws: int = 50,
@@ -61,12 +62,15 @@ def train(
 
     Parameters
     ----------
-    model, guide, x, estimator, compile, draws, seed, progress, name : as `svi` has them.
+    model, guide, x, estimator, compile, draws, seed, progress, name : as `svi` has them; x may be a DataLoader.
     x_test : held-out rows, for the ELBO after each epoch; the guide must have a q for rows that it has not seen.
     epochs : at most; in each, every row is seen once, those left over of the last batch in another epoch.
     batch_size, lr : of each step. optimizer : Adam, or ClippedAdam, whose rate falls to 1 % of lr by the last epoch.
-    warmup : epochs until KL(q | prior) counts in full.
+    warmup : epochs until KL(q | prior) counts in full, its share rising step by step (Bowman et al. 2016).
     patience : stop after so many epochs without a better held-out ELBO, and go back to the best.
+    binarize : pixels in [0, 1] become 0 or 1, white as probably as they are bright: fixed, once for all (Larochelle and
+        Murray 2011); stochastic, anew in every epoch (Salakhutdinov and Murray 2008). The Fit's own data, and x_test,
+        are binarised once.
     checkpoint : a folder in which the training is kept after every epoch. resume : go on from there; the numbers are
         those of a training without a break.
 
@@ -82,142 +86,75 @@ def train(
     """
     began = time.perf_counter()
     _check(model, epochs=epochs, batch_size=batch_size, draws=draws)
-    data = as_data(x, dtype=model.dtype, constant_ok=True, ndim=(2, 3, 4))
+    data = training_data(model, x)
+    model = replace(copy.deepcopy(model), batch_size=min(batch_size, len(data.values)))
     test = None if x_test is None else as_new_data(x_test, data, name="x_test")
     if patience is not None and test is None:
         raise InputError("patience needs x_test, rows held out, to tell when to stop")
-    batch_size = min(batch_size, len(data.values))
-    a_epoch = len(data.values) // batch_size
-    model = replace(copy.deepcopy(model), batch_size=batch_size)
+    grey = data.values
+    if binarize is not None:
+        check_choices(binarize=(binarize, Binarize))
+        data = replace(data, values=_binary(grey, seed, "x"))
+        test = None if test is None else _binary(test, seed + 1, "x_test")
+    model.check(data.values)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_of(model, data.values, seed)
-    make = lambda: pair(model, made(guide, model, batch_size), name, data.values, structure, estimator)  # noqa: E731
-    steps = epochs * a_epoch
-    start = begin(
-        make,
-        lambda: optimizer_of(optimizer, lr, steps),
-        data.values,
-        seed,
-        steps,
-        compile,
-        structure.subsampled,
-        warmup * a_epoch,
-    )
-    if test is not None:
-        model.check(test)
-        if isinstance(start.pairing.guide, Free | AutoGuide):
-            raise InputError(f"guide {name} has no q for held-out rows: leave x_test out, or choose an encoder")
-    kind = f"{start.pairing.estimator}({start.pairing.elbo.num_particles})"
-    owner = {
-        "model": repr(model),
-        "guide": name,
-        "estimator": kind,
-        "rows": list(data.values.shape),
-        "seed": seed,
-        "lr": lr,
-    }
-    owner |= {"optimizer": optimizer, "epochs": epochs if optimizer == "ClippedAdam" else None, "warmup": warmup}
-    folder = None if checkpoint is None else Path(checkpoint)
-    run = _Run(start, test, a_epoch, epochs, patience, folder, owner)
-    with progress_bar(epochs, name, progress, unit="epoch") as bar:
-        run.all(bar, resume)
-    return _fit(run, name, data, draws, began)
+    steps = len(data.values) // model.batch_size  # of an epoch
+    changing = binarize == "stochastic"
+    compile = False if changing and not structure.subsampled else compile  # a graph may fold data that it sees whole
+    course = Course(epochs * steps, compile, structure.subsampled, warmup * steps, changing)
+    with one_thread_if_small(data.values):
+        start = begin(
+            lambda: pair(model, made(guide, model, batch_size), name, data.values, structure, estimator),
+            lambda: optimizer_of(optimizer, lr, course.steps),
+            data.values.clone() if changing else data.values,
+            seed,
+            course,
+        )
+        if test is not None:
+            _check_test(start, model, test, name)
+        elbo, length = start.pairing.elbo, epochs if optimizer == "ClippedAdam" else None
+        owner = {"model": repr(model), "guide": name, "estimator": f"{start.pairing.estimator}({elbo.num_particles})"}
+        owner |= {"rows": list(grey.shape), "seed": seed, "lr": lr, "optimizer": optimizer, "epochs": length}
+        owner |= {"warmup": warmup, "binarize": binarize}
+        folder = None if checkpoint is None else Path(checkpoint).expanduser()
+        way = Epochs(start, epochs, steps, test, patience, grey if changing else None, folder, owner)
+        with progress_bar(epochs, name, progress, unit="epoch") as bar:
+            way.run(bar, resume)
+        return replace(_fit(way, name, data, draws), seconds=time.perf_counter() - began)
 
 
-class _Run:
-    """Epochs of one start. best: its values after the best epoch by the held-out ELBO, where there is patience."""
-
-    def __init__(
-        self,
-        start: Start,
-        test: Tensor | None,
-        steps: int,
-        epochs: int,
-        patience: int | None,
-        folder: Path | None,
-        owner: dict[str, Any],
-    ) -> None:
-        self.start, self.test, self.steps, self.epochs, self.patience = start, test, steps, epochs, patience
-        self.folder, self.owner = folder, owner
-        self.test_losses: list[float] = []
-        self.best: dict[str, Tensor] = {}
-        self.message = ""
-
-    def all(self, bar: std.tqdm, resume: bool) -> None:
-        """Every epoch that is left, until patience or Ctrl-C ends them."""
-        with progress_bar(0, "", False) as quiet:
-            self.start.advance(0, quiet)  # compiles
-            if resume:
-                self._resume(bar)
-            try:
-                while len(self.start.losses) < self.epochs * self.steps and not self._stops():
-                    self._epoch(quiet)
-                    bar.update()
-            except KeyboardInterrupt:
-                self.message = f"interrupted after {len(self.start.losses) // self.steps} epochs"
-        if not self.start.losses:
-            raise InputError(f"no step could be taken: {self.start.message or self.message}")
-
-    def _epoch(self, quiet: std.tqdm) -> None:
-        self.start.advance(self.steps, quiet)
-        if self.test is not None and not self.start.message:
-            self.test_losses.append(self._test_loss())
-            if self.patience is not None and self.test_losses[-1] <= min(self.test_losses):
-                self.best = self.start.values
-        if self.folder is not None and not self.start.message:
-            disk.write(self.folder, self.start, self.owner, {"test_losses": self.test_losses, "best": self.best})
-
-    def _stops(self) -> bool:
-        if self.start.message:
-            return True
-        since = len(self.test_losses) - 1 - int(np.argmin(self.test_losses)) if self.test_losses else 0
-        if self.patience is not None and since >= self.patience:
-            self.message = f"stopped after {len(self.test_losses)} epochs: the held-out ELBO has not risen for {since}"
-        return bool(self.message)
-
-    def _resume(self, bar: std.tqdm) -> None:
-        if self.folder is None:
-            raise InputError("resume needs the folder of a checkpoint: give checkpoint too")
-        kept = disk.read(self.folder, self.owner)
-        disk.restore(self.start, kept, self.folder)
-        self.test_losses, self.best = kept["test_losses"], kept["best"]
-        bar.update(len(self.start.losses) // self.steps)
-
-    def _test_loss(self) -> float:
-        """Minus the ELBO of the held-out rows, a draw each, nats a row; the same noise after every epoch."""
-        assert self.test is not None
-        pairing: Any = self.start.pairing
-        model, guide = pairing.model, pairing.guide
-        with self.start.at_work(self.start.seed), torch.no_grad():
-            total = 0.0
-            for part in self.test.split(BLOCK):
-                q = guide.posterior(part)
-                z = q.sample()
-                total += float((q.log_prob(z) - model.log_joint(z, part)).sum())
-        return total / len(self.test)
-
-
-def _fit(run: _Run, name: str, data: Any, draws: int, began: float) -> RowFit:
-    start, message = run.start, run.start.message or run.message
-    if run.best:
-        start.values = run.best
+def _fit(way: Epochs, name: str, data: Data, draws: int) -> RowFit:
+    """What was trained, with a warning where the training was cut short or latent units lie idle."""
+    start = way.start
+    if way.best:
+        start.values = way.best
     if start.message:
         warnings.warn(f"{name}: {start.message}; the last good parameters are kept: lower lr", stacklevel=3)
+    if start.compiled.startswith("eager:"):
+        warnings.warn(f"{name}: the steps are not compiled but {start.compiled}", stacklevel=3)
     with start.at_work(start.seed):
         params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
-        pairing = copy.deepcopy(start.pairing)
+        pairing = copy.deepcopy(start.pairing)  # as trained: the start puts its own back
         fit = row_fit(name, pairing, data, draws, losses=np.array(start.losses), params=params)
     if not isinstance(fit.guide, AutoGuide) and not (active := fit.active_units()).all():
         lost = f"{int((~active).sum())} of {len(active)} latent units are inactive: their q(z | x) is the prior"
         warnings.warn(f"{name}: {lost}; try warmup, or fewer of them", stacklevel=3)
-    return replace(
-        fit,
-        test_losses=np.array(run.test_losses),
-        steps=len(start.losses),
-        seconds=time.perf_counter() - began,
-        message=message,
-        compiled=start.compiled,
-    )
+    losses, message = np.array(way.test_losses), start.message or way.message
+    return replace(fit, test_losses=losses, steps=len(start.losses), message=message, compiled=start.compiled)
+
+
+def _binary(grey: Any, seed: int, name: str) -> Any:
+    if grey.min() < 0 or grey.max() > 1:
+        span = f"{grey.min().item():g} to {grey.max().item():g}"
+        raise InputError(f"binarize wants pixels within [0, 1], and {name} has {span}: rescale it")
+    return binarised(grey, seed)
+
+
+def _check_test(start: Start, model: VAE, test: Any, name: str) -> None:
+    model.check(test)
+    if isinstance(start.pairing.guide, Free | AutoGuide):
+        raise InputError(f"guide {name} has no q for held-out rows: leave x_test out, or choose an encoder")
 
 
 def _check(model: VAE, **sizes: int) -> None:

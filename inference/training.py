@@ -16,9 +16,9 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 from tqdm import std
 
-from ..models.structure import Plate, sites_of
-from .compiled import Compile
+from ..models.structure import sites_of
 from .compiled_svi import CompiledSteps, compiled_steps
+from .course import Course
 from .deck import Deck, dealt
 from .isolation import isolated
 from .pairing import Pairing
@@ -33,10 +33,10 @@ SNAPSHOT_EVERY = 25  # steps between two copies of the parameters that a NaN fal
 class Start:
     """One start on its way: what it has learnt so far, in a param store of its own.
 
-    deck: the rows of its minibatches. steps, compile: how many steps there will be if it wins, and whether to compile
-    them. warmup: steps until the divergence counts in full. losses: minus the ELBO of each step, nats. compiled: how
-    the steps are taken, empty before the first. message: why it stopped, empty while it may go on. initial, values: the
-    unconstrained parameters at the beginning and by now; the store holds `values` only while the start is at work.
+    deck: the rows of its minibatches. course: what is to come if it wins. losses: minus the ELBO of each step, nats.
+    compiled: how the steps are taken, empty before the first. message: why it stopped, empty while it may go on.
+    initial, values: the unconstrained parameters at the beginning and by now; the store holds `values` only while the
+    start is at work.
     """
 
     pairing: Pairing
@@ -44,12 +44,10 @@ class Start:
     x: Tensor
     deck: Deck
     seed: int
-    steps: int
-    compile: Compile
+    course: Course
     store: dict[str, Any]
     initial: dict[str, Tensor]
     values: dict[str, Tensor]
-    warmup: int = 0
     losses: list[float] = field(default_factory=list)
     message: str = ""
     compiled: str = ""
@@ -60,8 +58,8 @@ class Start:
         with self.at_work(self.seed + len(self.losses)) as params, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # Pyro's; ours names step and sites
             if not self.compiled:
-                how = (self.deck, self.steps, self.compile, self.warmup)
-                self.fast, self.compiled = compiled_steps(self.pairing, self.svi.optim, self.x, *how)
+                made = compiled_steps(self.pairing, self.svi.optim, self.x, self.deck, self.course)
+                self.fast, self.compiled = made
             good = _copied(params)
             for size in _blocks(steps):
                 candidate = _copied(params)
@@ -101,7 +99,7 @@ class Start:
         losses: list[float] = []
         for hand in self.deck.hands(size):
             taken = len(self.losses) + len(losses)
-            with dealt(self.deck.by_plate(hand)), warmed(taken, self.warmup):
+            with dealt(self.deck.by_plate(hand)), warmed(taken, self.course.warmup):
                 losses.append(self._step(first=not self.losses and not losses))
             if not math.isfinite(losses[-1]):
                 break
@@ -136,18 +134,15 @@ def begin(
     optimizer: Callable[[], PyroOptim],
     x: Tensor,
     seed: int,
-    steps: int,
-    compile: Compile,
-    plates: tuple[Plate, ...],
-    warmup: int = 0,
+    course: Course,
 ) -> Start:
-    """A fresh start: the guide made and paired under its own seed. plates: those that are subsampled."""
+    """A fresh start: the guide made and paired under its own seed."""
     with isolated(seed, x.dtype):
         pairing = make()
         svi = SVI(pairing.program, pairing.guide, optimizer(), pairing.elbo)
         store = pyro.get_param_store().get_state()
         initial, values = _copied(store["params"]), _copied(store["params"])
-        return Start(pairing, svi, x, Deck(plates, seed), seed, steps, compile, store, initial, values, warmup)
+        return Start(pairing, svi, x, Deck(course.plates, seed), seed, course, store, initial, values)
 
 
 def _blocks(steps: int) -> Iterator[int]:

@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 
 from ..errors import InputError
 
-__all__ = ["Decoder", "Likelihood", "Network", "check_choices", "convolutions", "mlp"]
+__all__ = ["Decoder", "Likelihood", "Network", "check_choices", "check_device", "convolutions", "mlp"]
 
 Likelihood = Literal["gaussian", "gaussian_diagonal", "bernoulli", "continuous_bernoulli"]
 Network = Literal["linear", "mlp", "conv"]
@@ -136,3 +136,12 @@ def check_choices(**chosen: tuple[object, object]) -> None:
     for name, (value, names) in chosen.items():
         if value not in get_args(names):
             raise InputError(f"{name}={value!r} is unknown: choose one of {', '.join(get_args(names))}")
+
+
+def check_device(device: str | torch.device) -> None:
+    """Refuse a device that torch does not know, or does not find."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"device={str(device)!r} cannot be used: {reason}; choose cpu") from error

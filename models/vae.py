@@ -10,7 +10,7 @@ import torch
 from torch import Size, Tensor, nn
 
 from ..errors import InputError
-from .decoders import Decoder, Likelihood, Network, check_choices
+from .decoders import Decoder, Likelihood, Network, check_choices, check_device
 from .moments import rows_of
 
 __all__ = ["VAE"]
@@ -33,7 +33,7 @@ class VAE:
         continuous_bernoulli.
     hidden : sizes of the layers of an mlp, from the data inwards; the encoder's too.
     batch_size : rows a minibatch; None takes all of them.
-    dtype : what data and networks are in.
+    dtype : what data and networks are in. device : where they are; None leaves the data where they were found.
     networks : those made so far, by shape of a row. A copy of the model that is to be trained takes copies of them.
     """
 
@@ -43,6 +43,7 @@ class VAE:
     hidden: tuple[int, ...] = (400, 400)
     batch_size: int | None = None
     dtype: torch.dtype = torch.float32
+    device: str | torch.device | None = None
     networks: dict[Size, Decoder] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -52,6 +53,9 @@ class VAE:
         for name, value in (("latent", self.latent), ("batch_size", self.batch_size)):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
+
+        if self.device is not None:
+            check_device(self.device)
 
     def __call__(self, x: Tensor) -> None:
         """Run the program on x, (N, D) or (N, C, H, W)."""

@@ -13,6 +13,7 @@ from pyrometer.inference.adam import Adam as OurAdam
 from pyrometer.inference.adam import State
 from pyrometer.inference.compiled import Compile
 from pyrometer.inference.compiled_svi import CompiledSteps, compiled_steps
+from pyrometer.inference.course import Course
 from pyrometer.inference.deck import Deck
 from pyrometer.inference.pairing import Pairing, pair
 from pyrometer.inference.step_graph import reference
@@ -42,7 +43,7 @@ def _pair(model: Model, guide: str) -> Pairing:
 
 def _compiled(pairing: Pairing, x: Tensor, optimizer: PyroOptim) -> CompiledSteps:
     deck = Deck(read_structure(pairing.model, x).subsampled, 0)
-    steps, how = compiled_steps(pairing, optimizer, x, deck, 1000, "auto")
+    steps, how = compiled_steps(pairing, optimizer, x, deck, Course(1000))
     assert steps is not None, how
     assert how == "script"
     return steps

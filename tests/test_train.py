@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyrometer
 import pytest
+import torch
 from pyrometer import train
 from pyrometer.errors import InputError
 from pyrometer.inference.compiled import Compile
@@ -71,6 +72,8 @@ def test_what_cannot_be_trained_or_resumed_is_refused_in_one_line(tmp_path: Path
     refused("patience needs x_test", patience=3, x_test=None)
     refused("train wants a VAE, and this is a BayesianGMM: use svi", model=BayesianGMM(2))
     refused("guide free has no q for held-out rows", guide="free")
+    refused("binarize='often' is unknown: choose one of fixed, stochastic", binarize="often")
+    refused("binarize wants pixels within [0, 1], and x has 0 to 16", binarize="fixed", x=TRAIN * 16)
     refused("epochs=0 must be a whole number", epochs=0)
     refused("wants entries within [0, 1]", x_test=TEST * 16)
     refused("x_test has shape (100, 60)", x_test=TEST[:, :60])
@@ -81,3 +84,44 @@ def test_what_cannot_be_trained_or_resumed_is_refused_in_one_line(tmp_path: Path
     refused("is of another training, guide encoder", guide="encoder_full", resume=True, checkpoint=tmp_path)
     (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
     refused("is no checkpoint, or a damaged one: remove it", resume=True, checkpoint=tmp_path)
+
+
+def test_stochastic_binarisation_shows_every_epoch_other_pixels_and_a_compiled_step_sees_them() -> None:
+    options = {**OPTIONS, "epochs": 20, "lr": 0.02, "draws": 2}
+    fits = {how: train(MODEL, "encoder", TRAIN, binarize=how, **options) for how in ("fixed", "stochastic")}
+    again = train(MODEL, "encoder", TRAIN, binarize="stochastic", **options)
+    eager = train(MODEL, "encoder", TRAIN, binarize="stochastic", compile=False, **options)
+    np.testing.assert_array_equal(fits["stochastic"].losses, again.losses)
+    np.testing.assert_allclose(fits["stochastic"].losses[:60], eager.losses[:60], rtol=1e-4)
+    pixels = fits["fixed"].data.values
+    assert pixels.unique().tolist() == [0, 1]
+    assert torch.equal(pixels, fits["stochastic"].data.values)
+    grey = torch.as_tensor(TRAIN)
+    assert abs(float((pixels - grey).mean())) < 4 * float((grey * (1 - grey)).mean() / grey.numel()) ** 0.5
+    assert abs(fits["fixed"].losses[6:12] - fits["stochastic"].losses[6:12]).min() > 1  # from the second epoch on
+
+
+def test_a_stochastic_training_resumes_to_the_same_numbers(tmp_path: Path) -> None:
+    options = {**OPTIONS, "binarize": "stochastic", "checkpoint": tmp_path}
+    whole = train(MODEL, "encoder", TRAIN, epochs=24, **{**options, "checkpoint": None})
+    train(MODEL, "encoder", TRAIN, epochs=18, **options)
+    resumed = train(MODEL, "encoder", TRAIN, epochs=24, resume=True, **options)
+    np.testing.assert_array_equal(resumed.losses, whole.losses)
+
+
+def test_a_data_loader_is_as_good_as_an_array() -> None:
+    rows = torch.as_tensor(TRAIN)
+    pairs = torch.utils.data.TensorDataset(rows, torch.zeros(len(rows)))
+    options = {**OPTIONS, "epochs": 2}
+    plain = train(MODEL, "encoder", TRAIN, **options)
+    for loader in (torch.utils.data.DataLoader(rows, 50), torch.utils.data.DataLoader(pairs, 50)):
+        np.testing.assert_array_equal(train(MODEL, "encoder", loader, **options).losses, plain.losses)
+    with pytest.raises(InputError, match="x is a DataLoader of strs"):
+        train(MODEL, "encoder", torch.utils.data.DataLoader(["a", "b"], collate_fn=lambda batch: batch[0]), **options)
+
+
+def test_the_device_is_honoured_and_one_that_is_not_there_is_refused_in_one_line() -> None:
+    fit = train(VAE(2, "mlp", "bernoulli", hidden=(16,), device="cpu"), "encoder", TRAIN, **{**OPTIONS, "epochs": 1})
+    assert fit.data.values.device.type == "cpu"
+    with pytest.raises(InputError, match=r"device='nowhere' cannot be used: .*; choose cpu$"):
+        VAE(2, device="nowhere")

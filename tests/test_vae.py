@@ -12,6 +12,7 @@ from pyro.optim import Adam
 from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
 from pyrometer.inference.compiled_svi import compiled_steps
+from pyrometer.inference.course import Course
 from pyrometer.inference.deck import Deck
 from pyrometer.inference.isolation import isolated
 from pyrometer.inference.pairing import pair
@@ -112,7 +113,7 @@ def test_compiled_steps_are_those_of_pyro(guide: str, likelihood: Any) -> None:
     with isolated(0, torch.float32):
         structure = read_structure(model, FEW)
         pairing = pair(model, catalogue(model)[guide](model), guide, FEW, structure, "auto")
-        steps, how = compiled_steps(pairing, Adam({"lr": 0.01}), FEW, Deck(structure.subsampled, 0), 1000, "auto")
+        steps, how = compiled_steps(pairing, Adam({"lr": 0.01}), FEW, Deck(structure.subsampled, 0), Course(1000))
         assert steps is not None, how
         hand = steps.training.deck.hands(1)[0]
         loss, gradient = reference(steps.training, hand)
