@@ -7,11 +7,25 @@ from pandas import DataFrame
 
 from ..errors import InputError
 from .files import SUFFIXES, read_table
+from .pictures import labels, mnist, pixels
 from .scikit_learn import digits, iris, wine
 from .shipped import faithful, galaxies
 from .synthetic import blobs, univariate_blobs
 
-__all__ = ["DATASETS", "blobs", "digits", "faithful", "galaxies", "iris", "load", "univariate_blobs", "wine"]
+__all__ = [
+    "DATASETS",
+    "blobs",
+    "digits",
+    "faithful",
+    "galaxies",
+    "iris",
+    "labels",
+    "load",
+    "mnist",
+    "pixels",
+    "univariate_blobs",
+    "wine",
+]
 
 DATASETS: dict[str, Callable[[], DataFrame]] = {
     "blobs": blobs,
@@ -19,6 +33,7 @@ DATASETS: dict[str, Callable[[], DataFrame]] = {
     "faithful": faithful,
     "galaxies": galaxies,
     "iris": iris,
+    "mnist": mnist,
     "univariate_blobs": univariate_blobs,
     "wine": wine,
 }
