@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from .fusible import fusible
 from .graph import Graph, NoGraph, agree, first_line, traced
+from .scriptable import scriptable
 
 __all__ = ["Compile", "Tier", "inducted", "known_to_inductor", "scripted", "value_and_gradient"]
 
@@ -31,6 +33,7 @@ def scripted(graph: Graph, *example: Any) -> torch.jit.ScriptFunction:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # constants in the trace are meant; a check against fn is the judge
+            graph = replace(graph, module=scriptable(graph.module))
             return torch.jit.trace(lambda *args: graph(*args), example, check_trace=False)
     except Exception as error:
         raise NoGraph(f"TorchScript does not take it ({first_line(error)})") from error

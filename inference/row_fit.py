@@ -10,6 +10,7 @@ import arviz as az
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from pyro import poutine
 from pyro.infer.autoguide import AutoGuide, AutoNormal
 from torch import Tensor
@@ -25,6 +26,7 @@ from .gaps import amortisation_gaps
 from .isolation import isolated
 from .marginal import log_likelihood, marginal_likelihood
 from .pairing import Pairing
+from .row_plots import plot_portrait
 
 __all__ = ["RowFit", "row_fit"]
 
@@ -66,6 +68,10 @@ class RowFit(Fit):
 
     guide: Any = None
     test_losses: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
+
+    def rows(self, x_new: Tabular | None = None) -> np.ndarray:
+        """The rows that were fitted, or others brought to their shape: (M, *row)."""
+        return self._rows(x_new)[0].cpu().numpy()
 
     def encode(self, x_new: Tabular | None = None) -> np.ndarray:
         """E_q[z | x] of each row: (M, latent). x_new: None takes the rows that were fitted."""
@@ -146,11 +152,18 @@ class RowFit(Fit):
         """Approximation and amortisation gap on chosen training rows, NUTS beside; see `inference.gaps`."""
         chosen = torch.as_tensor(list(rows))
         x = self.data.values[chosen]
-        return amortisation_gaps(self.vae, {self.name: self.q()}, x, rows=chosen, **options)
+        return amortisation_gaps(self.vae, {self.name: self.by_row()}, x, rows=chosen, **options)
 
     def active_units(self) -> np.ndarray:
         """Whether each latent entry tells rows apart: Var over rows of E_q[z | x] above 0.01: (latent,)."""
         return self.encode().var(0) > ACTIVE
+
+    def plot(self, labels: Any = None) -> Figure:
+        """Training, latent space, reconstructions and the latent plane in one picture; `inference.row_plots` has more.
+
+        labels: what the latent space is coloured by, one a row.
+        """
+        return plot_portrait(self, labels)
 
     @property
     def vae(self) -> VAE:
@@ -161,6 +174,10 @@ class RowFit(Fit):
     def q(self, x_new: Tabular | None = None) -> RowPosterior:
         """q(z | x), for the training rows, or for others where x_new is given."""
         return RowPosterior(self.name, self.guide, x_new is not None)
+
+    def by_row(self) -> Any:
+        """What tells q(z | x) of the training rows: the guide itself where it can, to be tuned on a row alone."""
+        return self.guide if hasattr(self.guide, "posterior") else self.q()
 
     def _decoded(self, z: Tensor) -> Tensor:
         network = self.vae.network(self.data.values)

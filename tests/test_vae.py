@@ -106,10 +106,15 @@ def test_what_people_do_with_a_fit_has_the_shapes_it_promises(linear: RowFit) ->
     assert error < 1.1 * ((PCA(10).fit(DIGITS).inverse_transform(PCA(10).fit_transform(DIGITS)) - DIGITS) ** 2).mean()
 
 
-@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_diagonal", "bernoulli", "continuous_bernoulli"])
+LIKELIHOODS = ("gaussian", "gaussian_diagonal", "bernoulli", "continuous_bernoulli")
+
+
+@pytest.mark.parametrize(
+    ("decoder", "likelihood"), [("conv", "bernoulli"), *(("mlp", likelihood) for likelihood in LIKELIHOODS)]
+)
 @pytest.mark.parametrize("guide", OWN)
-def test_compiled_steps_are_those_of_pyro(guide: str, likelihood: Any) -> None:
-    model = VAE(3, "mlp", likelihood, hidden=(20,), batch_size=16)
+def test_compiled_steps_are_those_of_pyro(guide: str, decoder: Any, likelihood: Any) -> None:
+    model = VAE(3, decoder, likelihood, hidden=(20,), batch_size=16)
     with isolated(0, torch.float32):
         structure = read_structure(model, FEW)
         pairing = pair(model, catalogue(model)[guide](model), guide, FEW, structure, "auto")

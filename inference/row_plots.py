@@ -1,0 +1,236 @@
+"""Pictures of what a trained VAE does: its latent space, its reconstructions, what it draws and fills in."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
+from scipy.stats import norm
+
+from ..errors import InputError
+from .data import Tabular
+from .drawing import drawn
+from .losses import smoothed
+from .panels import GREY, PALETTE
+
+if TYPE_CHECKING:
+    from .row_fit import RowFit
+
+__all__ = [
+    "plot_completion",
+    "plot_interpolation",
+    "plot_latent",
+    "plot_plane",
+    "plot_portrait",
+    "plot_reconstructions",
+    "plot_samples",
+    "plot_training",
+]
+
+GAP = 1  # pixels between pictures
+MISSING = "#E8C9A0"  # what no pixel was seen of
+
+
+def plot_reconstructions(fit: RowFit, x: Tabular | None = None, number: int = 12) -> Figure:
+    """The first rows, and below each E[x | z] at the mean of q(z | x). x: None takes the rows that were fitted."""
+    return drawn(lambda figure: _reconstructions(figure, fit, x, number), 8.0, 2.0)
+
+
+def plot_samples(fit: RowFit, number: int = 48, seed: int = 0) -> Figure:
+    """E[x | z] for draws of z from the prior."""
+    return drawn(lambda figure: _samples(figure, fit, number, seed), 5.0, 4.0)
+
+
+def plot_plane(fit: RowFit, side: int = 15) -> Figure:
+    """E[x | z] over the plane of the two most active latent units, at quantiles of the prior; the others at 0.
+
+    After Kingma and Welling (2014), figure 4.
+    """
+    return drawn(lambda figure: _plane(figure, fit, side), 5.0, 5.2)
+
+
+def plot_latent(fit: RowFit, labels: Any = None, x: Tabular | None = None) -> Figure:
+    """E_q[z | x] of each row in the two most active latent units, coloured by label.
+
+    labels: one a row: a Series, array or list of names or numbers; None leaves them grey.
+    """
+    return drawn(lambda figure: _latent(figure, fit, labels, x), 5.6, 4.6)
+
+
+def plot_interpolation(fit: RowFit, pairs: list[tuple[Tabular, Tabular]], steps: int = 10) -> Figure:
+    """A line of pictures for each pair of rows: the first, the way between them in latent space, the second."""
+    lines = [fit.interpolate(a, b, steps) for a, b in pairs]
+
+    def draw(figure: FigureBase) -> None:
+        axis = figure.subplots()
+        _show(axis, np.concatenate(lines), steps, fit)
+        axis.set_title("From one row to another", loc="left", fontweight="bold")
+
+    return drawn(draw, 8.0, 0.5 + 0.8 * len(lines))
+
+
+def plot_completion(fit: RowFit, x: Tabular, mask: np.ndarray, steps: int = 100, seed: int = 0) -> Figure:
+    """Rows with their missing entries marked, below them the rows as completed, and as they are in x."""
+    rows, known = fit.rows(x), np.asarray(mask, bool)
+    completed = fit.complete(rows, known, steps, seed)
+
+    def draw(figure: FigureBase) -> None:
+        seen, filled, truth = figure.subplots(3, 1)
+        _show(seen, np.where(known, rows, np.nan), len(rows), fit)
+        _show(filled, completed, len(rows), fit)
+        _show(truth, rows, len(rows), fit)
+        for axis, name in ((seen, "observed"), (filled, "completed"), (truth, "as it was")):
+            axis.set_ylabel(name, rotation=0, ha="right", va="center")
+
+    return drawn(draw, 8.0, 2.6)
+
+
+def plot_training(fit: RowFit) -> Figure:
+    """The ELBO a row by step, smoothed, and that of the held-out rows by epoch."""
+    return drawn(lambda figure: _training(figure, fit), 5.6, 3.6)
+
+
+def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
+    """Training, latent space, reconstructions, and the latent plane, or samples where there are more than two units."""
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subfigures(1, 2, width_ratios=[1.25, 1])
+        top, middle, bottom = left.subfigures(3, 1, height_ratios=[1, 1.7, 0.7])
+        _training(top, fit)
+        _latent(middle, fit, labels, None)
+        _reconstructions(bottom, fit, None, 10)
+        if fit.vae.latent <= 2:
+            _plane(right, fit, 17)
+        else:
+            _samples(right, fit, 90, 0)
+
+    return drawn(draw, 11.0, 7.6)
+
+
+def _training(figure: FigureBase, fit: RowFit) -> None:
+    axis = figure.subplots()
+    elbo = -fit.losses / len(fit.data.values)
+    axis.plot(elbo, color=PALETTE[0], alpha=0.15, linewidth=0.6)
+    axis.plot(smoothed(elbo), color=PALETTE[0], label="training")
+    if len(fit.test_losses):
+        places = np.arange(1, len(fit.test_losses) + 1) * len(elbo) / len(fit.test_losses)
+        axis.plot(places, -fit.test_losses, color=PALETTE[1], label="held out")
+    late = elbo[len(elbo) // 10 :]
+    low, high = np.quantile(late, 0.01), max(np.max(smoothed(late)), *(-fit.test_losses), np.quantile(late, 0.95))
+    axis.set(xlabel="step", ylabel="ELBO, nats a row", ylim=(low - 0.05 * (high - low), high + 0.1 * (high - low)))
+    axis.set_title("Training", loc="left", fontweight="bold")
+    axis.legend(loc="lower right")
+
+
+def _latent(figure: FigureBase, fit: RowFit, labels: Any, x: Tabular | None) -> None:
+    axis = figure.subplots()
+    z = fit.encode(x)
+    first, second = _most_active(z)
+    across, up = z[:, first], z[:, second] if second is not None else np.zeros(len(z))
+    if labels is None:
+        axis.scatter(across, up, s=5, color=GREY, alpha=0.6, linewidths=0)
+    else:
+        _coloured(axis, across, up, _named(labels))
+    axis.set(xlabel=f"z{first}", ylabel="" if second is None else f"z{second}")
+    axis.set_title("Latent space: the mean of q(z | x)", loc="left", fontweight="bold")
+
+
+def _named(labels: Any) -> pd.Series:
+    return pd.Series(np.asarray(labels), name=getattr(labels, "name", None))
+
+
+def _coloured(axis: Axes, across: np.ndarray, up: np.ndarray, labels: pd.Series) -> None:
+    """A colour a label where they are few, a scale of colours where they are many numbers."""
+    if len(labels) != len(across):
+        raise InputError(f"there are {len(labels)} labels for {len(across)} rows: give one a row")
+    names = sorted(labels.dropna().unique())
+    if len(names) > 10 and pd.api.types.is_numeric_dtype(labels):
+        points = axis.scatter(across, up, s=6, c=labels, cmap="viridis", linewidths=0)
+        axis.figure.colorbar(points, ax=axis)
+        return
+    for number, name in enumerate(names):
+        chosen = (labels == name).to_numpy()
+        colour = f"C{number}" if len(names) <= 10 else None
+        axis.scatter(across[chosen], up[chosen], s=6, color=colour, alpha=0.75, linewidths=0, label=str(name))
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5, title=labels.name)
+
+
+def _reconstructions(figure: FigureBase, fit: RowFit, x: Tabular | None, number: int) -> None:
+    rows = fit.rows(x)[:number]
+    again = fit.reconstruct(rows) if x is not None else fit.reconstruct()[:number]
+    axis = figure.subplots()
+    _show(axis, np.concatenate([rows, again]), len(rows), fit)
+    axis.set_title("Rows, and below them their reconstructions", loc="left", fontweight="bold")
+
+
+def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int) -> None:
+    z = np.random.default_rng(seed).normal(size=(number, fit.vae.latent))
+    axis = figure.subplots()
+    _show(axis, fit.decode(z), math.ceil(math.sqrt(number)), fit)
+    axis.set_title("E[x | z], z drawn from the prior", loc="left", fontweight="bold")
+
+
+def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
+    first, second = _most_active(fit.encode())
+    places = norm.ppf(np.linspace(0.02, 0.98, side))
+    z = np.zeros((side * side if second is not None else side, fit.vae.latent))
+    z[:, first] = np.tile(places, len(z) // side)
+    if second is not None:
+        z[:, second] = np.repeat(places[::-1], side)
+    axis = figure.subplots()
+    _show(axis, fit.decode(z), side, fit)
+    axis.set_xlabel(f"z{first}: {places[0]:.1f} to {places[-1]:.1f}")
+    axis.set_ylabel("" if second is None else f"z{second}")
+    axis.set_title("E[x | z] over the latent plane", loc="left", fontweight="bold")
+
+
+def _most_active(z: np.ndarray) -> tuple[int, int | None]:
+    """The two units whose means differ most from row to row, in their own order."""
+    if z.shape[1] == 1:
+        return 0, None
+    first, second = sorted(np.argsort(-z.var(0))[:2].tolist())
+    return first, second
+
+
+def _show(axis: Axes, rows: np.ndarray, columns: int, fit: RowFit) -> None:
+    """Rows as pictures, so many side by side, dark where they are large; NaN is marked."""
+    low, high = (0.0, 1.0) if "bernoulli" in fit.vae.likelihood else _range(fit)
+    pictures = np.clip((_pictures(rows) - low) / (high - low), 0, 1)
+    number, height, width = pictures.shape[:3]
+    lines = math.ceil(number / columns)
+    shape = (lines * (height + GAP) - GAP, columns * (width + GAP) - GAP)
+    canvas = np.ones((*shape, 3))
+    for place, picture in enumerate(pictures):
+        top, left = (place // columns) * (height + GAP), (place % columns) * (width + GAP)
+        canvas[top : top + height, left : left + width] = _coloured_picture(picture)
+    axis.imshow(canvas, interpolation="nearest", aspect="equal" if height > 1 else "auto")
+    axis.set(xticks=[], yticks=[], anchor="NW")
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _coloured_picture(picture: np.ndarray) -> np.ndarray:
+    """(H, W) in greys, dark where large, or (H, W, 3) as it is; what is missing in a colour of its own."""
+    missing = np.array([int(MISSING[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    colours = np.repeat(1 - picture[..., None], 3, -1) if picture.ndim == 2 else picture
+    return np.where(np.isnan(colours), missing, colours)
+
+
+def _pictures(rows: np.ndarray) -> np.ndarray:
+    """Rows as (M, H, W) or (M, H, W, 3): square ones from a table, else a strip a row."""
+    if rows.ndim == 4:
+        return rows[:, 0] if rows.shape[1] != 3 else rows.transpose(0, 2, 3, 1)
+    if rows.ndim == 3:
+        return rows
+    side = math.isqrt(rows.shape[1])
+    return rows.reshape(len(rows), side, side) if side * side == rows.shape[1] else rows[:, None, :]
+
+
+def _range(fit: RowFit) -> tuple[float, float]:
+    values = fit.data.values
+    low, high = float(values.min()), float(values.max())
+    return low, high if high > low else low + 1.0
