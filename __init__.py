@@ -3,7 +3,8 @@
 from . import datasets, guides, models
 from .errors import InputError
 from .inference.cavi import cavi
-from .inference.compare import Comparison, compare
+from .inference.compare import compare
+from .inference.comparison import Comparison
 from .inference.em import em
 from .inference.fit import Fit
 from .inference.nuts import nuts

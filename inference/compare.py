@@ -2,87 +2,36 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from matplotlib.figure import Figure
 
 from ..errors import InputError
 from ..guides import GuideFactory, catalogue, defaults
+from ..models import VAE
 from ..models.structure import Model, model_name
 from .cavi import cavi
+from .compare_rows import compare_rows
+from .comparison import Comparison
 from .compiled import Compile
 from .data import Tabular, as_data, as_new_data
 from .em import em
 from .fit import Fit
+from .fits import fit_all
 from .invariants import invariants
 from .nuts import nuts
-from .plots import plot
 from .posterior import matched_to
-from .report import as_text
-from .save import save
 from .scores import scores, unconverged
 from .svi import svi
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["compare"]
 
 SPREAD = 5.0  # nats between the best and the worst start beyond which a reader should know
 CLASSICS: dict[str, Callable[..., Fit]] = {"em": em, "cavi": cavi}
 Guides = Iterable[str] | Mapping[str, GuideFactory]
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Several fits of one model to the same data.
-
-    Attributes
-    ----------
-    fits : name -> Fit, the reference first, all with their components in its order.
-    table : a row a fit, the columns of `pyrometer.inference.scores.COLUMNS`.
-    reference : the name of the fit that bias and sd_ratio are measured against; None where there is none.
-    skipped : what could not be fitted, name -> why.
-    invariant : label-invariant distances from the reference, a row a fit: see `inference.invariants`.
-    notes : what a reader of the table must know: a reference that did not converge, a training cut short.
-    """
-
-    fits: dict[str, Fit]
-    table: pd.DataFrame
-    reference: str | None
-    skipped: dict[str, str] = field(default_factory=dict)
-    invariant: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
-    notes: tuple[str, ...] = ()
-
-    def __getitem__(self, name: str) -> Fit:
-        if name not in self.fits:
-            why = f": it was skipped, {self.skipped[name]}" if name in self.skipped else ""
-            raise KeyError(f"no fit {name!r}{why}; there are {', '.join(self.fits)}")
-        return self.fits[name]
-
-    def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.remarks())
-        return self.table.to_html(float_format="{:.4g}".format, na_rep="") + notes
-
-    def __repr__(self) -> str:
-        return "\n".join([as_text(self.table), *self.remarks()])
-
-    def remarks(self) -> list[str]:
-        """What stands below the table: the notes, and what was skipped."""
-        return [*self.notes, *(f"{name} was skipped: {why}" for name, why in self.skipped.items())]
-
-    def plot(self) -> Figure:
-        """The fits, the losses and the parameters in one picture; `inference.plots` has each alone."""
-        return plot(self)
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write table, posteriors and pictures into a folder; what was written: see `inference.save`."""
-        return save(self, folder)
 
 
 def compare(
@@ -103,6 +52,7 @@ def compare(
     chains: int = 4,
     batch_size: int | None = None,
     compile: Compile = "auto",
+    rows: int | Sequence[int] = 20,
 ) -> Comparison:
     """Fit several guides to one model and data, and measure each against a reference posterior.
 
@@ -119,11 +69,13 @@ def compare(
     progress : show bars; they are silent where there is no terminal or notebook.
     steps, starts, batch_size : of `svi`.
     warmup, chains : of `nuts`. draws : of each guide and of each chain. compile : of `svi` and `nuts`.
+    rows : of a VAE only: the training rows, or how many of them, on which the guides are held to NUTS over z.
 
     Returns
     -------
     Comparison
-        A guide that fails is left out and named in `skipped`; the others are kept.
+        A guide that fails is left out and named in `skipped`; the others are kept. That of a VAE is a `RowComparison`:
+        the first guide is trained with the decoder, unless that is frozen, the others for the decoder that came out.
 
     Raises
     ------
@@ -137,10 +89,17 @@ def compare(
     for method in methods:
         if method not in ("svi", "nuts", *CLASSICS):
             raise InputError(f"method {method!r} is unknown: choose from svi, nuts, {', '.join(CLASSICS)}")
+    factories = _factories(model, guides) if "svi" in methods else {}
+    if isinstance(model, VAE):
+        _refuse_for_rows(methods, reference)
+        work = {"seed": seed, "progress": progress, "compile": compile, "steps": steps, "starts": starts}
+        chains_of_z = {"warmup": warmup, "draws": draws, "chains": chains} if reference == "nuts" else None
+        return compare_rows(
+            model, x, factories, x_test=x_test, rows=rows, nuts=chains_of_z, jobs=jobs, batch_size=batch_size, **work
+        )
     data = as_data(x, components=getattr(model, "components", None))
     if x_test is not None:
         as_new_data(x_test, data, name="x_test")  # a bad one is refused before the work, not after it
-    factories = _factories(model, guides) if "svi" in methods else {}
     if isinstance(reference, str) and reference not in {*CLASSICS, "nuts", *factories}:
         raise InputError(f"reference={reference!r} is not one of nuts, {', '.join([*CLASSICS, *factories])}")
     common: dict[str, Any] = {"seed": seed, "progress": progress}
@@ -160,11 +119,19 @@ def compare(
     }
     for name, factory in factories.items():
         todo[name] = partial(svi, model, factory, data, name=name, **sizes, **common)
-    fits, skipped = _fit_all(todo, jobs)
+    fits, skipped = fit_all(todo, jobs)
     if isinstance(reference, Fit):
         fits = {reference.name: reference, **fits}
     ruler = reference.name if isinstance(reference, Fit) else reference
     return _comparison(fits, skipped, ruler if ruler in fits else None, x_test)
+
+
+def _refuse_for_rows(methods: Collection[str], reference: str | Fit | None) -> None:
+    """What a VAE is not compared with."""
+    if list(methods) != ["svi"]:
+        raise InputError("a VAE is fitted by svi alone: leave methods as it is, NUTS over z is the reference")
+    if reference not in ("nuts", None):
+        raise InputError(f"reference={getattr(reference, 'name', reference)!r} is not for a VAE: choose nuts or None")
 
 
 def _factories(model: Model, guides: Guides | None) -> dict[str, str | GuideFactory]:
@@ -177,23 +144,6 @@ def _factories(model: Model, guides: Guides | None) -> dict[str, str | GuideFact
         if isinstance(guide, str) and guide not in known:
             raise InputError(f"model {model_name(model)} has no guide {guide!r}: choose from {', '.join(known)}")
     return chosen
-
-
-def _fit_all(todo: dict[str, Callable[[], Fit]], jobs: int) -> tuple[dict[str, Fit], dict[str, str]]:
-    """Every fit that works, and why the others did not. Where none works, the first error is raised."""
-    results = Parallel(n_jobs=jobs)(delayed(_attempt)(job) for job in todo.values())
-    fits = {name: result for name, result in zip(todo, results, strict=True) if isinstance(result, Fit)}
-    failed = {name: result for name, result in zip(todo, results, strict=True) if isinstance(result, Exception)}
-    if not fits:
-        raise next(iter(failed.values()))
-    return fits, {name: f"{error}" for name, error in failed.items()}
-
-
-def _attempt(job: Callable[[], Fit]) -> Fit | Exception:
-    try:
-        return job()
-    except Exception as error:  # one guide's failure must not cost the others their work
-        return error
 
 
 def _comparison(

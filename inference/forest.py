@@ -16,7 +16,7 @@ from .fit import Fit
 from .panels import GREY, REFERENCE, colours, grid
 
 if TYPE_CHECKING:
-    from .compare import Comparison
+    from .comparison import Comparison
 
 __all__ = ["draw_forest", "forest_shape", "parameters"]
 

@@ -12,7 +12,7 @@ from matplotlib.figure import FigureBase
 from .panels import GREY, colours
 
 if TYPE_CHECKING:
-    from .compare import Comparison
+    from .comparison import Comparison
 
 __all__ = ["draw_losses"]
 

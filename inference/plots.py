@@ -14,7 +14,7 @@ from .losses import draw_losses
 from .portrait import columns_of, draw_fits
 
 if TYPE_CHECKING:
-    from .compare import Comparison
+    from .comparison import Comparison
 
 __all__ = ["plot", "plot_fit", "plot_forest", "plot_losses"]
 

@@ -18,7 +18,7 @@ from .fit import Fit
 from .panels import GREY, REFERENCE, colours, grid
 
 if TYPE_CHECKING:
-    from .compare import Comparison
+    from .comparison import Comparison
 
 __all__ = ["draw_fits"]
 

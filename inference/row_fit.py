@@ -142,11 +142,14 @@ class RowFit(Fit):
         return log_likelihood(self.vae, self.q(x_new), x, method, budget=Budget(draws=draws), rows=rows, seed=seed)
 
     def marginal_likelihood(
-        self, x_new: Tabular | None = None, methods: Sequence[str] = USUAL, **options: Any
+        self, x_new: Tabular | None = None, methods: Sequence[str] = USUAL, seed: int = 0, **budget: int
     ) -> pd.DataFrame:
-        """log p(x) a row by every method, side by side; see `inference.marginal.marginal_likelihood`."""
+        """log p(x) a row by every method, side by side; see `inference.marginal.marginal_likelihood`.
+
+        budget: draws, chains, temperatures and leapfrogs of `inference.estimators.Budget`.
+        """
         x, rows = self._rows(x_new)
-        return marginal_likelihood(self.vae, self.q(x_new), x, methods, rows=rows, **options)
+        return marginal_likelihood(self.vae, self.q(x_new), x, methods, budget=Budget(**budget), rows=rows, seed=seed)
 
     def gaps(self, rows: Sequence[int], **options: Any) -> pd.DataFrame:
         """Approximation and amortisation gap on chosen training rows, NUTS beside; see `inference.gaps`."""

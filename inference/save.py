@@ -1,32 +1,38 @@
-"""A Comparison on disk: its table, its posteriors and its pictures, all of them or none."""
+"""Results on disk: tables, posteriors and pictures, all of them or none."""
 
 from __future__ import annotations
 
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from arviz import InferenceData
+from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from ..errors import InputError
 from .plots import plot, plot_fit, plot_forest, plot_losses
 
 if TYPE_CHECKING:
-    from .compare import Comparison
+    from .comparison import Comparison
+    from .fit import Fit
 
-__all__ = ["check_folder", "save"]
+__all__ = ["NOTES", "check_folder", "netcdfs", "notes", "pictures", "save", "tables", "write_all"]
 
 PICTURES = {"comparison.png": plot, "fit.png": plot_fit, "losses.png": plot_losses, "forest.png": plot_forest}
 NOTES = "notes.txt"
+Files: TypeAlias = dict[str, Callable[[Path], Any]]
 
 
 def save(comparison: Comparison, folder: str | Path) -> list[Path]:
     """Write a comparison into a folder, made where it is missing.
 
     table.csv; invariant.csv, the label-invariant distances; one NetCDF a fit, for `arviz.from_netcdf`; comparison.png,
-    fit.png, losses.png and forest.png; notes.txt where there is something to note. Files of these names are replaced,
-    others left alone. All is written aside first and moved in at the end, so that nothing half-written stays behind.
+    fit.png, losses.png and forest.png; notes.txt where there is something to note.
 
     Returns
     -------
@@ -38,16 +44,65 @@ def save(comparison: Comparison, folder: str | Path) -> list[Path]:
     InputError
         The folder is a file, or nothing can be written there.
     """
+    files = {**tables({"table": comparison.table, "invariant": comparison.invariant}), **netcdfs(comparison.fits)}
+    files |= pictures({name: partial(draw, comparison) for name, draw in PICTURES.items()})
+    return write_all(folder, {**files, **notes(comparison.remarks())}, (NOTES,))
+
+
+def write_all(folder: str | Path, files: Files, stale: Collection[str] = ()) -> list[Path]:
+    """Write files by their names into a folder, all of them or none; what was written.
+
+    Files of these names are replaced, others left alone, but for stale ones, which an earlier call may have left. All
+    is written aside first and moved in at the end. Raises InputError where nothing can be written.
+    """
     folder = Path(folder).expanduser()
     check_folder(folder)
     try:
         with tempfile.TemporaryDirectory(prefix=".pyrometer-", dir=_ground(folder)) as aside:
             ready = Path(aside) / "ready"
             ready.mkdir()
-            _write(comparison, ready)
-            return _move(ready, folder)
+            for name, write in files.items():
+                write(ready / name)
+            return _move(ready, folder, stale)
     except OSError as error:
         raise InputError(_refusal(folder, error)) from error
+
+
+def tables(frames: Mapping[str, DataFrame]) -> Files:
+    """CSV files of those that are not empty."""
+    return {f"{name}.csv": partial(_csv, frame) for name, frame in frames.items() if len(frame)}
+
+
+def netcdfs(fits: Mapping[str, Fit]) -> Files:
+    """The posterior of each fit."""
+    return {file: partial(_netcdf, fits[name].idata) for name, file in file_names(fits).items()}
+
+
+def pictures(draws: Mapping[str, Callable[[], Figure]]) -> Files:
+    """Pictures by the names of their files."""
+    return {name: partial(_png, draw) for name, draw in draws.items()}
+
+
+def notes(remarks: Collection[str]) -> Files:
+    """A text file where there are remarks."""
+    return {NOTES: partial(_text, "\n".join(remarks) + "\n")} if remarks else {}
+
+
+def _csv(frame: DataFrame, path: Path) -> None:
+    named = all(name is not None for name in frame.index.names)
+    frame.to_csv(path, index_label=None if named else "fit")
+
+
+def _netcdf(idata: InferenceData, path: Path) -> None:
+    idata.to_netcdf(str(path), engine="h5netcdf")
+
+
+def _png(draw: Callable[[], Figure], path: Path) -> None:
+    draw().savefig(path)
+
+
+def _text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def check_folder(folder: str | Path) -> None:
@@ -83,26 +138,15 @@ def _refusal(folder: Path, error: OSError) -> str:
     return f"cannot write into {folder}: {(error.strerror or str(error)).lower()}; choose another folder"
 
 
-def _write(comparison: Comparison, folder: Path) -> None:
-    comparison.table.to_csv(folder / "table.csv", index_label="fit")
-    if len(comparison.invariant):
-        comparison.invariant.to_csv(folder / "invariant.csv", index_label="fit")
-    for name, file in file_names(comparison.fits).items():
-        comparison.fits[name].idata.to_netcdf(str(folder / file), engine="h5netcdf")
-    for file, draw in PICTURES.items():
-        draw(comparison).savefig(folder / file)
-    if remarks := comparison.remarks():
-        (folder / NOTES).write_text("\n".join(remarks) + "\n", encoding="utf-8")
-
-
-def _move(ready: Path, folder: Path) -> list[Path]:
+def _move(ready: Path, folder: Path, stale: Collection[str]) -> list[Path]:
     """Everything in `ready` into place: at once where the folder is new, else file by file."""
     written = [folder / path.name for path in sorted(ready.iterdir())]
     if folder.exists():
         for path in written:
             os.replace(ready / path.name, path)
-        if folder / NOTES not in written:
-            (folder / NOTES).unlink(missing_ok=True)  # those of an earlier comparison
+        for name in stale:
+            if folder / name not in written:
+                (folder / name).unlink(missing_ok=True)
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
         os.replace(ready, folder)

@@ -39,6 +39,7 @@ from .training import Start, begin
 __all__ = ["made", "optimizer_of", "structure_of", "svi"]
 
 MOST = 100  # draws of the ELBO of a model with a latent vector a row: its rows average it already
+CLIP = 10.0  # of a gradient's entry, ClippedAdam's own default
 RACE = 10  # several starts run 1 / RACE of the steps before the best goes on
 
 
@@ -103,7 +104,13 @@ def svi(
 
     def start(number: int) -> Start:
         make = lambda: pair(model, made(guide, model, batch_size), name, data.values, structure, estimator)  # noqa: E731
-        return begin(make, lambda: optimizer_of(optimizer, lr, steps), data.values, seed + 1000 * number, course)
+        return begin(
+            make,
+            lambda: optimizer_of(optimizer, lr, steps, model, data.values),
+            data.values,
+            seed + 1000 * number,
+            course,
+        )
 
     with one_thread_if_small(data.values):
         best, start_losses = _race(start, starts, steps, progress, name)
@@ -203,14 +210,17 @@ def _race(
     return best, losses if starts > 1 else np.array([best.recent_loss()])
 
 
-def optimizer_of(optimizer: str | type[torch.optim.Optimizer] | PyroOptim, lr: float, steps: int) -> PyroOptim:
-    """A fresh PyroOptim."""
+def optimizer_of(
+    optimizer: str | type[torch.optim.Optimizer] | PyroOptim, lr: float, steps: int, model: Model, x: Tensor
+) -> PyroOptim:
+    """A fresh PyroOptim. A network's gradient is a sum over rows, and only what is far beyond that is clipped."""
     if isinstance(optimizer, PyroOptim):
         return copy.deepcopy(optimizer)
     if isinstance(optimizer, type):
         return PyroOptim(optimizer, {"lr": lr})
     if optimizer == "ClippedAdam":
-        return ClippedAdam({"lr": lr, "lrd": 0.01 ** (1 / steps)})
+        clip = CLIP * len(x) if isinstance(model, VAE) else CLIP
+        return ClippedAdam({"lr": lr, "lrd": 0.01 ** (1 / steps), "clip_norm": clip})
     if optimizer == "Adam":
         return Adam({"lr": lr})
     raise InputError(

@@ -106,7 +106,7 @@ def train(
     with one_thread_if_small(data.values):
         start = begin(
             lambda: pair(model, made(guide, model, batch_size), name, data.values, structure, estimator),
-            lambda: optimizer_of(optimizer, lr, course.steps),
+            lambda: optimizer_of(optimizer, lr, course.steps, model, data.values),
             data.values.clone() if changing else data.values,
             seed,
             course,

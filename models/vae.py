@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 
 import pyro
@@ -92,3 +93,17 @@ class VAE:
             raise InputError(
                 f"a {self.likelihood} likelihood wants entries within [0, 1], and x has {span}: rescale it"
             )
+
+    def frozen(self) -> VAE:
+        """A copy whose networks are no longer trained: guides fitted to it share one p(x | z)."""
+        copied = copy.deepcopy(self)
+        for network in copied.networks.values():
+            network.requires_grad_(False).eval()  # in training Pyro warns of what is not trained
+        return copied
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether there are networks and none is trained."""
+        return bool(self.networks) and not any(
+            value.requires_grad for network in self.networks.values() for value in network.parameters()
+        )

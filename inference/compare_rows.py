@@ -1,0 +1,198 @@
+"""compare for a VAE: guides for one decoder, and what each loses to its family and to its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from pyro.infer.autoguide import AutoGuide, AutoNormal
+
+from ..errors import InputError
+from ..guides import GuideFactory
+from ..guides.vae import Free
+from ..models import VAE
+from .comparison import Comparison
+from .data import Data, Tabular, as_new_data
+from .fit import Fit
+from .fits import fit_all
+from .gap_plots import plot_gaps
+from .gaps import amortisation_gaps, summarised
+from .plots import plot_losses
+from .row_fit import RowFit
+from .row_plots import plot_latent, plot_portrait, plot_reconstructions
+from .save import NOTES, netcdfs, notes, pictures, tables, write_all
+from .svi import svi, training_data
+
+__all__ = ["ROW_COLUMNS", "RowComparison", "compare_rows"]
+
+ROW_COLUMNS = (
+    "estimator",
+    "elbo",
+    "elbo_se",
+    "elbo_test",
+    "log_p_test",
+    "log_p_test_se",
+    "khat",
+    "gap",
+    "gap_se",
+    "approximation_gap",
+    "amortisation_gap",
+    "bias",
+    "sd_ratio",
+    "active",
+    "steps",
+    "seconds",
+)
+LR, BATCH = 3e-3, 128
+DRAWS = 200  # of importance sampling, a row
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RowComparison(Comparison):
+    """Several guides of one VAE, the decoder the same for all.
+
+    gaps : a row each (guide, data row), the columns of `inference.gaps.amortisation_gaps`; empty without NUTS.
+    decoder : the model that all guides but the first were fitted to, frozen.
+    """
+
+    gaps: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    decoder: VAE | None = field(default=None, repr=False)
+
+    def plot(self) -> Figure:
+        """The gaps of each guide and its q(z | x) against NUTS; the losses where there was no NUTS."""
+        return plot_gaps(self.gaps) if len(self.gaps) else plot_losses(self)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write table.csv, gaps.csv, one NetCDF a fit and the pictures into a folder; what was written."""
+        files = {**tables({"table": self.table, "gaps": self.gaps}), **netcdfs(self.fits)}
+        draws = {"comparison.png": self.plot, "losses.png": partial(plot_losses, self)}
+        first = next(iter(self.fits.values()))
+        if isinstance(first, RowFit) and tells_q(first):
+            draws |= {"portrait.png": partial(plot_portrait, first), "latent.png": partial(plot_latent, first)}
+            draws |= {"reconstructions.png": partial(plot_reconstructions, first)}
+        return write_all(folder, {**files, **pictures(draws), **notes(self.remarks())}, (NOTES, "gaps.csv"))
+
+
+def compare_rows(
+    model: VAE,
+    x: Tabular,
+    guides: Mapping[str, str | GuideFactory],
+    *,
+    x_test: Tabular | None,
+    rows: int | Sequence[int],
+    nuts: dict[str, Any] | None,
+    jobs: int,
+    batch_size: int | None,
+    **work: Any,
+) -> RowComparison:
+    """Fit the guides and hold each to NUTS over z on some rows; see `compare`.
+
+    nuts: settings of `latent_nuts`; None leaves it and the gaps out. work: what `svi` takes.
+    """
+    if not guides:
+        raise InputError("a VAE needs a guide: name one, encoder say")
+    data = training_data(model, x)
+    if x_test is not None:
+        model.check(as_new_data(x_test, data, name="x_test"))
+    chosen = _chosen(rows, len(data.values))
+    batch_size = batch_size or model.batch_size
+    model = replace(model, batch_size=None)
+    work = {"lr": LR, **work}
+    todo = {
+        name: partial(svi, guide=guide, x=data, name=name, batch_size=batch_size or _batch(guide, data), **work)
+        for name, guide in guides.items()
+    }
+    fits: dict[str, Fit] = {}
+    skipped: dict[str, str] = {}
+    decoder = model
+    if not model.is_frozen:
+        first = next(iter(todo))
+        fits, _ = fit_all({first: partial(todo.pop(first), model)}, 1)
+        trained = fits[first]
+        assert isinstance(trained, RowFit)
+        decoder = replace(trained.vae.frozen(), batch_size=None)
+    if todo:
+        try:
+            others, skipped = fit_all({name: partial(job, decoder) for name, job in todo.items()}, jobs)
+            fits |= others
+        except InputError as error:
+            if not fits:
+                raise
+            skipped = dict.fromkeys(todo, str(error))
+    own = {name: fit for name, fit in fits.items() if isinstance(fit, RowFit)}
+    told = {name: fit for name, fit in own.items() if tells_q(fit)}
+    gaps = pd.DataFrame()
+    if nuts is not None and told:
+        guides_of = {name: fit.by_row() for name, fit in told.items()}
+        settings = {"progress": work["progress"], **nuts}
+        gaps = amortisation_gaps(
+            decoder.frozen(), guides_of, data.values[chosen], rows=chosen, nuts=settings, seed=work["seed"]
+        )
+    summary = summarised(gaps) if len(gaps) else pd.DataFrame()
+    table = pd.DataFrame([_scores(fit, x_test, summary) for fit in own.values()], index=list(own))
+    remarks = tuple(_remarks(own, told, gaps))
+    return RowComparison(fits, table, None, skipped, notes=remarks, gaps=gaps, decoder=decoder)
+
+
+def _batch(guide: str | GuideFactory, data: Data) -> int | None:
+    """Rows a step: all of them for a guide with numbers of its own for each, which sees a row in no other way."""
+    own = isinstance(guide, str) and (guide == "free" or guide.startswith("auto_"))
+    return None if own or len(data.values) <= BATCH else BATCH
+
+
+def tells_q(fit: RowFit) -> bool:
+    """Whether q(z | x) of a row can be had."""
+    return isinstance(fit.guide, AutoNormal) or not isinstance(fit.guide, AutoGuide)
+
+
+def _chosen(rows: int | Sequence[int], number: int) -> torch.Tensor:
+    """The numbers of the rows: those given, or so many evenly spaced."""
+    if isinstance(rows, int):
+        if not rows >= 1:
+            raise InputError(f"rows={rows} must be 1 or more, or the numbers of the rows")
+        return torch.linspace(0, number - 1, min(rows, number)).round().long()
+    chosen = torch.as_tensor(list(rows))
+    if chosen.numel() == 0 or chosen.is_floating_point() or not ((chosen >= 0) & (chosen < number)).all():
+        raise InputError(f"rows must be numbers of rows from 0 to {number - 1}")
+    return chosen
+
+
+def _scores(fit: RowFit, x_test: Tabular | None, summary: pd.DataFrame) -> dict[str, Any]:
+    """One row of the table, keyed by ROW_COLUMNS: nats a row; NaN where something does not apply."""
+    number = len(fit.data.values)
+    row: dict[str, Any] = dict.fromkeys(ROW_COLUMNS, np.nan)
+    row |= {"estimator": fit.estimator, "steps": fit.steps, "seconds": fit.seconds}
+    row["elbo"] = fit.elbo_draws.mean() / number
+    row["elbo_se"] = fit.elbo_draws.std(ddof=1) / np.sqrt(len(fit.elbo_draws)) / number
+    if not isinstance(fit.guide, AutoGuide):
+        row["active"] = int(fit.active_units().sum())
+        if x_test is not None and not isinstance(fit.guide, Free):
+            test = fit.marginal_likelihood(x_test, ("elbo", "importance"), draws=DRAWS)
+            row["elbo_test"] = test.loc["elbo", "nats"]
+            names = {"nats": "log_p_test", "se": "log_p_test_se", "khat": "khat"}
+            row |= {ours: test.loc["importance", theirs] for theirs, ours in names.items()}
+    if fit.name in summary.index:
+        columns = ("gap", "gap_se", "approximation_gap", "amortisation_gap", "bias", "sd_ratio")
+        row |= {column: summary.loc[fit.name, column] for column in columns}
+    return row
+
+
+def _remarks(fits: Mapping[str, RowFit], told: Mapping[str, RowFit], gaps: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    remarks = [f"{name}: {fit.message}" for name, fit in fits.items() if fit.message]
+    remarks += [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
+    if len(gaps):
+        sound = gaps.groupby(level="guide")["converged"].sum().iloc[0]
+        number = len(gaps.index.unique("row"))
+        remarks.append(
+            f"gaps are means over {number} rows, nats a row; NUTS converged on {sound} of them, "
+            "and bias and sd_ratio are medians over those"
+        )
+    return remarks
