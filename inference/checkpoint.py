@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..errors import InputError
+from ..models import VAE
 from .adam import State
 from .training import Start
 
-__all__ = ["read", "restore", "write"]
+__all__ = ["decoder", "read", "restore", "write"]
 
 TENSORS, OWNER = "checkpoint.pt", "checkpoint.json"
+PREFIX = "decoder$$$"  # how Pyro's store names what is in the module `decoder`
 
 
 def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any]) -> None:
@@ -54,6 +59,26 @@ def read(folder: Path, owner: dict[str, Any]) -> dict[str, Any]:
             "choose another folder, or train as it was"
         )
     return kept
+
+
+def decoder(folder: str | Path, model: VAE, x: Tensor) -> VAE:
+    """The model with the trained decoder of a checkpoint, frozen. x: rows like those it was trained on.
+
+    Raises InputError where the checkpoint is none, or of another model.
+    """
+    folder, bare = Path(folder).expanduser(), replace(model, batch_size=None, device=None)
+    kept = read(folder, {"model": repr(bare)})
+    trained = copy.deepcopy(model)
+    start = len(PREFIX)
+    values = {
+        name[start:]: value for name, value in (kept.get("best") or kept["values"]).items() if name.startswith(PREFIX)
+    }
+    try:
+        trained.network(x).load_state_dict(values)
+    except RuntimeError as error:
+        shape = tuple(x.shape[1:])
+        raise InputError(f"the checkpoint in {folder} is of rows of another shape than {shape}") from error
+    return trained.frozen()
 
 
 def restore(start: Start, kept: dict[str, Any], folder: Path) -> None:

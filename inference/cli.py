@@ -1,25 +1,23 @@
-"""The command line: `pyrometer compare DATA ...` and `pyrometer guides`."""
+"""The command line: `pyrometer compare DATA ...`, `pyrometer train DATA ...` and `pyrometer guides`."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 import matplotlib
-import numpy as np
-from pandas import DataFrame
 
-from .. import datasets
 from ..errors import InputError
 from ..models import GMM, VAE, BayesianGMM
+from .cli_options import Parser, add_data, names, rows_of, say_written, seed_of, whole
+from .cli_train import add_train, add_vae, vae_of
 from .compare import compare
 from .compiled import Compile
 from .listing import list_guides
-from .save import check_folder, save
+from .save import check_folder
 
 __all__ = ["main"]
 
@@ -31,15 +29,9 @@ EXAMPLES = """examples:
   pyrometer compare faithful --components 2 --out faithful
   pyrometer compare measurements.csv --columns width,length --components 3 --holdout 0.2
   pyrometer compare galaxies --components 3 --guides structured,auto_mvn,auto_iaf --draws 2000
+  pyrometer compare digits --model vae --latent 2 --guides encoder,encoder_full,free --steps 4000
   pyrometer compare iris --model gmm --components 3 --covariance tied --methods em,svi
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are InputErrors like any other: one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,6 +59,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"pyrometer {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     _add_compare(commands)
+    add_train(commands)
     _add_guides(commands)
     return parser
 
@@ -81,53 +74,42 @@ def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=_compare)
-    _add_data(parser)
+    add_data(parser)
     _add_model(parser)
+    add_vae(parser)
     _add_work(parser)
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", help="write the table, the posteriors (NetCDF) and pictures here")
     output.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
-def _add_data(parser: Parser) -> None:
-    names = ", ".join(datasets.DATASETS)
-    group = parser.add_argument_group("data")
-    group.add_argument("data", metavar="DATA", help=f"a .csv or .parquet file, or one of {names}")
-    group.add_argument("--columns", type=_names, metavar="A,B", help="these columns of it (default: all)")
-    held_out = group.add_mutually_exclusive_group()
-    held_out.add_argument(
-        "--holdout", type=_fraction, metavar="FRACTION", help="keep this share of the rows for lpd_test (default: none)"
-    )
-    held_out.add_argument("--test", metavar="FILE", help="rows for lpd_test, with the columns of DATA")
-
-
 def _add_model(parser: Parser) -> None:
     group = parser.add_argument_group("model and guides")
     add = group.add_argument
     add("--model", choices=MODELS, default="bayesian-gmm", help="default: %(default)s")
-    add("--components", type=_whole, default=2, metavar="K", help="of the mixture (default: %(default)s)")
+    add("--components", type=whole, default=2, metavar="K", help="of a mixture (default: %(default)s)")
     add("--covariance", default="full", help="full, diagonal, tied or spherical (default: %(default)s)")
-    add("--guides", type=_names, metavar="A,B", help="see `pyrometer guides` (default: those with a star there)")
-    add(
-        "--methods", type=_names, default=["svi"], metavar="A,B", help="svi (the guides), em, cavi, nuts (default: svi)"
-    )
+    add("--guides", type=names, metavar="A,B", help="see `pyrometer guides` (default: those with a star there)")
+    add("--methods", type=names, default=["svi"], metavar="A,B", help="svi (the guides), em, cavi, nuts (default: svi)")
     add("--reference", help="nuts, em, cavi, one of the guides, or none (default: nuts, or none for gmm)")
+    add("--rows", type=whole, default=20, metavar="N", help="of a VAE, for NUTS over z (default: %(default)s)")
+    add("--checkpoint", metavar="DIR", help="of a VAE: the decoder that `pyrometer train` left there")
 
 
 def _add_work(parser: Parser) -> None:
     group = parser.add_argument_group("work")
-    whole = {
+    numbers = {
         "--steps": (2000, "of each guide's training"),
         "--starts": (3, "of each guide; the best goes on"),
         "--draws": (1000, "from each guide and each chain"),
         "--warmup": (500, "steps of each chain before its draws"),
         "--chains": (4, "of NUTS"),
     }
-    for name, (default, what) in whole.items():
-        group.add_argument(name, type=_whole, default=default, metavar="N", help=f"{what} (default: %(default)s)")
-    group.add_argument("--batch-size", type=_whole, metavar="N", help="rows a training step (default: all)")
+    for name, (default, what) in numbers.items():
+        group.add_argument(name, type=whole, default=default, metavar="N", help=f"{what} (default: %(default)s)")
+    group.add_argument("--batch-size", type=whole, metavar="N", help="rows a training step (default: all)")
     group.add_argument(
-        "--jobs", type=_whole, default=1, metavar="N", help="guides fitted at once (default: %(default)s)"
+        "--jobs", type=whole, default=1, metavar="N", help="guides fitted at once (default: %(default)s)"
     )
     group.add_argument(
         "--compile",
@@ -136,7 +118,7 @@ def _add_work(parser: Parser) -> None:
         help="the steps: auto weighs time to compile (default: %(default)s)",
     )
     group.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="same seed, same table (default: %(default)s)"
+        "--seed", type=seed_of, default=0, metavar="N", help="same seed, same table (default: %(default)s)"
     )
 
 
@@ -152,9 +134,12 @@ def _compare(options: argparse.Namespace) -> None:
     matplotlib.use("Agg")  # a program without windows
     if options.out is not None:
         check_folder(options.out)
-    model = MODELS[options.model](options.components, options.covariance)
-    x, x_test = _data(options)
-    passed = ("guides", "methods", "seed", "jobs", "steps", "starts", "warmup", "draws", "chains", "batch_size")
+    x, x_test = rows_of(options)
+    if options.model == "vae":
+        model = vae_of(options, x)
+    else:
+        model = MODELS[options.model](options.components, options.covariance)
+    passed = ("rows", "guides", "methods", "seed", "jobs", "steps", "starts", "warmup", "draws", "chains", "batch_size")
     comparison = compare(
         model,
         x,
@@ -166,67 +151,12 @@ def _compare(options: argparse.Namespace) -> None:
     )
     print(comparison)
     if options.out is not None:
-        written = save(comparison, options.out)
-        print(f"\nwritten to {options.out}{os.sep}: {', '.join(path.name for path in written)}")
+        say_written(comparison.save(options.out), options.out)
 
 
 def _reference(options: argparse.Namespace) -> str | None:
     chosen = options.reference or ("none" if options.model in POINTS else "nuts")
     return None if chosen == "none" else chosen
-
-
-def _data(options: argparse.Namespace) -> tuple[DataFrame, DataFrame | None]:
-    """The rows to fit, and those held out."""
-    x = datasets.load(options.data)
-    if options.columns:
-        unknown = [name for name in options.columns if name not in x.columns]
-        if unknown:
-            raise InputError(
-                f"{options.data} has no column {unknown[0]!r}: choose from {', '.join(map(str, x.columns))}"
-            )
-        x = x[options.columns]
-    if options.test is not None:
-        return x, datasets.load(options.test)
-    return (x, None) if options.holdout is None else _split(x, options.holdout, options.seed)
-
-
-def _split(x: DataFrame, share: float, seed: int) -> tuple[DataFrame, DataFrame]:
-    """Rows to fit and rows held out, drawn with the seed, each in its old order."""
-    number = round(share * len(x))
-    if not 0 < number < len(x):
-        raise InputError(f"--holdout {share:g} of {len(x)} rows keeps {number} of them: choose another share")
-    held = np.zeros(len(x), bool)
-    held[np.random.default_rng(seed).permutation(len(x))[:number]] = True
-    return x[~held].reset_index(drop=True), x[held].reset_index(drop=True)
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"{text!r} must be different names with commas between them")
-    return names
-
-
-def _whole(text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to {2**32 - 1}")
-    return int(text)
-
-
-def _fraction(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number between 0 and 1")
-    return share
 
 
 def _show_warning(

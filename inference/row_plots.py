@@ -40,7 +40,7 @@ def plot_reconstructions(fit: RowFit, x: Tabular | None = None, number: int = 12
     return drawn(lambda figure: _reconstructions(figure, fit, x, number), 8.0, 2.0)
 
 
-def plot_samples(fit: RowFit, number: int = 48, seed: int = 0) -> Figure:
+def plot_samples(fit: RowFit, number: int = 49, seed: int = 0) -> Figure:
     """E[x | z] for draws of z from the prior."""
     return drawn(lambda figure: _samples(figure, fit, number, seed), 5.0, 4.0)
 

@@ -113,10 +113,19 @@ def train(
         )
         if test is not None:
             _check_test(start, model, test, name)
-        elbo, length = start.pairing.elbo, epochs if optimizer == "ClippedAdam" else None
-        owner = {"model": repr(model), "guide": name, "estimator": f"{start.pairing.estimator}({elbo.num_particles})"}
-        owner |= {"rows": list(grey.shape), "seed": seed, "lr": lr, "optimizer": optimizer, "epochs": length}
-        owner |= {"warmup": warmup, "binarize": binarize}
+        owner = {
+            "model": repr(replace(model, batch_size=None, device=None)),
+            "guide": name,
+            "estimator": f"{start.pairing.estimator}({start.pairing.elbo.num_particles})",
+            "rows": list(grey.shape),
+            "batch_size": model.batch_size,
+            "lr": lr,
+            "optimizer": optimizer,
+            "epochs": epochs if optimizer == "ClippedAdam" else None,  # its rate falls by them
+            "warmup": warmup,
+            "binarize": binarize,
+            "seed": seed,
+        }
         folder = None if checkpoint is None else Path(checkpoint).expanduser()
         way = Epochs(start, epochs, steps, test, patience, grey if changing else None, folder, owner)
         with progress_bar(epochs, name, progress, unit="epoch") as bar:
