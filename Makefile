@@ -4,10 +4,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint typecheck bench notebooks clean
+.PHONY: help setup demo demo-vae test lint typecheck bench notebooks clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
 
 setup: .venv/.setup ## install the package and its development tools into .venv
 
@@ -24,6 +24,13 @@ demo: setup ## VI against NUTS on Old Faithful: the table, and pictures in build
 	$(BIN)/pyrometer compare faithful --model bayesian-gmm --components 2 \
 	    --guides mean_field,structured,auto_normal,auto_mvn --reference nuts --seed 0 --holdout 0.1 \
 	    --out build/demo
+
+demo-vae: setup ## a VAE on digits: its pictures, its marginal likelihood, and four guides against NUTS
+	$(BIN)/pyrometer train digits --model vae --latent 2 --guide encoder --holdout 0.1 --lr 0.002 --seed 0 \
+	    --out build/demo-vae
+	$(BIN)/pyrometer compare digits --model vae --latent 2 --checkpoint build/demo-vae --holdout 0.1 --seed 0 \
+	    --guides encoder,encoder_full,free,semi_amortized --steps 4000 --starts 1 --rows 10 \
+	    --warmup 300 --draws 500 --out build/demo-vae/guides
 
 test: setup ## run the tests: two workers, one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -9,6 +9,7 @@ import nuts_speed
 import scaling
 import svi_overhead
 import svi_speed
+import vae_training
 
 if __name__ == "__main__":
     gradient.main()
@@ -17,4 +18,5 @@ if __name__ == "__main__":
     cold_start.main()
     scaling.main()
     svi_overhead.main()
+    vae_training.main()
     classics.main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -103,42 +103,42 @@ def compare_rows(
         model.check(as_new_data(x_test, data, name="x_test"))
     chosen = _chosen(rows, len(data.values))
     batch_size = batch_size or model.batch_size
-    model = replace(model, batch_size=None)
-    work = {"lr": LR, **work}
     todo = {
-        name: partial(svi, guide=guide, x=data, name=name, batch_size=batch_size or _batch(guide, data), **work)
+        name: partial(svi, guide=guide, x=data, name=name, lr=LR, batch_size=batch_size or _batch(guide, data), **work)
         for name, guide in guides.items()
     }
-    fits: dict[str, Fit] = {}
-    skipped: dict[str, str] = {}
-    decoder = model
-    if not model.is_frozen:
-        first = next(iter(todo))
-        fits, _ = fit_all({first: partial(todo.pop(first), model)}, 1)
-        trained = fits[first]
-        assert isinstance(trained, RowFit)
-        decoder = replace(trained.vae.frozen(), batch_size=None)
-    if todo:
-        try:
-            others, skipped = fit_all({name: partial(job, decoder) for name, job in todo.items()}, jobs)
-            fits |= others
-        except InputError as error:
-            if not fits:
-                raise
-            skipped = dict.fromkeys(todo, str(error))
-    own = {name: fit for name, fit in fits.items() if isinstance(fit, RowFit)}
-    told = {name: fit for name, fit in own.items() if tells_q(fit)}
+    fits, skipped, decoder = _fitted(replace(model, batch_size=None), todo, jobs)
+    told = {name: fit.by_row() for name, fit in fits.items() if tells_q(fit)}
     gaps = pd.DataFrame()
     if nuts is not None and told:
-        guides_of = {name: fit.by_row() for name, fit in told.items()}
         settings = {"progress": work["progress"], **nuts}
-        gaps = amortisation_gaps(
-            decoder.frozen(), guides_of, data.values[chosen], rows=chosen, nuts=settings, seed=work["seed"]
-        )
-    summary = summarised(gaps) if len(gaps) else pd.DataFrame()
-    table = pd.DataFrame([_scores(fit, x_test, summary) for fit in own.values()], index=list(own))
-    remarks = tuple(_remarks(own, told, gaps))
-    return RowComparison(fits, table, None, skipped, notes=remarks, gaps=gaps, decoder=decoder)
+        x_chosen = data.values[chosen]
+        gaps = amortisation_gaps(decoder, told, x_chosen, rows=chosen, nuts=settings, seed=work["seed"])
+    summary = summarised(gaps) if len(gaps) else gaps
+    table = pd.DataFrame([_scores(fit, x_test, summary) for fit in fits.values()], index=list(fits))
+    remarks = tuple(_remarks(fits, gaps))
+    return RowComparison(dict(fits), table, None, skipped, notes=remarks, gaps=gaps, decoder=decoder)
+
+
+def _fitted(
+    model: VAE, todo: dict[str, Callable[..., Fit]], jobs: int
+) -> tuple[dict[str, RowFit], dict[str, str], VAE]:
+    """Every fit that works, why the others did not, and the decoder: the model's, or that of the first fit."""
+    fits: dict[str, Any] = {}
+    if not model.is_frozen:
+        name, job = next(iter(todo.items()))
+        fits, _ = fit_all({name: partial(job, model)}, 1)
+        model = replace(fits[name].vae.frozen(), batch_size=None)
+    left = {name: partial(job, model) for name, job in todo.items() if name not in fits}
+    if not left:
+        return fits, {}, model
+    try:
+        others, skipped = fit_all(left, jobs)
+    except Exception as error:  # none of them works
+        if not fits:
+            raise
+        others, skipped = {}, dict.fromkeys(left, str(error))
+    return fits | others, skipped, model
 
 
 def _batch(guide: str | GuideFactory, data: Data) -> int | None:
@@ -184,10 +184,11 @@ def _scores(fit: RowFit, x_test: Tabular | None, summary: pd.DataFrame) -> dict[
     return row
 
 
-def _remarks(fits: Mapping[str, RowFit], told: Mapping[str, RowFit], gaps: pd.DataFrame) -> list[str]:
+def _remarks(fits: Mapping[str, RowFit], gaps: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
     remarks = [f"{name}: {fit.message}" for name, fit in fits.items() if fit.message]
-    remarks += [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
+    untold = [name for name, fit in fits.items() if not tells_q(fit)]
+    remarks += [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in untold]
     if len(gaps):
         sound = gaps.groupby(level="guide")["converged"].sum().iloc[0]
         number = len(gaps.index.unique("row"))

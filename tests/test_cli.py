@@ -8,7 +8,8 @@ from pyrometer import datasets
 from pyrometer.guides import CATALOGUE
 from pyrometer.inference import cli
 from pyrometer.inference.cli import main
-from pyrometer.models import GMM, BayesianGMM
+from pyrometer.inference.cli_options import split
+from pyrometer.models import GMM, VAE, BayesianGMM
 
 QUICK = ["--guides", "auto_normal,auto_delta", "--reference", "auto_normal", "--steps", "30", "--starts", "1"]
 QUICK += ["--draws", "20", "--quiet"]
@@ -46,11 +47,11 @@ def test_held_out_rows_are_scored(run: tuple[str, Path]) -> None:
 
 def test_the_split_is_seeded_and_complete() -> None:
     x = datasets.load("faithful")
-    kept, held = cli._split(x, 0.25, 3)
-    again = cli._split(x, 0.25, 3)
+    kept, held = split(x, 0.25, 3)
+    again = split(x, 0.25, 3)
     assert len(held) == 68
     assert held.equals(again[1])
-    assert not held.equals(cli._split(x, 0.25, 4)[1])
+    assert not held.equals(split(x, 0.25, 4)[1])
     rows = lambda *frames: sorted(map(tuple, pd.concat(frames).to_numpy()))  # noqa: E731
     assert rows(kept, held) == rows(x)
 
@@ -125,7 +126,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["compare", "faithful", *QUICK])
 
 
-@pytest.mark.parametrize(("name", "model"), [("gmm", GMM), ("bayesian-gmm", BayesianGMM)])
+@pytest.mark.parametrize(("name", "model"), [("gmm", GMM), ("bayesian-gmm", BayesianGMM), ("vae", VAE)])
 def test_guides_lists_every_guide_of_a_model_with_what_it_is(
     name: str, model: type, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,7 +143,9 @@ def test_guides_lists_all_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in printed for guides in CATALOGUE.values() for name in guides)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["guides", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["compare", "--help"], ["train", "--help"], ["guides", "--help"], ["--version"]]
+)
 def test_help_and_version_exit_with_0(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)

@@ -1,13 +1,16 @@
 """The README, held to its word: its examples run, its lists are complete."""
 
 import re
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pyrometer
 import pytest
 from pyrometer.guides import AUTO, CATALOGUE
+from pyrometer.inference.compare_rows import ROW_COLUMNS
+from pyrometer.inference.estimators import Budget
 from pyrometer.inference.scores import COLUMNS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -15,17 +18,31 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
 SMOKE = {"steps": 60, "starts": 1, "warmup": 60, "draws": 60, "chains": 2, "progress": False}
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["compare", "own model", "classics"])
+def small(function: Callable[..., Any], **sizes: Any) -> Callable[..., Any]:
+    """The function with these options, whatever it is called with."""
+    return lambda *args, **options: function(*args, **{**options, **sizes})
+
+
+@pytest.mark.filterwarnings("ignore:.*latent units are inactive")
+@pytest.mark.parametrize("example", EXAMPLES, ids=["compare", "own model", "classics", "vae"])
 def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mpl.use("agg")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pyrometer, "compare", partial(pyrometer.compare, **SMOKE))  # type: ignore[arg-type]
+    monkeypatch.setattr(pyrometer, "compare", small(pyrometer.compare, **SMOKE, rows=2))
+    monkeypatch.setattr(pyrometer, "train", small(pyrometer.train, epochs=2, progress=False))
+    monkeypatch.setattr("pyrometer.inference.gaps.CAREFUL", Budget(draws=100, chains=4, temperatures=20))
     exec(compile(example, "README.md", "exec"), {})
 
 
 def test_every_column_of_the_table_is_explained() -> None:
     explained = README.split("## Reading the table")[1].split("## ")[0]
     assert [name for name in COLUMNS if f"`{name}`" not in explained] == []
+
+
+def test_every_column_of_the_vaes_table_is_explained() -> None:
+    explained = README.split("## The VAE")[1].split("## ")[0]
+    known = ("estimator", "steps", "seconds")  # as in the other table
+    assert [name for name in ROW_COLUMNS if f"`{name}`" not in explained and name not in known] == []
 
 
 def test_every_guide_of_the_mixtures_is_listed() -> None:
