@@ -37,7 +37,7 @@ class RowGuide(nn.Module):
         self.build(x)
         pyro.module("guide", self)
         with pyro.plate("data", len(x), subsample_size=self.model.batch_size, dim=-1) as rows:
-            pyro.sample("z", self.posterior(rows_of(x, rows), rows), infer={"event_dims": ["latent"]})
+            pyro.sample("z", self.in_training(rows_of(x, rows), rows), infer={"event_dims": ["latent"]})
 
     def build(self, x: Tensor) -> None:
         """Make the networks for rows like those of x, where that has not been done."""
@@ -45,6 +45,10 @@ class RowGuide(nn.Module):
     def posterior(self, x: Tensor, rows: Tensor | None = None) -> dist.TorchDistribution:
         """q(z | x) of rows x (M, ...): batch (M,), event (latent,)."""
         raise NotImplementedError
+
+    def in_training(self, x: Tensor, rows: Tensor) -> dist.TorchDistribution:
+        """What z is drawn from while the guide is trained."""
+        return self.posterior(x, rows)
 
 
 class Encoder(RowGuide):
@@ -124,11 +128,11 @@ class Free(RowGuide):
 
 
 class SemiAmortized(Encoder):
-    """The encoder's q(z | x), then a few steps for each row up its own ELBO (Kim et al. 2018; Marino et al. 2018).
+    """The encoder's q(z | x), then a few steps for each row up its own ELBO (Kim et al. 2018; Krishnan et al. 2018).
 
     The steps go along the natural gradient (Khan and Lin 2017), with expectations under q by a cubature of 2 x `latent`
-    points, turned at random at every step: exact where log p(x, z) is quadratic. What the steps add is taken for a
-    constant: the encoder learns from where they end, the decoder from the refined q.
+    points, turned at random at every step: exact where log p(x, z) is quadratic. In training a row in two, by chance,
+    is left as the encoder has it, and from these rows the encoder learns; the decoder learns from all.
     """
 
     def __init__(self, model: VAE, steps: int = 5, rate: float = 0.5) -> None:
@@ -137,10 +141,13 @@ class SemiAmortized(Encoder):
 
     def posterior(self, x: Tensor, rows: Tensor | None = None) -> dist.TorchDistribution:
         start = super().posterior(x)
+        return dist.Normal(*self._refined(x, start.mean.detach(), start.stddev.detach())).to_event(1)
+
+    def in_training(self, x: Tensor, rows: Tensor) -> dist.TorchDistribution:
+        start = super().posterior(x)
         loc, scale = self._refined(x, start.mean.detach(), start.stddev.detach())
-        return dist.Normal(
-            start.mean + (loc - start.mean).detach(), start.stddev * (scale / start.stddev).detach()
-        ).to_event(1)
+        learns = torch.rand_like(loc[:, :1]) < 0.5
+        return dist.Normal(torch.where(learns, start.mean, loc), torch.where(learns, start.stddev, scale)).to_event(1)
 
     def _refined(self, x: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale of a diagonal normal, after the steps: (M, L) each."""
@@ -151,9 +158,10 @@ class SemiAmortized(Encoder):
                 z = here + log_scale.exp() * points
                 elbo = self.model.log_joint(z, x).mean(0) + log_scale.sum(-1)
                 up, wider = torch.autograd.grad(elbo.sum(), (here, log_scale))
-            loc = loc + self.rate * scale.square() * up
-            scale = scale * (self.rate / 2 * wider.clamp(-1, 1)).exp()
-        return loc, scale
+            reach = scale
+            scale = scale / (1 - self.rate * wider.clamp(max=1)).sqrt()  # the precision goes to its expectation
+            loc = loc + (self.rate * scale.square() * up).clamp(-reach, reach)
+        return loc.detach(), scale.detach()
 
 
 def _cubature(loc: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ def _fitted(
     if not model.is_frozen:
         name, job = next(iter(todo.items()))
         fits, _ = fit_all({name: partial(job, model)}, 1)
-        model = replace(fits[name].vae.frozen(), batch_size=None)
+        model = fits[name].vae.frozen()
     left = {name: partial(job, model) for name, job in todo.items() if name not in fits}
     if not left:
         return fits, {}, model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyro
 import pyro.distributions as dist
@@ -95,8 +95,8 @@ class VAE:
             )
 
     def frozen(self) -> VAE:
-        """A copy whose networks are no longer trained: guides fitted to it share one p(x | z)."""
-        copied = copy.deepcopy(self)
+        """A copy whose networks are no longer trained, so that guides fitted to it share one p(x | z); of all rows."""
+        copied = replace(copy.deepcopy(self), batch_size=None)
         for network in copied.networks.values():
             network.requires_grad_(False).eval()  # in training Pyro warns of what is not trained
         return copied
