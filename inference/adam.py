@@ -79,7 +79,7 @@ class Adam:
         sizes = [gradient.numel() for gradient in gradients]
         flat, mean, square = ([*value.split(sizes)] for value in (state.flat, state.mean, state.square))
         steps = [state.step.clone() for _ in sizes]
-        given = (flat, [gradient.reshape(-1) for gradient in gradients], mean, square, [], steps)
+        given: Any = (flat, [gradient.reshape(-1) for gradient in gradients], mean, square, [], steps)
         rest: dict[str, Any] = {
             "weight_decay": 0.0,
             "amsgrad": False,

@@ -126,7 +126,7 @@ def _add_guides(commands: argparse._SubParsersAction[Parser]) -> None:
     what = "list the guides that go with each model"
     parser = commands.add_parser("guides", help=what, description=f"{what.capitalize()}.")
     parser.add_argument("--model", choices=MODELS, help="only those of this model")
-    parser.set_defaults(run=lambda options: print(list_guides(MODELS, options.model)))  # type: ignore[arg-type]
+    parser.set_defaults(run=lambda options: print(list_guides(MODELS, options.model)))
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -98,7 +98,7 @@ def _add_work(parser: Parser) -> None:
 
 def vae_of(options: argparse.Namespace, x: DataFrame) -> VAE:
     """The model that the options describe; with the decoder of a checkpoint where one is named."""
-    likelihood = options.likelihood or ("bernoulli" if options.data in datasets.WHITE else "gaussian")
+    likelihood: Likelihood = options.likelihood or ("bernoulli" if options.data in datasets.WHITE else "gaussian")
     model = VAE(options.latent, options.decoder, likelihood, options.hidden, device=options.device)
     if getattr(options, "checkpoint", None) is None:
         return model

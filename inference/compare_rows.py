@@ -72,7 +72,7 @@ class RowComparison(Comparison):
     def save(self, folder: str | Path) -> list[Path]:
         """Write table.csv, gaps.csv, one NetCDF a fit and the pictures into a folder; what was written."""
         files = {**tables({"table": self.table, "gaps": self.gaps}), **netcdfs(self.fits)}
-        draws = {"comparison.png": self.plot, "losses.png": partial(plot_losses, self)}
+        draws: dict[str, Callable[[], Figure]] = {"comparison.png": self.plot, "losses.png": partial(plot_losses, self)}
         first = next(iter(self.fits.values()))
         if isinstance(first, RowFit) and tells_q(first):
             draws |= {"portrait.png": partial(plot_portrait, first), "latent.png": partial(plot_latent, first)}
@@ -121,13 +121,13 @@ def compare_rows(
 
 
 def _fitted(
-    model: VAE, todo: dict[str, Callable[..., Fit]], jobs: int
+    model: VAE, todo: Mapping[str, Callable[..., Fit]], jobs: int
 ) -> tuple[dict[str, RowFit], dict[str, str], VAE]:
     """Every fit that works, why the others did not, and the decoder: the model's, or that of the first fit."""
     fits: dict[str, Any] = {}
     if not model.is_frozen:
         name, job = next(iter(todo.items()))
-        fits, _ = fit_all({name: partial(job, model)}, 1)
+        fits = dict(fit_all({name: partial(job, model)}, 1)[0])
         model = fits[name].vae.frozen()
     left = {name: partial(job, model) for name, job in todo.items() if name not in fits}
     if not left:

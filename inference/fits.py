@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from joblib import Parallel, delayed
 
@@ -11,7 +11,7 @@ from .fit import Fit
 __all__ = ["fit_all"]
 
 
-def fit_all(todo: dict[str, Callable[[], Fit]], jobs: int) -> tuple[dict[str, Fit], dict[str, str]]:
+def fit_all(todo: Mapping[str, Callable[[], Fit]], jobs: int) -> tuple[dict[str, Fit], dict[str, str]]:
     """Every fit that works, and why the others did not. Where none works, the first error is raised."""
     results = Parallel(n_jobs=jobs)(delayed(_attempt)(job) for job in todo.values())
     fits = {name: result for name, result in zip(todo, results, strict=True) if isinstance(result, Fit)}

@@ -98,8 +98,8 @@ def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
     """Training, latent space, reconstructions, and the latent plane, or samples where there are more than two units."""
 
     def draw(figure: Figure) -> None:
-        left, right = figure.subfigures(1, 2, width_ratios=[1.25, 1])
-        top, middle, bottom = left.subfigures(3, 1, height_ratios=[1, 1.7, 0.7])
+        left, right = figure.subfigures(1, 2, width_ratios=[1.25, 1], squeeze=False).ravel()
+        top, middle, bottom = left.subfigures(3, 1, height_ratios=[1, 1.7, 0.7], squeeze=False).ravel()
         _training(top, fit)
         _latent(middle, fit, labels, None)
         _reconstructions(bottom, fit, None, 10)

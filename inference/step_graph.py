@@ -176,7 +176,7 @@ def _step_by(one: Callable[..., Any], training: Training, tier: Tier) -> Step:
     return Step(whole, many, tier)
 
 
-def _scripted_loop(one: torch.jit.ScriptFunction) -> Callable[..., Any]:
+def _scripted_loop(one: Any) -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of TorchScript as a whole
         return torch.jit.script(_Loop(one))

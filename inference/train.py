@@ -87,7 +87,8 @@ def train(
     began = time.perf_counter()
     _check(model, epochs=epochs, batch_size=batch_size, draws=draws)
     data = training_data(model, x)
-    model = replace(copy.deepcopy(model), batch_size=min(batch_size, len(data.values)))
+    batch_size = min(batch_size, len(data.values))
+    model = replace(copy.deepcopy(model), batch_size=batch_size)
     test = None if x_test is None else as_new_data(x_test, data, name="x_test")
     if patience is not None and test is None:
         raise InputError("patience needs x_test, rows held out, to tell when to stop")
@@ -99,7 +100,7 @@ def train(
     model.check(data.values)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_of(model, data.values, seed)
-    steps = len(data.values) // model.batch_size  # of an epoch
+    steps = len(data.values) // batch_size  # of an epoch
     changing = binarize == "stochastic"
     compile = False if changing and not structure.subsampled else compile  # a graph may fold data that it sees whole
     course = Course(epochs * steps, compile, structure.subsampled, warmup * steps, changing)
@@ -118,7 +119,7 @@ def train(
             "guide": name,
             "estimator": f"{start.pairing.estimator}({start.pairing.elbo.num_particles})",
             "rows": list(grey.shape),
-            "batch_size": model.batch_size,
+            "batch_size": batch_size,
             "lr": lr,
             "optimizer": optimizer,
             "epochs": epochs if optimizer == "ClippedAdam" else None,  # its rate falls by them

@@ -1,6 +1,7 @@
 """A VAE from the command line: what it prints and writes, how it resumes, and one line for every mistake."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,25 +69,25 @@ def test_compare_takes_the_trained_decoder_and_writes_the_gaps(
 def test_a_label_column_is_not_fitted_and_colours_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     iris = datasets.load("iris").assign(kind=datasets.labels("iris"))
     iris.to_csv(tmp_path / "iris.csv", index=False)
-    seen = {}
+    seen: dict[str, Any] = {}
     original = cli_train._draws
 
     def draws(fit: object, labels: pd.Series, table: pd.DataFrame) -> dict[str, object]:
         seen.update(fit=fit, labels=labels)
-        return original(fit, labels, table)  # type: ignore[arg-type,return-value]
+        return original(fit, labels, table)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cli_train, "_draws", draws)
     monkeypatch.setattr(cli_train, "USUAL", ("elbo",))
     arguments = ["train", str(tmp_path / "iris.csv"), "--label", "kind", "--hidden", "8", "--holdout", "0.2", *QUICK]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
-    kept = seen["fit"].data  # type: ignore[attr-defined]
+    kept = seen["fit"].data
     assert len(kept.columns) == 4
     assert list(seen["labels"]) == list(_labels_of(kept.values.numpy(), iris))
 
 
 def _labels_of(rows: np.ndarray, iris: pd.DataFrame) -> list[str]:
     """The kind of each row, looked up by its numbers; rows that occur twice are of one kind."""
-    known = {tuple(np.float32(row[:4])): row[4] for row in iris.to_numpy()}
+    known = {tuple(np.asarray(row[:4], np.float32)): row[4] for row in iris.to_numpy()}
     return [known[tuple(row)] for row in rows]
 
 

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")  #
 DIGITS = pyrometer.datasets.load("digits").to_numpy() / 16
 TRAIN, TEST = DIGITS[:400], DIGITS[400:500]
 MODEL = VAE(2, "mlp", "bernoulli", hidden=(16,))
+WORDS: Any = ["a", "b"]
 OPTIONS: dict[str, Any] = {"x_test": TEST, "batch_size": 64, "lr": 0.005, "draws": 5, "progress": False}
 
 
@@ -114,10 +115,11 @@ def test_a_data_loader_is_as_good_as_an_array() -> None:
     pairs = torch.utils.data.TensorDataset(rows, torch.zeros(len(rows)))
     options = {**OPTIONS, "epochs": 2}
     plain = train(MODEL, "encoder", TRAIN, **options)
-    for loader in (torch.utils.data.DataLoader(rows, 50), torch.utils.data.DataLoader(pairs, 50)):
+    sets: tuple[Any, ...] = (rows, pairs)
+    for loader in (torch.utils.data.DataLoader(each, 50) for each in sets):
         np.testing.assert_array_equal(train(MODEL, "encoder", loader, **options).losses, plain.losses)
     with pytest.raises(InputError, match="x is a DataLoader of strs"):
-        train(MODEL, "encoder", torch.utils.data.DataLoader(["a", "b"], collate_fn=lambda batch: batch[0]), **options)
+        train(MODEL, "encoder", torch.utils.data.DataLoader(WORDS, collate_fn=lambda batch: batch[0]), **options)
 
 
 def test_the_device_is_honoured_and_one_that_is_not_there_is_refused_in_one_line() -> None:
