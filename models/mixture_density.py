@@ -35,12 +35,10 @@ def mixture_log_density(
     total, shares = x.new_empty(len(x)), x.new_empty(len(offsets) * len(x))
     for rows, place in _chunks(kernel, x, phi):
         terms = kernel.terms(rows)
-        highest = terms.amax(0)
-        highest = torch.where(highest.isfinite(), highest, 0.0)
-        terms = terms.sub_(highest).exp_()
-        sums = terms.sum(0)
-        torch.div(terms, sums, out=_block(shares, len(offsets), place))
-        torch.add(sums.log(), highest, out=total[place])
+        highest, share = terms.amax(0), _block(shares, len(offsets), place)
+        torch.softmax(terms, 0, out=share)
+        most = share.amax(0)  # exp(highest - total)
+        total[place] = torch.where(highest.isfinite(), highest - most.log(), highest)
     return total, shares, torch.tensor(isinstance(kernel, ByFeatures))
 
 
