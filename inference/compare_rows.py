@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from pyro.infer.autoguide import AutoGuide, AutoNormal
+from pyro.infer.autoguide import AutoGuide
 
 from ..errors import InputError
 from ..guides import GuideFactory
@@ -25,7 +25,7 @@ from .fits import fit_all
 from .gap_plots import plot_gaps
 from .gaps import amortisation_gaps, summarised
 from .plots import plot_losses
-from .row_fit import RowFit
+from .row_fit import RowFit, tells_q
 from .row_plots import plot_latent, plot_portrait, plot_reconstructions
 from .save import NOTES, netcdfs, notes, pictures, tables, write_all
 from .svi import svi, training_data
@@ -74,7 +74,7 @@ class RowComparison(Comparison):
         files = {**tables({"table": self.table, "gaps": self.gaps}), **netcdfs(self.fits)}
         draws: dict[str, Callable[[], Figure]] = {"comparison.png": self.plot, "losses.png": partial(plot_losses, self)}
         first = next(iter(self.fits.values()))
-        if isinstance(first, RowFit) and tells_q(first):
+        if isinstance(first, RowFit) and tells_q(first.guide):
             draws |= {"portrait.png": partial(plot_portrait, first), "latent.png": partial(plot_latent, first)}
             draws |= {"reconstructions.png": partial(plot_reconstructions, first)}
         return write_all(folder, {**files, **pictures(draws), **notes(self.remarks())}, (NOTES, "gaps.csv"))
@@ -108,16 +108,19 @@ def compare_rows(
         for name, guide in guides.items()
     }
     fits, skipped, decoder = _fitted(replace(model, batch_size=None), todo, jobs)
-    told = {name: fit.by_row() for name, fit in fits.items() if tells_q(fit)}
-    gaps = pd.DataFrame()
+    told = {name: fit.by_row() for name, fit in fits.items() if tells_q(fit.guide)}
+    remarks, gaps = list(_remarks(fits)), pd.DataFrame()
     if nuts is not None and told:
         settings = {"progress": work["progress"], **nuts}
         x_chosen = data.values[chosen]
-        gaps = amortisation_gaps(decoder, told, x_chosen, rows=chosen, nuts=settings, seed=work["seed"])
+        try:
+            gaps = amortisation_gaps(decoder, told, x_chosen, rows=chosen, nuts=settings, seed=work["seed"])
+            remarks.append(_of_gaps(gaps))
+        except KeyboardInterrupt:  # the fits are not lost
+            remarks.append("interrupted before the gaps were known")
     summary = summarised(gaps) if len(gaps) else gaps
     table = pd.DataFrame([_scores(fit, x_test, summary) for fit in fits.values()], index=list(fits))
-    remarks = tuple(_remarks(fits, gaps))
-    return RowComparison(dict(fits), table, None, skipped, notes=remarks, gaps=gaps, decoder=decoder)
+    return RowComparison(dict(fits), table, None, skipped, notes=tuple(remarks), gaps=gaps, decoder=decoder)
 
 
 def _fitted(
@@ -147,11 +150,6 @@ def _batch(guide: str | GuideFactory, data: Data) -> int | None:
     return None if own or len(data.values) <= BATCH else BATCH
 
 
-def tells_q(fit: RowFit) -> bool:
-    """Whether q(z | x) of a row can be had."""
-    return isinstance(fit.guide, AutoNormal) or not isinstance(fit.guide, AutoGuide)
-
-
 def _chosen(rows: int | Sequence[int], number: int) -> torch.Tensor:
     """The numbers of the rows: those given, or so many evenly spaced."""
     if isinstance(rows, int):
@@ -171,9 +169,9 @@ def _scores(fit: RowFit, x_test: Tabular | None, summary: pd.DataFrame) -> dict[
     row |= {"estimator": fit.estimator, "steps": fit.steps, "seconds": fit.seconds}
     row["elbo"] = fit.elbo_draws.mean() / number
     row["elbo_se"] = fit.elbo_draws.std(ddof=1) / np.sqrt(len(fit.elbo_draws)) / number
-    if not isinstance(fit.guide, AutoGuide):
+    if tells_q(fit.guide):
         row["active"] = int(fit.active_units().sum())
-        if x_test is not None and not isinstance(fit.guide, Free):
+        if x_test is not None and not isinstance(fit.guide, Free | AutoGuide):
             test = fit.marginal_likelihood(x_test, ("elbo", "importance"), draws=DRAWS)
             row["elbo_test"] = test.loc["elbo", "nats"]
             names = {"nats": "log_p_test", "se": "log_p_test_se", "khat": "khat"}
@@ -184,16 +182,18 @@ def _scores(fit: RowFit, x_test: Tabular | None, summary: pd.DataFrame) -> dict[
     return row
 
 
-def _remarks(fits: Mapping[str, RowFit], gaps: pd.DataFrame) -> list[str]:
-    """What a reader of the table must know."""
-    remarks = [f"{name}: {fit.message}" for name, fit in fits.items() if fit.message]
-    untold = [name for name, fit in fits.items() if not tells_q(fit)]
-    remarks += [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in untold]
-    if len(gaps):
-        sound = gaps.groupby(level="guide")["converged"].sum().iloc[0]
-        number = len(gaps.index.unique("row"))
-        remarks.append(
-            f"gaps are means over {number} rows, nats a row; NUTS converged on {sound} of them, "
-            "and bias and sd_ratio are medians over those"
-        )
-    return remarks
+def _remarks(fits: Mapping[str, RowFit]) -> Iterator[str]:
+    """What a reader of the table must know of the fits."""
+    for name, fit in fits.items():
+        if fit.message:
+            yield f"{name}: {fit.message}"
+        if not tells_q(fit.guide):
+            yield f"{name}: its q(z | x) cannot be had row by row, so no gap"
+
+
+def _of_gaps(gaps: pd.DataFrame) -> str:
+    sound = gaps.groupby(level="guide")["converged"].sum().iloc[0]
+    return (
+        f"gaps are means over {len(gaps.index.unique('row'))} rows, nats a row; NUTS converged on {sound} of them, "
+        "and bias and sd_ratio are medians over those"
+    )

@@ -28,7 +28,7 @@ from .marginal import log_likelihood, marginal_likelihood
 from .pairing import Pairing
 from .row_plots import plot_portrait
 
-__all__ = ["RowFit", "row_fit"]
+__all__ = ["RowFit", "row_fit", "tells_q"]
 
 BLOCK = 512  # rows at once
 KEPT = 4_000_000  # numbers of z in the posterior
@@ -53,8 +53,9 @@ class RowPosterior:
         if isinstance(self.guide, AutoNormal):
             locs, scales = self.guide.locs.z, self.guide.scales.z
             return Independent(Normal(locs[rows], scales[rows]), 1)
-        if isinstance(self.guide, AutoGuide):
-            raise InputError(f"guide {self.name} does not tell its q(z | x): choose an encoder, free or auto_normal")
+        if not tells_q(self.guide):
+            mend = "give it a method posterior(x, rows), or choose an encoder, free or auto_normal"
+            raise InputError(f"guide {self.name} does not tell its q(z | x): {mend}")
         return self.guide.posterior(x, None if self.new else rows)
 
 
@@ -201,6 +202,11 @@ class RowFit(Fit):
         return torch.cat(parts).cpu().numpy()
 
 
+def tells_q(guide: Any) -> bool:
+    """Whether q(z | x) of a row can be had from a guide."""
+    return isinstance(guide, AutoNormal) or hasattr(guide, "posterior")
+
+
 def _mean(q: Distribution) -> Tensor:
     try:
         return q.mean
@@ -213,9 +219,8 @@ def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) ->
     x, guide = data.values, pairing.guide
     nothing = az.from_dict(posterior={"z": np.zeros((1, 1, 1, 1))})
     fit = RowFit(name, pairing.estimator, pairing.model, data, nothing, guide=guide, **rest)
-    by_row = isinstance(guide, AutoNormal) or not isinstance(guide, AutoGuide)
     with torch.no_grad():
-        z, elbo = _draws_by_row(fit, draws) if by_row else _draws_of_all(fit, draws)
+        z, elbo = _draws_by_row(fit, draws) if tells_q(guide) else _draws_of_all(fit, draws)
     idata = az.from_dict(posterior={"z": z.unsqueeze(0).cpu().numpy()}, dims={"z": ["data", "latent"]})
     idata.extend(az.from_dict(observed_data={"x": x.cpu().numpy()}, dims={"x": ["data"]}))
     return replace(fit, idata=idata, elbo_draws=elbo.cpu().numpy())

@@ -27,7 +27,7 @@ from .epochs import Epochs, binarised
 from .isolation import one_thread_if_small
 from .pairing import pair
 from .progress import progress_bar
-from .row_fit import RowFit, row_fit
+from .row_fit import RowFit, row_fit, tells_q
 from .svi import made, optimizer_of, structure_of, training_data
 from .training import Start, begin
 
@@ -147,7 +147,7 @@ def _fit(way: Epochs, name: str, data: Data, draws: int) -> RowFit:
         params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
         pairing = copy.deepcopy(start.pairing)  # as trained: the start puts its own back
         fit = row_fit(name, pairing, data, draws, losses=np.array(start.losses), params=params)
-    if not isinstance(fit.guide, AutoGuide) and not (active := fit.active_units()).all():
+    if tells_q(fit.guide) and not (active := fit.active_units()).all():
         lost = f"{int((~active).sum())} of {len(active)} latent units are inactive: their q(z | x) is the prior"
         warnings.warn(f"{name}: {lost}; try warmup, or fewer of them", stacklevel=3)
     losses, message = np.array(way.test_losses), start.message or way.message
@@ -163,7 +163,7 @@ def _binary(grey: Any, seed: int, name: str) -> Any:
 
 def _check_test(start: Start, model: VAE, test: Any, name: str) -> None:
     model.check(test)
-    if isinstance(start.pairing.guide, Free | AutoGuide):
+    if isinstance(start.pairing.guide, Free | AutoGuide) or not tells_q(start.pairing.guide):
         raise InputError(f"guide {name} has no q for held-out rows: leave x_test out, or choose an encoder")
 
 

@@ -87,6 +87,27 @@ def test_a_trained_decoder_is_taken_as_it_is_and_nuts_can_be_left_out() -> None:
     assert found.table[["gap", "bias"]].isna().all(axis=None)
 
 
+def test_an_interrupt_while_nuts_runs_keeps_the_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyrometer.inference.compare_rows.amortisation_gaps", interrupted)
+    found = pyrometer.compare(VAE(2, "linear"), X, ["encoder"], steps=30, starts=1, progress=False)
+    assert list(found.fits) == ["encoder"]
+    assert "interrupted before the gaps were known" in repr(found)
+    found.plot()
+
+
+def test_a_guide_that_fails_is_named_and_the_others_are_kept() -> None:
+    def broken(model: VAE) -> None:
+        raise RuntimeError("no such thing")
+
+    options: dict[str, Any] = {"steps": 30, "starts": 1, "progress": False, "reference": None}
+    found = pyrometer.compare(VAE(2, "linear"), X, {"encoder": "encoder", "own": broken}, **options)
+    assert list(found.fits) == ["encoder"]
+    assert "own" in found.skipped
+
+
 @pytest.mark.parametrize("latent", [2, 10])
 def test_the_bounds_of_a_bernoulli_decoder_rise_to_annealed_importance_sampling(latent: int) -> None:
     fit = pyrometer.svi(

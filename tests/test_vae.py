@@ -1,9 +1,11 @@
 """The linear VAE is probabilistic PCA, whose every number is known; all guides train, and a fit does what it says."""
 
+import copy
 from typing import Any
 
 import numpy as np
 import pyro
+import pyro.distributions as dist
 import pyrometer
 import pytest
 import torch
@@ -11,6 +13,7 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.optim import Adam
 from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
+from pyrometer.guides.vae import SemiAmortized
 from pyrometer.inference.compiled_svi import compiled_steps
 from pyrometer.inference.course import Course
 from pyrometer.inference.deck import Deck
@@ -181,3 +184,41 @@ def test_nothing_is_left_in_pyros_store() -> None:
     pyro.clear_param_store()
     pyrometer.svi(VAE(2, "linear"), "encoder", FEW, steps=120, draws=5, progress=False)
     assert not list(pyro.get_param_store())
+
+
+def test_a_step_of_an_earlier_fit_is_not_taken_for_another_decoder_or_another_guide() -> None:
+    options: dict[str, Any] = {"steps": 120, "batch_size": 20, "draws": 2, "progress": False}
+    decoder = pyrometer.svi(VAE(2, "mlp", "bernoulli", hidden=(16,)), "encoder", DIGITS[:60], **options)
+    assert isinstance(decoder, RowFit)
+    frozen = decoder.vae.frozen()
+    pyrometer.svi(frozen, "semi_amortized", DIGITS[:60], **options)  # whose compiled step is kept
+    other = copy.deepcopy(frozen)
+    next(iter(other.networks.values())).get_parameter("network.0.weight").data.mul_(1.0005)
+    for model, guide in ((other, "semi_amortized"), (frozen, lambda model: SemiAmortized(model, rate=0.4999))):
+        fast, slow = (pyrometer.svi(model, guide, DIGITS[:60], compile=how, **options) for how in ("auto", False))
+        assert (fast.compiled, slow.compiled) == ("script", "eager")
+        np.testing.assert_allclose(fast.losses[:5], slow.losses[:5], rtol=3e-7)
+
+
+def test_a_guide_of_ones_own_is_fitted_and_says_what_it_lacks() -> None:
+    layer = nn.Linear(64, 2)
+
+    def guide(x: Tensor) -> None:
+        pyro.module("layer", layer)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(layer(x), 0.5).to_event(1))
+
+    fit = pyrometer.svi(VAE(2, "linear"), guide, DIGITS[:60], steps=200, draws=5, progress=False)
+    assert isinstance(fit, RowFit)
+    assert fit.losses[-10:].mean() < fit.losses[:10].mean()
+    assert fit.posterior["z"].shape == (1, 5, 60, 2)
+    with pytest.raises(InputError, match=r"guide .*guide does not tell its q\(z \| x\): give it a method posterior"):
+        fit.encode()
+
+
+def test_a_decoder_of_ones_own_is_a_module_from_z_to_rows() -> None:
+    own = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 64))
+    fit = pyrometer.svi(VAE(2, own, "bernoulli"), "encoder", DIGITS[:60], steps=200, draws=5, progress=False)
+    assert fit.losses[-10:].mean() < fit.losses[:10].mean()
+    with pytest.raises(InputError, match="the decoder gives 3 numbers instead of 64"):
+        pyrometer.svi(VAE(2, nn.Linear(2, 3)), "encoder", DIGITS[:60], steps=2, progress=False)
