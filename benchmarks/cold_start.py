@@ -22,8 +22,8 @@ def main(folder: Path = Path("build/bench")) -> list[Pairs]:
     for work, what in WORKS.items():
         ours, theirs = ([__file__, side, work] for side in ("ours", "numpyro"))
         pairs = run_pairs(f"cold start, {what}", "numpyro", ours, theirs, threads=None, cold=True)
-        whole = ([run | {"cold": run["wall"]} for run in side] for side in (pairs.ours, pairs.theirs))
-        results.append(replace(pairs, **dict(zip(("ours", "theirs"), whole, strict=True))))
+        mine, its = ([run | {"cold": run["wall"]} for run in side] for side in (pairs.ours, pairs.theirs))
+        results.append(replace(pairs, ours=mine, theirs=its))
     report(results, folder / "cold_start.json")
     return results
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -41,13 +42,13 @@ def ours(x: np.ndarray, k: int, chains: int, warmup: int, draws: int) -> Run:
     from pyrometer.models import BayesianGMM, UnivariateMixture
 
     model = BayesianGMM(k) if x.ndim > 1 else UnivariateMixture(k)
-    sizes = {"chains": chains, "warmup": warmup, "draws": draws}
+    options: dict[str, Any] = {"chains": chains, "warmup": warmup, "draws": draws, "progress": False}
 
     def run(seed: int) -> tuple[np.ndarray, float]:
         began = time.perf_counter()
-        fit = pyrometer.nuts(model, x, seed=seed, compile=True, progress=False, **sizes)
+        fit = pyrometer.nuts(model, x, seed=seed, compile=True, **options)
         whole = time.perf_counter() - began
-        return fit.posterior["locs"].values, whole if seed == 0 else fit.idata.sample_stats.attrs["sampling_time"]
+        return fit.posterior["locs"].values, whole if seed == 0 else fit.idata["sample_stats"].attrs["sampling_time"]
 
     return run
 

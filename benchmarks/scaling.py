@@ -12,6 +12,7 @@ from pyro.optim import ClippedAdam
 from pyrometer.guides import catalogue
 from pyrometer.inference.chains import start_of
 from pyrometer.inference.compiled import value_and_gradient
+from pyrometer.inference.course import Course
 from pyrometer.inference.density import Density
 from pyrometer.inference.isolation import isolated
 from pyrometer.inference.pairing import pair
@@ -49,7 +50,8 @@ def _training(x: torch.Tensor, steps: int) -> float:
     with isolated(0, torch.float64):
         make = lambda: pair(model, catalogue(model)["auto_normal"](model), "", x, read_structure(model, x), "auto")  # noqa: E731
         plates = (plate,) if len(x) > 1000 else ()
-        start = begin(make, lambda: ClippedAdam({"lr": 0.01, "lrd": 0.999}), x, 0, steps, "auto", plates)
+        optimizer = lambda: ClippedAdam({"lr": 0.01, "lrd": 0.999})  # noqa: E731
+        start = begin(make, optimizer, x, 0, Course(steps, plates=plates))
         with progress_bar(steps, "", False) as bar:
             began = time.perf_counter()
             start.advance(steps, bar)
@@ -61,7 +63,7 @@ def density_gradient(x: torch.Tensor) -> float:
     with isolated(0, torch.float64):
         density = Density(BayesianGMM(10), x)
         start = start_of(density, 0)
-        gradient, _ = value_and_gradient(density.log_density, start, start + 0.01)
+        gradient, _ = value_and_gradient(density.log_density, start, start + 0.01, tier="inductor")
         return least_seconds(lambda: gradient(start), rounds=3, seconds=1.0)
 
 

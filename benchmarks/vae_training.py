@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,8 +27,8 @@ def main(folder: Path = Path("build/bench")) -> list[Pairs]:
     """Run the pairs, print them, and write them to `vae_training.json`."""
     results = []
     for ours, peer in (("script", "torch"), ("inductor", "torch"), ("inductor", "torch.compile"), ("script", "pyro")):
-        programs = ([__file__, side] for side in (ours, peer))
-        results.append(run_pairs(f"VAE step, batch 128 ({ours})", peer, *programs, threads=2))
+        work = f"VAE step, batch 128 ({ours})"
+        results.append(run_pairs(work, peer, [__file__, ours], [__file__, peer], threads=2))
     report(results, folder / "vae_training.json")
     return results
 
@@ -42,13 +43,13 @@ def pictures(device: str) -> torch.Tensor:
     return large.flatten(1)[rows].to(device)
 
 
-def ours(compile: bool | str, x: torch.Tensor) -> Run:
+def ours(compile: bool | Literal["auto"], x: torch.Tensor) -> Run:
     import pyrometer
     from pyrometer.models import VAE
 
     def run(steps: int) -> float:
         model = VAE(LATENT, "mlp", "bernoulli", hidden=HIDDEN)
-        options = {"batch_size": BATCH, "optimizer": "Adam", "lr": LR, "draws": 1, "progress": False}
+        options: dict[str, Any] = {"batch_size": BATCH, "optimizer": "Adam", "lr": LR, "draws": 1, "progress": False}
         fit = pyrometer.svi(model, "encoder", x, steps=steps, compile=compile, estimator="Trace", **options)
         return float(fit.losses[-100:].mean()) / ROWS
 

@@ -17,6 +17,7 @@ from torch.distributions.transforms import Transform
 
 from ..errors import InputError
 from ..models.structure import Model, Structure, model_name, read_structure, sites_of
+from .given_params import with_params
 
 __all__ = ["Density", "Sites"]
 
@@ -122,7 +123,7 @@ class Density:
     def _given(self, sites: Sites, model: Model | None = None) -> Model:
         """The model with its latent sites and params set."""
         sites = dict(sites)
-        return poutine.substitute(poutine.condition(model or self.model, data=sites), data={**self.params, **sites})
+        return with_params(poutine.condition(model or self.model, data=sites), {**self.params, **sites})
 
     def _trace(self, sites: Sites, x: Tensor, model: Model | None = None) -> poutine.Trace:
         model = poutine.enum(

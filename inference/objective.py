@@ -7,7 +7,7 @@ look; `compiled_svi` holds them to Pyro's own before it trusts them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -17,18 +17,17 @@ from pyro.infer import TraceEnum_ELBO, TraceMeanField_ELBO
 from pyro.infer.traceenum_elbo import _compute_dice_elbo
 from torch import Tensor
 from torch.distributions import kl_divergence, transform_to
-from torch.nn.utils.stateless import _reparametrize_module
 from torch.overrides import TorchFunctionMode
 
 from ..models.structure import Model, sites_of
 from .deck import dealt
+from .given_params import InPlaceOf
 from .iwae import IWAE
 from .pairing import Pairing
 
 __all__ = ["objective"]
 
 Params = Mapping[str, Tensor]
-UNCONSTRAINED = "_unconstrained"  # how PyroModule ends the name of a parameter that reaches `pyro.param` by itself
 
 
 def objective(pairing: Pairing, x: Tensor) -> Callable[[Params, Params], Tensor]:
@@ -43,7 +42,7 @@ def objective(pairing: Pairing, x: Tensor) -> Callable[[Params, Params], Tensor]
     kind = type(pairing.elbo)
 
     def loss(params: Params, rows: Params) -> Tensor:
-        with dealt(dict(rows)), _trained(_modules(pairing), params):
+        with dealt(dict(rows)), _trained(params):
             if kind is TraceEnum_ELBO and collapsed is None:
                 return _enumerated(pairing, x)
             if isinstance(pairing.elbo, IWAE):
@@ -91,15 +90,9 @@ class _NothingDropped(TorchFunctionMode):
         return True if func is torch.Tensor.all else func(*args, **(kwargs or {}))
 
 
-def _modules(pairing: Pairing) -> list[torch.nn.Module]:
-    """The guide, where it is one, and the networks that the model says it has."""
-    networks = getattr(pairing.model, "networks", {}).values()
-    return [module for module in (pairing.guide, *networks) if isinstance(module, torch.nn.Module)]
-
-
 @contextmanager
-def _trained(modules: list[torch.nn.Module], params: Params) -> Iterator[None]:
-    """Let `pyro.param`, and the parameters of modules, take these values."""
+def _trained(params: Params) -> Iterator[None]:
+    """Let `pyro.param`, and whatever else takes its tensors from Pyro's store, take these values."""
     store = pyro.get_param_store()
     values = {id(store._params[name]): value for name, value in params.items()}  # one tensor may bear two names
     constrained = {}
@@ -108,10 +101,5 @@ def _trained(modules: list[torch.nn.Module], params: Params) -> Iterator[None]:
             value = values[id(old)]
             constrained[name] = transform_to(store._constraints[name])(value)
             constrained[name].unconstrained = lambda value=value: value  # what Pyro's replay asks for
-    with ExitStack() as stack:
-        stack.enter_context(poutine.replay(params=constrained))
-        for module in modules:
-            own = module.named_parameters(remove_duplicate=False)
-            plain = {key: values[id(old)] for key, old in own if id(old) in values and not key.endswith(UNCONSTRAINED)}
-            stack.enter_context(_reparametrize_module(module, plain))
+    with poutine.replay(params=constrained), InPlaceOf(values):
         yield

@@ -347,3 +347,27 @@ def test_what_a_model_takes_from_outside_is_left_as_it_was() -> None:
     assert held.item() == 0
     assert one.params["shift"].item() != 0
     np.testing.assert_array_equal(one.losses, other.losses)
+
+
+@pytest.mark.parametrize("compile", ["auto", False])
+def test_a_network_of_pyro_module_is_scored_as_it_was_trained(compile: Any) -> None:
+    network = torch.nn.Linear(1, 1).double()
+    before = network.weight.item()
+
+    def regression(x: Tensor) -> None:
+        pyro.module("network", network)
+        scale = pyro.sample("scale", dist.LogNormal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(network(x[:, :1]).squeeze(-1), scale), obs=x[:, 1])
+
+    t = torch.linspace(-1, 1, 200, dtype=torch.float64)
+    noise = torch.as_tensor(np.random.default_rng(0).normal(scale=0.1, size=200))
+    x = torch.stack([t, 3 * t + 1 + noise], 1)
+    fit = svi(regression, "auto_normal", x, steps=2000, compile=compile, progress=False)
+    assert fit.compiled == ("eager" if compile is False else "script")
+    assert network.weight.item() == before  # the caller's own is left as it was
+    np.testing.assert_allclose(
+        [fit.params[f"network$$${name}"].item() for name in ("weight", "bias")], [3, 1], atol=0.05
+    )
+    exact = dist.Normal(0.0, 0.1).log_prob(noise).mean()
+    assert fit.log_predictive(x).mean() == pytest.approx(exact.item(), abs=0.05)

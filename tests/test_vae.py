@@ -210,6 +210,7 @@ def test_a_guide_of_ones_own_is_fitted_and_says_what_it_lacks() -> None:
 
     fit = pyrometer.svi(VAE(2, "linear"), guide, DIGITS[:60], steps=200, draws=5, progress=False)
     assert isinstance(fit, RowFit)
+    assert fit.compiled == "script"
     assert fit.losses[-10:].mean() < fit.losses[:10].mean()
     assert fit.posterior["z"].shape == (1, 5, 60, 2)
     with pytest.raises(InputError, match=r"guide .*guide does not tell its q\(z \| x\): give it a method posterior"):
