@@ -179,7 +179,11 @@ class GaussianMixture(dist.TorchDistribution):
             return torch.logsumexp(offsets.unsqueeze(-1) - standard.square().sum(-2) / 2, 0).reshape(value.shape[:-1])
         held = len(rows) * (1 + size * (size + 3) // 2) <= FEATURES_HELD
         phi = quadratic_features(((rows if held else rows[:0]) - loc) / scale).mT.contiguous()
-        return mixture_log_density(rows, phi, loc, scale, offsets, self.locs, whiteners)[0].reshape(value.shape[:-1])
+        ahead = torch.is_grad_enabled() and (
+            offsets.requires_grad or self.locs.requires_grad or whiteners.requires_grad
+        )
+        each, *_ = mixture_log_density(rows, phi, loc, scale, offsets, self.locs, whiteners, ahead)
+        return each.reshape(value.shape[:-1])
 
 
 def quadratic_features(x: Tensor) -> Tensor:

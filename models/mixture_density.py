@@ -6,13 +6,13 @@ values that each call brings, and no graph could hold that choice. Differentiabl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .sufficient import ByComponent, ByFeatures, Components, Kernel, Units, kernel_of
+from .sufficient import ByFeatures, Components, Kernel, Tally, Units, kernel_of
 
 __all__ = ["FEATURES_HELD", "mixture_log_density"]
 
@@ -22,31 +22,33 @@ CHUNK = 400_000  # numbers made at a time, to stay within a processor's cache
 
 @torch.library.custom_op("pyrometer::mixture_log_density", mutates_args=())
 def mixture_log_density(
-    x: Tensor, phi: Tensor, loc: Tensor, scale: Tensor, offsets: Tensor, locs: Tensor, whiteners: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """log sum_k exp(offset_k - |whitener_k (x_n - loc_k)|^2 / 2) of each row, (N,), and the softmax, (K N,).
+    x: Tensor, phi: Tensor, loc: Tensor, scale: Tensor, offsets: Tensor, locs: Tensor, whiteners: Tensor, ahead: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """log sum_k exp(offset_k - |whitener_k (x_n - loc_k)|^2 / 2) of each row, (N,).
 
-    The softmax lies there chunk by chunk, (K, n) each. And whether it was summed by features, ().
+    And, where `ahead` is set, the gradient of their sum by offsets, locs and whiteners, else zeros: it is what is
+    mostly asked for next, and costs less while the features are at hand.
 
     x: (N, D). phi: its features in the units loc, scale (D,) each, (F, N); (F, 0) where they are to be made here.
     offsets: (K,). locs: (K, D). whiteners: (K, D, D).
     """
-    kernel = kernel_of(Components(offsets, locs, whiteners), Units(loc, scale))
-    total, shares = x.new_empty(len(x)), x.new_empty(len(offsets) * len(x))
+    components = Components(offsets, locs, whiteners)
+    kernel, total = kernel_of(components, Units(loc, scale)), x.new_empty(len(x))
+    tallies = []
     for rows, place in _chunks(kernel, x, phi):
         terms = kernel.terms(rows)
-        highest, share = terms.amax(0), _block(shares, len(offsets), place)
-        torch.softmax(terms, 0, out=share)
-        most = share.amax(0)  # exp(highest - total)
+        highest, shares = terms.amax(0), torch.softmax(terms, 0)
+        most = shares.amax(0)  # exp(highest - total)
         total[place] = torch.where(highest.isfinite(), highest - most.log(), highest)
-    return total, shares, torch.tensor(isinstance(kernel, ByFeatures))
+        if ahead:
+            tallies.append(kernel.tally(rows, shares))
+    gradient = _of_tallies(kernel, components, tallies) if ahead else (torch.zeros_like(each) for each in components)
+    return total, *gradient
 
 
 @torch.library.custom_op("pyrometer::mixture_log_density_backward", mutates_args=())
 def _backward(
     weights: Tensor,
-    shares: Tensor,
-    by_features: Tensor,
     x: Tensor,
     phi: Tensor,
     loc: Tensor,
@@ -54,18 +56,30 @@ def _backward(
     offsets: Tensor,
     locs: Tensor,
     whiteners: Tensor,
+    ahead: bool,
+    by_offsets: Tensor,
+    by_locs: Tensor,
+    by_whiteners: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """sum_n weight_n times the gradient of row n by offsets (K,), locs (K, D), whiteners (K, D, D). weights: (N,)."""
-    kernel = (
-        ByFeatures(offsets, Units(loc, scale)) if by_features else ByComponent(Components(offsets, locs, whiteners))
-    )
-    parts = [
-        kernel.tally(rows, _block(shares, len(offsets), place) * weights[place])
-        for rows, place in _chunks(kernel, x, phi)
-    ]
-    counts, first, second = (torch.stack(part).sum(0) for part in zip(*parts, strict=True))
+    """sum_n weight_n times the gradient of row n by offsets (K,), locs (K, D), whiteners (K, D, D).
+
+    weights: (N,). by_*: that gradient with all weights one, where it was found ahead.
+    """
+    if ahead and weights.amin() == weights.amax():
+        return weights[0] * by_offsets, weights[0] * by_locs, weights[0] * by_whiteners
+    components = Components(offsets, locs, whiteners)
+    kernel = kernel_of(components, Units(loc, scale))
+    chunks = _chunks(kernel, x, phi)
+    tallies = [kernel.tally(rows, torch.softmax(kernel.terms(rows), 0) * weights[place]) for rows, place in chunks]
+    return _of_tallies(kernel, components, tallies)
+
+
+def _of_tallies(kernel: Kernel, components: Components, tallies: list[Tally]) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradient by offsets, locs and whiteners that the weighted moments of all chunks add up to."""
+    counts, first, second = (torch.stack(part).sum(0) for part in zip(*tallies, strict=True))
     if isinstance(kernel, ByFeatures):
-        first, second = kernel.about(locs, counts, first, second)
+        first, second = kernel.about(components.locs, counts, first, second)
+    whiteners = components.whiteners
     by_locs = (whiteners.mT @ (whiteners @ first.unsqueeze(-1))).squeeze(-1)
     return counts, by_locs.contiguous(), (-(whiteners @ second)).contiguous()
 
@@ -82,28 +96,28 @@ def _chunks(kernel: Kernel, x: Tensor, phi: Tensor) -> Iterator[tuple[Tensor, sl
         yield kernel.rows(x[place], out), place
 
 
-def _block(shares: Tensor, k: int, place: slice) -> Tensor:
-    """The softmax of some rows: (K, n)."""
-    return shares[k * place.start : k * place.stop].view(k, -1)
-
-
 @mixture_log_density.register_fake
-def _(x: Tensor, phi: Tensor, loc: Tensor, scale: Tensor, offsets: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
-    return x.new_empty(len(x)), x.new_empty(len(offsets) * len(x)), x.new_empty((), dtype=torch.bool)
+def _(x: Tensor, _phi: Tensor, _loc: Tensor, _scale: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+    return x.new_empty(len(x)), *_like(inputs[:3])
 
 
 @_backward.register_fake
-def _(weights: Tensor, shares: Tensor, by_features: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    offsets, locs, whiteners = (value.new_empty(value.shape) for value in inputs[-3:])
-    return offsets, locs, whiteners
+def _(_weights: Tensor, _x: Tensor, _phi: Tensor, _loc: Tensor, _scale: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+    return _like(inputs[:3])
 
 
-def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*output[1:], *inputs)
+def _like(components: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(value.new_empty(value.shape) for value in components)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.ahead = inputs
+    ctx.save_for_backward(*tensors, *output[1:])
 
 
 def _gradient(ctx: Any, of_total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    return None, None, None, None, *_backward(of_total, *ctx.saved_tensors)
+    inputs, ahead = ctx.saved_tensors[:-3], ctx.saved_tensors[-3:]
+    return None, None, None, None, *_backward(of_total, *inputs, ctx.ahead, *ahead), None
 
 
 mixture_log_density.register_autograd(_gradient, setup_context=_keep)

@@ -60,13 +60,16 @@ def test_value_and_gradient_are_those_of_the_enumerated_program(
     assert (gradient - expected_gradient).abs().max() <= 1e-8 * expected_gradient.abs().max()
 
 
-def test_the_operation_keeps_torchs_contract_for_operations() -> None:
+@pytest.mark.parametrize("ahead", [True, False])
+def test_the_operation_keeps_torchs_contract_for_operations(ahead: bool) -> None:
     x, sites = problem(50, 2, 3, 3.0, 0.1)
     phi, loc, scale = quadratic_features(x).mT.contiguous(), torch.zeros(2).double(), torch.ones(2).double()
     own = (sites["weights"].log(), sites["locs"], sites["precision_trils"].mT.contiguous())
     inputs = (x, phi, loc, scale, *(value.requires_grad_() for value in own))
-    torch.library.opcheck(mixture_log_density, inputs)
-    torch.autograd.gradcheck(lambda *params: mixture_log_density(x, phi, loc, scale, *params)[0], inputs[4:])
+    torch.library.opcheck(mixture_log_density, (*inputs, ahead))
+    each = lambda *params: mixture_log_density(x, phi, loc, scale, *params, ahead)[0]  # noqa: E731
+    torch.autograd.gradcheck(each, inputs[4:])  # rows weighted one by one
+    torch.autograd.gradcheck(lambda *params: 3 * each(*params).sum(), inputs[4:])
 
 
 def test_it_is_batched_over_draws() -> None:
