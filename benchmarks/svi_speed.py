@@ -3,7 +3,8 @@
 A step: the difference between a long and a short fit over the difference of their steps, in a process that has made
 such a fit before, so that neither compilation nor scoring count. A fit: 5,000 steps in such a process, from the call to
 the end; ours is then scored, too, draws, likelihood and relabelling, which NumPyro's is not. Cold: the first fit.
-Accuracy: the loss of the last hundred steps, nats; the optimizer and its falling rate are the same on all sides.
+Accuracy: the loss of the last hundred steps of fits equally long, nats; the optimizer and its falling rate are the same
+on all sides.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from problems import data, locs_of
 
 CASES = ("500,2,3", "5000,8,10")
 LR, SHORT, LONG = 0.01, 500, 5000
-LENGTHS = {"pyro": (20, 220)}  # Pyro's steps take long
+BRIEF = (20, 220)  # steps of Pyro's, which take long
 
 
 def main(folder: Path = Path("build/bench")) -> list[Pairs]:
@@ -94,12 +95,13 @@ def pyro(x: np.ndarray, k: int) -> Run:
     return run
 
 
-def measure(run: Run, unit: str, short: int, long: int) -> None:
-    """A first fit, cold, then warm ones."""
+def measure(run: Run, unit: str, short: int, long: int, judged: int) -> None:
+    """A first fit, cold, then warm ones. The loss is that of a fit of `judged` steps."""
     _, cold = run(long if unit == "fit" else short)
-    _, brief = run(short)
+    brief = min(run(short)[1] for _ in range(2))
     loss, whole = run(long)
-    say(seconds=whole if unit == "fit" else (whole - brief) / (long - short), cold=cold, accuracy=loss)
+    accuracy = loss if judged == long else run(judged)[0]
+    say(seconds=whole if unit == "fit" else (whole - brief) / (long - short), cold=cold, accuracy=accuracy)
 
 
 if __name__ == "__main__":
@@ -107,5 +109,6 @@ if __name__ == "__main__":
         main()
     else:
         side, case, unit, peer = sys.argv[1:]
-        lengths = LENGTHS.get(peer, (SHORT, LONG)) if side == "pyro" else (SHORT, LONG)
-        measure({"ours": ours, "numpyro": numpyro, "pyro": pyro}[side](*data(case)), unit, *lengths)
+        lengths = {"pyro": BRIEF}.get(side, (SHORT, LONG))
+        judged = {"pyro": BRIEF[1]}.get(peer, LONG)
+        measure({"ours": ours, "numpyro": numpyro, "pyro": pyro}[side](*data(case)), unit, *lengths, judged)
