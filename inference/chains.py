@@ -1,4 +1,4 @@
-"""Markov chains side by side: one process each, watched and stopped from here."""
+"""Markov chains side by side, in threads or in processes, watched and stopped from here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,10 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 @dataclass(frozen=True)
 class Plan:
-    """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start."""
+    """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start.
+
+    brief: whether they are soon done.
+    """
 
     model: Model
     x: Tensor
@@ -50,6 +53,7 @@ class Plan:
     seed: int
     target_accept: float
     tier: Tier = "script"
+    brief: bool = False
 
 
 def run_chains(
@@ -64,7 +68,8 @@ def run_chains(
     with tempfile.TemporaryDirectory(prefix="pyrometer-") as folder:
         board = Board(Path(folder) / "board", chains)
         with progress_bar(chains * (plan.warmup + plan.draws), name, progress, unit="draw") as bar:
-            run = _in_processes if jobs > 1 and chains > 1 else _one_by_one
+            several = _in_threads if plan.brief else _in_processes
+            run = several if jobs > 1 and chains > 1 else _one_by_one
             parts = run(plan, chains, jobs, board, bar)
         stopped = board.stopped()
     parts, kept = _even(parts)
@@ -102,11 +107,25 @@ def _even(parts: list[Chain]) -> tuple[list[Chain], int]:
 def _in_processes(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
     with _interrupt_stops(board):
         executor = _executor(jobs)
-        futures = [executor.submit(_chain_elsewhere, plan, chain, board) for chain in range(chains)]
-        while wait(futures, timeout=LOOK_EVERY).not_done:
-            bar.update(board.steps() - bar.n)
+        return _watched([executor.submit(_chain_elsewhere, plan, chain, board) for chain in range(chains)], board, bar)
+
+
+def _watched(futures: list[Future[Chain]], board: Board, bar: std.tqdm) -> list[Chain]:
+    while wait(futures, timeout=LOOK_EVERY).not_done:
         bar.update(board.steps() - bar.n)
-        return [future.result() for future in futures]
+    bar.update(board.steps() - bar.n)
+    return [future.result() for future in futures]
+
+
+def _in_threads(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
+    """Chains that are over before a process would have started: TorchScript lets threads run side by side."""
+    prepared = _prepared(plan)
+    if prepared.compiled != "script":
+        return _in_processes(plan, chains, jobs, board, bar)
+    tasks = [_task(plan, prepared, chain, board) for chain in range(chains)]
+    with _interrupt_stops(board), isolated(plan.seed, plan.x.dtype), ThreadPoolExecutor(jobs) as executor:
+        parts = _watched([executor.submit(ENGINES[plan.engine], task) for task in tasks], board, bar)
+    return [part._replace(compiled=prepared.compiled) for part in parts]
 
 
 def _one_by_one(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
@@ -127,17 +146,22 @@ def _chain_elsewhere(plan: Plan, chain: int, board: Board) -> Chain:
 
 
 def _chain(plan: Plan, chain: int, board: Board, bar: std.tqdm | None) -> Chain:
+    prepared = _prepared(plan)
+    with isolated(plan.seed + chain, plan.x.dtype):
+        return ENGINES[plan.engine](_task(plan, prepared, chain, board, bar))._replace(compiled=prepared.compiled)
+
+
+def _task(plan: Plan, prepared: _Prepared, chain: int, board: Board, bar: std.tqdm | None = None) -> Task:
     def report(steps: int) -> None:
         board.report(chain, steps)
         if bar is not None:
             bar.update(board.steps() - bar.n)
 
-    prepared = _prepared(plan)
-    with isolated(plan.seed + chain, plan.x.dtype):
-        start = start_of(prepared.density, plan.seed + chain)
-        rest = (plan.warmup, plan.draws, plan.seed + chain, plan.target_accept)
-        task = Task(prepared.log_density, start, *rest, report, board.stopped)
-        return ENGINES[plan.engine](task)._replace(compiled=prepared.compiled)
+    seed = plan.seed + chain
+    with isolated(seed, plan.x.dtype):
+        start = start_of(prepared.density, seed)
+    rest = (plan.warmup, plan.draws, seed, plan.target_accept)
+    return Task(prepared.log_density, start, *rest, report, board.stopped)
 
 
 class _Prepared(NamedTuple):

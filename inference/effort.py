@@ -6,11 +6,17 @@ from .chains import start_of
 from .compiled import Compile, Tier, value_and_gradient
 from .density import Density
 
-__all__ = ["pays", "tier_for"]
+__all__ = ["brief", "pays", "tier_for"]
 
 LONG = 30.0  # seconds of scripted work that make up for a quarter of a minute of Inductor
+BRIEF = 10.0  # seconds of scripted work that are not worth a process, which takes three to start
 A_CALL, A_NUMBER = 2e-4, 2e-8  # seconds that TorchScript takes, about: a gradient, and each number of the data in it
 A_DRAW = 10  # gradients, about
+
+
+def brief(draws: int, numbers: int) -> bool:
+    """Whether so many draws in a row are over before other processes have started."""
+    return draws * A_DRAW * (A_CALL + A_NUMBER * numbers) < BRIEF
 
 
 def pays(calls: int, numbers: int) -> bool:

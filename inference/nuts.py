@@ -1,4 +1,4 @@
-"""The No-U-Turn sampler on a model with its discrete sites summed out, one process a chain."""
+"""The No-U-Turn sampler on a model with its discrete sites summed out, chains side by side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .chains import Plan, run_chains, wake
 from .compiled import Compile
 from .data import Tabular, as_data
 from .density import Density
-from .effort import tier_for
+from .effort import brief, tier_for
 from .engines import ENGINES
 from .fit import Fit
 from .isolation import isolated, one_thread_if_small
@@ -52,7 +52,7 @@ def nuts(
     warmup, draws : of each chain.
     chains : each starts from `model.init` with a seed of its own where the model has it, else at random.
     seed : the same seed gives the same draws.
-    jobs : processes at once; one a core by default.
+    jobs : chains at once, in threads where they are soon over and else in processes; one a core by default.
     target_accept : the acceptance probability that the step size is adapted to.
     compile : run the density as one compiled function, held to the eager one first. auto: TorchScript, ready in a
         second, and Inductor where it pays for its quarter of a minute; True: Inductor; False: eager. Where it cannot be
@@ -78,16 +78,17 @@ def nuts(
     data = as_data(x, components=getattr(model, "components", None))
     model = on_all_rows(model)
     jobs = jobs or min(chains, os.cpu_count() or 1)
-    if jobs > 1 and chains > 1:
+    sampler, in_a_row = "nutpie" if engine == "auto" else engine, (warmup + draws) * math.ceil(chains / jobs)
+    soon = compile == "auto" and sampler == "nutpie" and brief(in_a_row, data.values.numel())
+    if jobs > 1 and chains > 1 and not soon:
         wake(jobs)
     with isolated(seed, data.values.dtype):
         density = Density(model, data.values)
         if not density.structure.latent:
             raise InputError(f"model {model_name(model)} has no continuous latent site: there is nothing to sample")
         _ = density.transforms  # a support that no bijection reaches is refused here, not in another process
-        tier, why = tier_for(compile, density, seed, (warmup + draws) * math.ceil(chains / jobs))
-    sampler = "nutpie" if engine == "auto" else engine
-    plan = Plan(model, data.values, sampler, warmup, draws, seed, target_accept, tier)
+        tier, why = tier_for(compile, density, seed, in_a_row)
+    plan = Plan(model, data.values, sampler, warmup, draws, seed, target_accept, tier, soon)
     sampling = time.perf_counter()
     flat, stats, message, compiled = run_chains(plan, chains, jobs, name, progress)
     if (failed := compiled if ":" in compiled else why).startswith("eager:"):
