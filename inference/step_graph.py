@@ -23,12 +23,11 @@ from .warmup import warmed
 
 __all__ = ["Step", "Training", "reference", "step_for"]
 
-TINY = 1e-300
 KEPT = 16  # compiled steps for later fits in this process
 MANY = 20_000  # parameters
 ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-3}  # relative, between a graph and Pyro: sums in another order
 AT_LEAST = {torch.float64: 1e-12, torch.float32: 1e-6}  # the same, that is always to be expected
-AGAIN = 10  # times as far from Pyro as in an earlier fit: further, and a constant of the model may be another
+AGAIN = 10  # times the gap of an earlier fit; further off, a constant of the model may be another
 
 
 class Step(NamedTuple):
@@ -119,7 +118,7 @@ def step_for(training: Training) -> Step:
     key = (*training.kind, training.course.compile)
     kept = _kept.get(key)
     if kept and torch.equal(kept.x, training.x):
-        expected = max(kept.gap, AT_LEAST[_precision(state.flat)])
+        expected = max(kept.gap, AT_LEAST[_precision(training.x)])
         if _gap(kept.step, training, examples) <= AGAIN * expected:
             return kept.step
     step = _built(training, examples)
@@ -246,7 +245,8 @@ def _gap_at(step: Step, training: Training, example: Example) -> float:
     loss, gradient = reference(training, example.hand)
     torch.manual_seed(0)
     got_loss, got_gradient = step.one(*example.state, example.hand)[:2]
-    of_gradient = float((got_gradient - gradient).abs().max() / gradient.abs().max().clamp(min=TINY))
+    largest = gradient.abs().max().clamp(min=torch.finfo(gradient.dtype).tiny)
+    of_gradient = float((got_gradient - gradient).abs().max() / largest)
     gap = max(of_gradient, abs(float(got_loss) - loss) / max(1.0, abs(loss)))
     return gap if math.isfinite(gap) else math.inf
 
