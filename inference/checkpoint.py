@@ -18,7 +18,7 @@ from ..models import VAE
 from .adam import State
 from .training import Start
 
-__all__ = ["decoder", "read", "restore", "write"]
+__all__ = ["TENSORS", "decoder", "read", "restore", "write"]
 
 TENSORS, OWNER = "checkpoint.pt", "checkpoint.json"
 PREFIX = "decoder$$$"  # how Pyro's store names what is in the module `decoder`

@@ -44,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"pyrometer: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("pyrometer: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["pyrometer: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args
 
 import matplotlib
@@ -106,6 +107,15 @@ def vae_of(options: argparse.Namespace, x: DataFrame) -> VAE:
 
 
 def _train(options: argparse.Namespace) -> None:
+    try:
+        _work(options)
+    except KeyboardInterrupt as interrupt:
+        if options.out is None or not (Path(options.out) / checkpoint.TENSORS).exists():
+            raise
+        raise KeyboardInterrupt(f"--resume goes on from the checkpoint in {options.out}") from interrupt
+
+
+def _work(options: argparse.Namespace) -> None:
     """Check what can be checked, train, print, write."""
     matplotlib.use("Agg")  # a program without windows
     if options.resume and options.out is None:

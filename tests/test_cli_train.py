@@ -47,6 +47,19 @@ def test_resumed_it_goes_on_where_it_was(
     assert "after 48 steps" in capsys.readouterr().out  # 12 an epoch
 
 
+def test_an_interrupted_training_says_how_it_goes_on(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_train, "train", interrupted)
+    arguments = ["train", "digits", *VAE_OPTIONS, *QUICK, "--out"]
+    assert main([*arguments, str(trained)]) == main([*arguments, str(tmp_path / "new")]) == 130
+    resume = f"pyrometer: interrupted: --resume goes on from the checkpoint in {trained}"
+    assert capsys.readouterr().err == f"{resume}\npyrometer: interrupted\n"
+
+
 def test_compare_takes_the_trained_decoder_and_writes_the_gaps(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
