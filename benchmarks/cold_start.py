@@ -29,6 +29,7 @@ def main(folder: Path = Path("build/bench")) -> list[Pairs]:
 
 
 def ours(work: str) -> None:
+    """A scored Fit."""
     import pyrometer
     from pyrometer.models import BayesianGMM
 
@@ -40,6 +41,7 @@ def ours(work: str) -> None:
 
 
 def numpyro(work: str) -> None:
+    """NumPyro's result and its draws."""
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"  # before JAX: chains side by side
     import jax
     import numpy as np

@@ -30,6 +30,7 @@ def main(folder: Path = Path("build/bench")) -> list[Pairs]:
 
 
 def ours(x: np.ndarray, k: int) -> None:
+    """Our density."""
     import torch
     from pyrometer.inference.chains import start_of
     from pyrometer.inference.compiled import value_and_gradient
@@ -54,6 +55,7 @@ def ours(x: np.ndarray, k: int) -> None:
 
 
 def theirs(x: np.ndarray, k: int, by_hand: bool) -> None:
+    """NumPyro's log density, its program as users write it or by hand."""
     import jax
     import numpyro_models
     from jax.flatten_util import ravel_pytree

@@ -38,6 +38,7 @@ Run = Callable[[int], tuple[np.ndarray, float]]  # seed -> locations (chains, dr
 
 
 def ours(x: np.ndarray, k: int, chains: int, warmup: int, draws: int) -> Run:
+    """nutpie on our density."""
     import pyrometer
     from pyrometer.models import BayesianGMM, UnivariateMixture
 
@@ -54,6 +55,7 @@ def ours(x: np.ndarray, k: int, chains: int, warmup: int, draws: int) -> Run:
 
 
 def numpyro(x: np.ndarray, k: int, chains: int, warmup: int, draws: int) -> Run:
+    """NumPyro's sampler."""
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={chains}"  # before JAX: chains side by side
     import jax
     import numpyro_models
@@ -74,6 +76,7 @@ def numpyro(x: np.ndarray, k: int, chains: int, warmup: int, draws: int) -> Run:
 
 
 def pyro(x: np.ndarray, k: int, chains: int, warmup: int, draws: int) -> Run:
+    """Pyro's sampler as it comes."""
     import torch
     from pyro.infer import MCMC, NUTS
     from pyro.infer.autoguide.initialization import init_to_value

@@ -38,6 +38,7 @@ Run = Callable[[int], tuple[float, float]]  # steps -> the loss of the last hund
 
 
 def ours(x: np.ndarray, k: int) -> Run:
+    """`pyrometer.svi`."""
     import pyrometer
     from pyrometer.models import BayesianGMM
 
@@ -50,6 +51,7 @@ def ours(x: np.ndarray, k: int) -> Run:
 
 
 def numpyro(x: np.ndarray, k: int) -> Run:
+    """NumPyro's `SVI.run`."""
     import jax
     import numpyro_models
     from numpyro.infer import SVI, Trace_ELBO, init_to_value
@@ -71,6 +73,7 @@ def numpyro(x: np.ndarray, k: int) -> Run:
 
 
 def pyro(x: np.ndarray, k: int) -> Run:
+    """A loop around `pyro.infer.SVI`."""
     import pyro
     import torch
     from pyro.infer import SVI, TraceEnum_ELBO, config_enumerate

@@ -44,6 +44,7 @@ def pictures(device: str) -> torch.Tensor:
 
 
 def ours(compile: bool | Literal["auto"], x: torch.Tensor) -> Run:
+    """`pyrometer.svi`."""
     import pyrometer
     from pyrometer.models import VAE
 
@@ -75,6 +76,8 @@ class Plain(torch.nn.Module):
 
 
 def plain(x: torch.Tensor, compiled: bool) -> Run:
+    """A loop by hand."""
+
     def run(steps: int) -> float:
         torch.manual_seed(0)
         model = Plain().to(x.device)
@@ -95,6 +98,7 @@ def plain(x: torch.Tensor, compiled: bool) -> Run:
 
 
 def pyro(x: torch.Tensor) -> Run:
+    """A loop around `pyro.infer.SVI`."""
     import pyro
     from pyro.infer import SVI, Trace_ELBO
     from pyro.optim import Adam

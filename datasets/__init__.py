@@ -7,13 +7,14 @@ from pandas import DataFrame
 
 from ..errors import InputError
 from .files import SUFFIXES, read_table
-from .pictures import WHITE, labels, mnist, pixels
+from .pictures import LABELLED, WHITE, labels, mnist, pixels
 from .scikit_learn import digits, iris, wine
 from .shipped import faithful, galaxies
 from .synthetic import blobs, univariate_blobs
 
 __all__ = [
     "DATASETS",
+    "LABELLED",
     "WHITE",
     "blobs",
     "digits",

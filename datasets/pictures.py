@@ -9,9 +9,10 @@ from pandas import DataFrame, Series
 
 from ..errors import InputError
 
-__all__ = ["WHITE", "labels", "mnist", "pixels"]
+__all__ = ["LABELLED", "WHITE", "labels", "mnist", "pixels"]
 
 WHITE = {"digits": 16.0, "mnist": 255.0}  # the brightest grey level
+LABELLED = {"digits": "digit", "mnist": "digit", "iris": "species", "wine": "cultivar"}  # what a row's label says
 
 
 def mnist() -> DataFrame:
@@ -31,14 +32,12 @@ def pixels(name: str) -> DataFrame:
 
 def labels(name: str) -> Series:
     """What each row of `digits`, `mnist`, `iris` or `wine` shows: N names or digits, in the order of the rows."""
+    if name not in LABELLED:
+        raise InputError(f"{name!r} has no labels: choose one of {', '.join(LABELLED)}")
     if name == "mnist":
-        return _mnist().target.astype(int).rename("digit")
-    loaders = {"digits": ("load_digits", "digit"), "iris": ("load_iris", "species"), "wine": ("load_wine", "cultivar")}
-    if name not in loaders:
-        raise InputError(f"{name!r} has no labels: choose one of {', '.join([*loaders, 'mnist'])}")
-    loader, what = loaders[name]
-    found = _loaded(loader)
-    return Series(found.target_names[found.target], index=found.data.index, name=what)
+        return _mnist().target.astype(int).rename(LABELLED[name])
+    found = _loaded(f"load_{name}")
+    return Series(found.target_names[found.target], index=found.data.index, name=LABELLED[name])
 
 
 def _loaded(loader: str) -> Any:

@@ -26,7 +26,7 @@ from .board import Board
 from .compiled import Tier, value_and_gradient
 from .density import Density
 from .engines import ENGINES, Chain, Task, ValueAndGradient
-from .isolation import isolated
+from .isolation import isolated, one_thread
 from .progress import progress_bar
 
 __all__ = ["Plan", "run_chains", "start_of", "wake"]
@@ -40,10 +40,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 @dataclass(frozen=True)
 class Plan:
-    """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start.
-
-    brief: whether they are soon done.
-    """
+    """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start."""
 
     model: Model
     x: Tensor
@@ -53,22 +50,22 @@ class Plan:
     seed: int
     target_accept: float
     tier: Tier = "script"
-    brief: bool = False
 
 
 def run_chains(
-    plan: Plan, chains: int, jobs: int, name: str, progress: bool
+    plan: Plan, chains: int, jobs: int, name: str, progress: bool, brief: bool = False
 ) -> tuple[np.ndarray, dict[str, np.ndarray], str, str]:
     """Unconstrained draws (chains, draws, dim), their statistics, name -> (chains, draws), why they are few, and how
     the density was run.
 
+    brief: whether the chains are soon over, so that other processes do not pay.
     Ctrl-C stops the chains; what they have drawn by then is given back, without those that had hardly begun, and it is
     raised only if that is nothing.
     """
     with tempfile.TemporaryDirectory(prefix="pyrometer-") as folder:
         board = Board(Path(folder) / "board", chains)
         with progress_bar(chains * (plan.warmup + plan.draws), name, progress, unit="draw") as bar:
-            several = _in_threads if plan.brief else _in_processes
+            several = _in_threads if brief else _in_processes
             run = several if jobs > 1 and chains > 1 else _one_by_one
             parts = run(plan, chains, jobs, board, bar)
         stopped = board.stopped()
@@ -123,19 +120,14 @@ def _in_threads(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm)
     if prepared.compiled != "script":
         return _in_processes(plan, chains, jobs, board, bar)
     tasks = [_task(plan, prepared, chain, board) for chain in range(chains)]
-    with _interrupt_stops(board), isolated(plan.seed, plan.x.dtype), ThreadPoolExecutor(jobs) as executor:
+    with one_thread(), isolated(plan.seed, plan.x.dtype), _interrupt_stops(board), ThreadPoolExecutor(jobs) as executor:
         parts = _watched([executor.submit(ENGINES[plan.engine], task) for task in tasks], board, bar)
     return [part._replace(compiled=prepared.compiled) for part in parts]
 
 
 def _one_by_one(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with _interrupt_stops(board):
-            return [_chain(plan, chain, board, bar) for chain in range(chains)]
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), _interrupt_stops(board):
+        return [_chain(plan, chain, board, bar) for chain in range(chains)]
 
 
 def _chain_elsewhere(plan: Plan, chain: int, board: Board) -> Chain:

@@ -12,7 +12,7 @@ import matplotlib
 
 from ..errors import InputError
 from ..models import GMM, VAE, BayesianGMM
-from .cli_options import Parser, add_data, names, rows_of, say_written, seed_of, whole
+from .cli_options import Parser, add_command, add_data, names, rows_of, say_written, seed_of, whole
 from .cli_train import add_train, add_vae, vae_of
 from .compare import compare
 from .compiled import Compile
@@ -65,15 +65,9 @@ def _parser() -> Parser:
 
 
 def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
-    parser = commands.add_parser(
-        "compare",
-        help="fit several guides and a reference to one data set, and print the table",
-        description="Fit several guides and a reference to one data set, and print a table of how far each is off.",
-        usage="pyrometer compare DATA [options]",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=_compare)
+    what = "fit several guides and a reference to one data set, and print the table"
+    description = "Fit several guides and a reference to one data set, and print a table of how far each is off."
+    parser = add_command(commands, "compare", _compare, help=what, description=description, epilog=EXAMPLES)
     add_data(parser)
     _add_model(parser)
     add_vae(parser)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from pandas import DataFrame
@@ -15,6 +16,7 @@ from ..errors import InputError
 
 __all__ = [
     "Parser",
+    "add_command",
     "add_data",
     "fraction",
     "names",
@@ -34,6 +36,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
+
+
+def add_command(
+    commands: argparse._SubParsersAction[Parser], name: str, run: Callable[[argparse.Namespace], None], **texts: Any
+) -> Parser:
+    """A command on DATA that runs this function. texts: help, description and epilog."""
+    usage = f"pyrometer {name} DATA [options]"
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(name, usage=usage, formatter_class=formatter, **texts)
+    parser.set_defaults(run=run)
+    return parser
 
 
 def add_data(parser: Parser, score: str = "lpd_test") -> None:
@@ -90,6 +103,7 @@ def split(x: DataFrame, share: float, seed: int) -> tuple[DataFrame, DataFrame]:
 
 
 def names(text: str) -> list[str]:
+    """An option of several names."""
     found = [name.strip() for name in text.split(",")]
     if not all(found) or len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"{text!r} must be different names with commas between them")
@@ -97,18 +111,21 @@ def names(text: str) -> list[str]:
 
 
 def whole(text: str) -> int:
+    """An option of 1, 2, 3 ..."""
     if not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
     return int(text)
 
 
 def seed_of(text: str) -> int:
+    """An option of a seed that every generator takes."""
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to {2**32 - 1}")
     return int(text)
 
 
 def fraction(text: str) -> float:
+    """An option between 0 and 1, both excluded."""
     try:
         share = float(text)
     except ValueError:
@@ -119,6 +136,7 @@ def fraction(text: str) -> float:
 
 
 def positive(text: str) -> float:
+    """An option above 0, finite."""
     try:
         number = float(text)
     except ValueError:
@@ -129,6 +147,7 @@ def positive(text: str) -> float:
 
 
 def sizes(text: str) -> tuple[int, ...]:
+    """An option of several whole numbers."""
     return tuple(whole(part.strip()) for part in text.split(","))
 
 

@@ -18,6 +18,7 @@ from ..models.decoders import Likelihood, Network
 from . import checkpoint, row_plots
 from .cli_options import (
     Parser,
+    add_command,
     add_data,
     positive,
     rows_of,
@@ -30,7 +31,7 @@ from .cli_options import (
 from .estimators import USUAL
 from .marginal_plots import plot_marginal
 from .report import as_text
-from .row_fit import RowFit
+from .row_fit import RowFit, tells_new, tells_q
 from .save import check_folder, netcdfs, pictures, tables, write_all
 from .svi import training_data
 from .train import train
@@ -48,15 +49,9 @@ EXAMPLES = """examples:
 
 def add_train(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "train",
-        help="train a VAE by epochs, and write what it does in pictures",
-        description="Train a VAE by epochs; print its marginal likelihood by every method; write pictures.",
-        usage="pyrometer train DATA [options]",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=_train)
+    what = "train a VAE by epochs, and write what it does in pictures"
+    description = "Train a VAE by epochs; print its marginal likelihood by every method; write pictures."
+    parser = add_command(commands, "train", _train, help=what, description=description, epilog=EXAMPLES)
     add_data(parser, "the held-out ELBO")
     parser.add_argument("--label", metavar="COLUMN", help="what the rows show: colours the latent space, is not fitted")
     group = parser.add_argument_group("guide")
@@ -136,20 +131,12 @@ def _work(options: argparse.Namespace) -> None:
     )
     print(_summary(fit))
     held_out = x_test if x_test is not None else x
-    table = fit.marginal_likelihood(held_out[:ROWS], USUAL, seed=options.seed) if _tells_new(fit) else DataFrame()
+    table = fit.marginal_likelihood(held_out[:ROWS], USUAL, seed=options.seed) if tells_new(fit.guide) else DataFrame()
     if len(table):
         print(f"\nlog p(x), nats a row, over {min(ROWS, len(held_out))} rows by each method:\n{as_text(table)}")
     if options.out is not None:
         files = {**tables({"marginal": table}), **netcdfs({fit.name: fit}), **pictures(_draws(fit, labels, table))}
         say_written(write_all(options.out, files), options.out)
-
-
-def _tells_new(fit: RowFit) -> bool:
-    try:
-        fit.encode(fit.rows()[:1])
-    except InputError:
-        return False
-    return True
 
 
 def _summary(fit: RowFit) -> str:
@@ -166,7 +153,7 @@ def _labels(options: argparse.Namespace) -> Series | None:
     """The label of each row that is fitted, in its order; None where there is none."""
     if options.label is not None and options.data not in datasets.WHITE:
         found = datasets.load(options.data)[options.label]
-    elif options.data in ("digits", "mnist", "iris", "wine"):
+    elif options.data in datasets.LABELLED:
         found = datasets.labels(options.data)
     else:
         return None
@@ -177,15 +164,13 @@ def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, An
     """Every picture by the name of its file."""
     draws: dict[str, Any] = {"samples.png": partial(row_plots.plot_samples, fit)}
     draws["training.png"] = partial(row_plots.plot_training, fit)
-    try:
-        fit.encode()
-    except InputError:
-        return draws  # a guide that does not tell its q(z | x)
+    if not tells_q(fit.guide):
+        return draws
     for name in ("plot_plane", "plot_reconstructions"):
         draws[f"{name.removeprefix('plot_')}.png"] = partial(getattr(row_plots, name), fit)
     draws["latent.png"] = partial(row_plots.plot_latent, fit, labels)
     draws["portrait.png"] = partial(row_plots.plot_portrait, fit, labels)
-    if _tells_new(fit):
+    if tells_new(fit.guide):
         rows = fit.rows()[:10]
         pairs = [(rows[i], rows[i + 1]) for i in range(0, len(rows) - 1, 2)]
         draws["interpolation.png"] = partial(row_plots.plot_interpolation, fit, pairs)

@@ -12,11 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from pyro.infer.autoguide import AutoGuide
 
 from ..errors import InputError
 from ..guides import GuideFactory
-from ..guides.vae import Free
 from ..models import VAE
 from .comparison import Comparison
 from .data import Data, Tabular, as_new_data
@@ -25,7 +23,7 @@ from .fits import fit_all
 from .gap_plots import plot_gaps
 from .gaps import amortisation_gaps, summarised
 from .plots import plot_losses
-from .row_fit import RowFit, tells_q
+from .row_fit import RowFit, tells_new, tells_q
 from .row_plots import plot_latent, plot_portrait, plot_reconstructions
 from .save import NOTES, netcdfs, notes, pictures, tables, write_all
 from .svi import svi, training_data
@@ -171,7 +169,7 @@ def _scores(fit: RowFit, x_test: Tabular | None, summary: pd.DataFrame) -> dict[
     row["elbo_se"] = fit.elbo_draws.std(ddof=1) / np.sqrt(len(fit.elbo_draws)) / number
     if tells_q(fit.guide):
         row["active"] = int(fit.active_units().sum())
-        if x_test is not None and not isinstance(fit.guide, Free | AutoGuide):
+        if x_test is not None and tells_new(fit.guide):
             test = fit.marginal_likelihood(x_test, ("elbo", "importance"), draws=DRAWS)
             row["elbo_test"] = test.loc["elbo", "nats"]
             names = {"nats": "log_p_test", "se": "log_p_test_se", "khat": "khat"}

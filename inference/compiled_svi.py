@@ -1,6 +1,6 @@
 """SVI without Python: ELBO, gradient and Adam in one traced function, several steps a call.
 
-`pyro.infer.SVI` remains the judge: `step_graph` holds loss and gradient to it before a step is trusted.
+`pyro.infer.SVI` remains the judge: `step_check` holds loss and gradient to it before a step is trusted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from .deck import Deck
 from .graph import NoGraph
 from .iwae import IWAE
 from .pairing import Pairing
-from .step_graph import Step, Training, step_for
+from .step import Step, Training
+from .step_graph import step_for
 
 __all__ = ["CompiledSteps", "compiled_steps"]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pyro
 import torch
 from torch import Tensor
 
-__all__ = ["isolated", "one_thread_if_small"]
+__all__ = ["isolated", "one_thread", "one_thread_if_small"]
 
 SMALL = 200_000  # numbers; an operation on fewer is over before a second thread has begun
 
@@ -32,11 +32,16 @@ def isolated(seed: int, dtype: torch.dtype, params: dict | None = None) -> Itera
 
 
 @contextmanager
-def one_thread_if_small(x: Tensor) -> Iterator[None]:
-    """One torch thread for small data, where threads only wait for one another; as it was for large."""
+def one_thread() -> Iterator[None]:
+    """One torch thread, in here and in threads that begin in here; afterwards as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if x.numel() < SMALL else before)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_thread_if_small(x: Tensor) -> AbstractContextManager[None]:
+    """One torch thread for small data, where threads only wait for one another; as it was for large."""
+    return one_thread() if x.numel() < SMALL else nullcontext()

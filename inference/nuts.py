@@ -88,9 +88,9 @@ def nuts(
             raise InputError(f"model {model_name(model)} has no continuous latent site: there is nothing to sample")
         _ = density.transforms  # a support that no bijection reaches is refused here, not in another process
         tier, why = tier_for(compile, density, seed, in_a_row)
-    plan = Plan(model, data.values, sampler, warmup, draws, seed, target_accept, tier, soon)
+    plan = Plan(model, data.values, sampler, warmup, draws, seed, target_accept, tier)
     sampling = time.perf_counter()
-    flat, stats, message, compiled = run_chains(plan, chains, jobs, name, progress)
+    flat, stats, message, compiled = run_chains(plan, chains, jobs, name, progress, soon)
     if (failed := compiled if ":" in compiled else why).startswith("eager:"):
         warnings.warn(f"{name}: the density is not compiled as asked but {failed}", stacklevel=2)
     sampling = time.perf_counter() - sampling

@@ -28,7 +28,7 @@ from .marginal import log_likelihood, marginal_likelihood
 from .pairing import Pairing
 from .row_plots import plot_portrait
 
-__all__ = ["RowFit", "row_fit", "tells_q"]
+__all__ = ["RowFit", "row_fit", "tells_new", "tells_q"]
 
 BLOCK = 512  # rows at once
 KEPT = 4_000_000  # numbers of z in the posterior
@@ -48,14 +48,14 @@ class RowPosterior:
 
         Raises InputError where the guide has no q for rows that it was not trained on, or does not tell it.
         """
-        if self.new and isinstance(self.guide, Free | AutoGuide):
+        if self.new and _bound_to_rows(self.guide):
             raise InputError(f"guide {self.name} has a q for each training row and for no other: choose an encoder")
-        if isinstance(self.guide, AutoNormal):
-            locs, scales = self.guide.locs.z, self.guide.scales.z
-            return Independent(Normal(locs[rows], scales[rows]), 1)
         if not tells_q(self.guide):
             mend = "give it a method posterior(x, rows), or choose an encoder, free or auto_normal"
             raise InputError(f"guide {self.name} does not tell its q(z | x): {mend}")
+        if isinstance(self.guide, AutoNormal):
+            locs, scales = self.guide.locs.z, self.guide.scales.z
+            return Independent(Normal(locs[rows], scales[rows]), 1)
         return self.guide.posterior(x, None if self.new else rows)
 
 
@@ -205,6 +205,15 @@ class RowFit(Fit):
 def tells_q(guide: Any) -> bool:
     """Whether q(z | x) of a row can be had from a guide."""
     return isinstance(guide, AutoNormal) or hasattr(guide, "posterior")
+
+
+def tells_new(guide: Any) -> bool:
+    """Whether q(z | x) can be had of rows that the guide was not trained on."""
+    return tells_q(guide) and not _bound_to_rows(guide)
+
+
+def _bound_to_rows(guide: Any) -> bool:
+    return isinstance(guide, Free | AutoGuide)
 
 
 def _mean(q: Distribution) -> Tensor:

@@ -2,96 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .adam import Adam, State
+from .adam import State
 from .compiled import Tier, inducted, known_to_inductor, scripted
-from .course import Course
-from .deck import Deck, dealt
+from .deck import Deck
 from .effort import pays
-from .graph import NoGraph, first_line, traced
+from .graph import NoGraph, traced
 from .objective import objective
-from .pairing import Pairing
+from .step import Example, Step, Training
+from .step_check import gap, least, most
 from .warmup import warmed
 
-__all__ = ["Step", "Training", "reference", "step_for"]
+__all__ = ["step_for"]
 
 KEPT = 16  # compiled steps for later fits in this process
-MANY = 20_000  # parameters
-ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-3}  # relative, between a graph and Pyro: sums in another order
-AT_LEAST = {torch.float64: 1e-12, torch.float32: 1e-6}  # the same, that is always to be expected
 AGAIN = 10  # times the gap of an earlier fit; further off, a constant of the model may be another
-
-
-class Step(NamedTuple):
-    """one: state, hand (R,) -> loss (), gradient (P,), next state. many: state, hands (size, R) -> state, losses."""
-
-    one: Callable[..., Any]
-    many: Callable[..., tuple[Tensor, ...]]
-    tier: Tier
-
-
-@dataclass(frozen=True)
-class Training:
-    """What is trained: a pair on data by Adam. params: the unconstrained parameters in Pyro's store, by name.
-
-    course: of which steps, compile, warmup and changing matter here.
-    """
-
-    pairing: Pairing
-    x: Tensor
-    adam: Adam
-    deck: Deck
-    params: dict[str, Tensor]
-    course: Course
-
-    @property
-    def kind(self) -> tuple[Any, ...]:
-        """What trainings that may share a step have in common; whether they do is for a check to say."""
-        sizes = tuple((name, value.shape) for name, value in self.params.items())
-        model, guide = repr(self.pairing.model), type(self.pairing.guide)
-        elbo = self.pairing.elbo
-        work = (type(elbo), elbo.num_particles, self.adam, self.course.warmup, self.deck.plates)
-        return model, guide, *work, sizes, self.x.shape, self.x.dtype
-
-    @property
-    def numbers(self) -> int:
-        """How many numbers of the data a step looks at."""
-        share = [plate.size / plate.full_size for plate in self.deck.plates if plate.name == "data"]
-        return int(self.x.numel() * (share[0] if share else 1))
-
-    @property
-    def apart(self) -> bool:
-        """Whether Adam works in place beside the graph rather than in it: its passes cost more than a call."""
-        return sum(value.numel() for value in self.params.values()) >= MANY
-
-    def start(self) -> State:
-        """The state before the first step."""
-        return self.adam.start(torch.cat([value.detach().reshape(-1) for value in self.params.values()]))
-
-    def parts(self, flat: Tensor) -> dict[str, Tensor]:
-        """The parameters in one flat vector (P,), by name."""
-        pieces = flat.split([value.numel() for value in self.params.values()])
-        return {name: piece.view(old.shape) for piece, (name, old) in zip(pieces, self.params.items(), strict=True)}
-
-    def write(self, flat: Tensor) -> None:
-        """Set the parameters in Pyro's store to those in a flat vector (P,)."""
-        for name, value in self.parts(flat).items():
-            self.params[name].data.copy_(value)
-
-
-class Example(NamedTuple):
-    """A state and a hand of rows that a step is traced and checked on."""
-
-    state: State
-    hand: Tensor
 
 
 class _Kept(NamedTuple):
@@ -114,33 +45,36 @@ def step_for(training: Training) -> Step:
     moved = state._replace(flat=state.flat + 0.01 * torch.randn_like(state.flat))
     examples = (Example(state, hands[0]), Example(moved, hands[1]))
     if training.course.changing:
-        return _built(training, examples)
+        return _built(training, examples)[0]
     key = (*training.kind, training.course.compile)
     kept = _kept.get(key)
-    if kept and torch.equal(kept.x, training.x):
-        expected = max(kept.gap, AT_LEAST[_precision(training.x)])
-        if _gap(kept.step, training, examples) <= AGAIN * expected:
-            return kept.step
-    step = _built(training, examples)
+    if (
+        kept
+        and torch.equal(kept.x, training.x)
+        and gap(kept.step, training, examples) <= AGAIN * max(kept.gap, least(training))
+    ):
+        return kept.step
+    step, found = _built(training, examples)
     if len(_kept) >= KEPT:
         del _kept[next(iter(_kept))]
-    _kept[key] = _Kept(training.x, step, _gap(step, training, examples))
+    _kept[key] = _Kept(training.x, step, found)
     return step
 
 
-def _built(training: Training, examples: tuple[Example, ...]) -> Step:
+def _built(training: Training, examples: tuple[Example, ...]) -> tuple[Step, float]:
+    """A fresh step, and how far it is from Pyro's."""
     inputs = (*examples[0].state, examples[0].hand)
     graph = traced(_step_of(training), inputs)
     if training.course.compile is True or known_to_inductor(graph, *inputs):
         return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)
-    step = _trusted(_step_by(scripted(graph, *inputs), training, "script"), training, examples)
+    step, found = _trusted(_step_by(scripted(graph, *inputs), training, "script"), training, examples)
     if not pays(training.course.steps, training.numbers):
-        return step
+        return step, found
     try:
         return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)
     except NoGraph as why:
         warnings.warn(f"{why}; TorchScript takes its place", stacklevel=2)
-        return step
+        return step, found
 
 
 def _step_of(training: Training) -> Callable[..., Any]:
@@ -223,47 +157,8 @@ def _loop(one: Callable[..., Any]) -> Callable[..., Any]:
     return many
 
 
-def _trusted(step: Step, training: Training, examples: tuple[Example, ...]) -> Step:
-    if not _gap(step, training, examples) <= ROUNDING[_precision(training.x)]:
+def _trusted(step: Step, training: Training, examples: tuple[Example, ...]) -> tuple[Step, float]:
+    found = gap(step, training, examples)
+    if found > most(training):
         raise NoGraph("its graph gave other numbers than pyro.infer.SVI")
-    return step
-
-
-def _gap(step: Step, training: Training, examples: tuple[Example, ...]) -> float:
-    """How far loss and gradient are from Pyro's own, relative, under the same noise."""
-    state = training.start()
-    try:
-        return max(_gap_at(step, training, example) for example in examples)
-    except (RuntimeError, ValueError, AssertionError) as error:  # a factorization that fails, say
-        raise NoGraph(f"it could not be checked ({first_line(error)})") from error
-    finally:
-        training.write(state.flat)
-
-
-def _gap_at(step: Step, training: Training, example: Example) -> float:
-    training.write(example.state.flat)
-    loss, gradient = reference(training, example.hand)
-    torch.manual_seed(0)
-    got_loss, got_gradient = step.one(*example.state, example.hand)[:2]
-    largest = gradient.abs().max().clamp(min=torch.finfo(gradient.dtype).tiny)
-    of_gradient = float((got_gradient - gradient).abs().max() / largest)
-    gap = max(of_gradient, abs(float(got_loss) - loss) / max(1.0, abs(loss)))
-    return gap if math.isfinite(gap) else math.inf
-
-
-def _precision(values: Tensor) -> torch.dtype:
-    return torch.float64 if values.dtype == torch.float64 else torch.float32
-
-
-def reference(training: Training, hand: Tensor) -> tuple[float, Tensor]:
-    """Loss, nats, and gradient, (P,), of Pyro's estimator at the parameters in its store, seed 0, the first step."""
-    pairing, params = training.pairing, training.params.values()
-    for value in params:
-        value.grad = None
-    torch.manual_seed(0)
-    with torch.enable_grad(), dealt(training.deck.by_plate(hand)), warmed(0, training.course.warmup):
-        loss = float(pairing.elbo.loss_and_grads(pairing.program, pairing.guide, training.x))
-    gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in params]
-    for value in params:
-        value.grad = None
-    return loss, torch.cat([gradient.reshape(-1) for gradient in gradients])
+    return step, found

@@ -16,7 +16,8 @@ from pyrometer.inference.compiled_svi import CompiledSteps, compiled_steps
 from pyrometer.inference.course import Course
 from pyrometer.inference.deck import Deck
 from pyrometer.inference.pairing import Pairing, pair
-from pyrometer.inference.step_graph import reference
+from pyrometer.inference.step import Example
+from pyrometer.inference.step_check import gap, reference
 from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from pyrometer.models.structure import Model, read_structure
 from torch import Tensor
@@ -61,6 +62,24 @@ def test_loss_and_gradient_are_those_of_pyro_for_the_same_noise(model: Model, gu
         got, got_gradient = steps.step.one(*steps.state._replace(flat=flat), hand)[:2]
     assert float(got) == pytest.approx(loss, rel=1e-8)
     assert (got_gradient - gradient).abs().max() <= 1e-8 * gradient.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("of_loss", "of_gradient", "least"),
+    [(0.0, 0.0, 0.0), (1e-6, 0.0, 5e-7), (0.0, 1e-6, 5e-7), (float("nan"), 0.0, 1e9)],
+)
+def test_a_step_with_another_loss_or_gradient_is_told_apart(of_loss: float, of_gradient: float, least: float) -> None:
+    with in_doubles(validate=False):
+        steps = _compiled(_pair(BayesianGMM(2), "auto_normal"), two_clusters(), ClippedAdam({"lr": 0.01}))
+        examples = (Example(steps.training.start(), steps.training.deck.hands(1)[0]),)
+
+        def off(*inputs: Tensor) -> tuple[Tensor, ...]:
+            loss, gradient, *after = steps.step.one(*inputs)
+            return loss * (1 + of_loss), gradient * (1 + of_gradient), *after
+
+        found = gap(steps.step._replace(one=off), steps.training, examples)
+    assert least <= found
+    assert least > 0 or found < 1e-10
 
 
 @pytest.mark.parametrize(

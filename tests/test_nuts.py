@@ -1,5 +1,6 @@
 """NUTS draws from the posterior that mathematics gives, and says plainly what it cannot do."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import arviz as az
@@ -96,14 +97,20 @@ def test_the_same_seed_gives_the_same_draws_one_by_one_in_threads_or_in_processe
     assert not np.array_equal(*one.idata["posterior"]["loc"].values)
 
 
-def test_nuts_leaves_torch_and_pyro_as_it_found_them() -> None:
+@pytest.mark.parametrize(("x", "chains"), [(X[:, 0], 1), (X[:, 0], 2), (X[:, 0].repeat(8000), 2)])
+def test_nuts_leaves_torch_and_pyro_as_it_found_them(x: Tensor, chains: int) -> None:
     pyro.clear_param_store()
     torch.manual_seed(5)
-    before = torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()
-    nuts(normal_mean, X[:, 0], warmup=5, draws=5, chains=1, progress=False)
-    after = torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    before = torch.get_rng_state(), torch.get_default_dtype()
+    nuts(normal_mean, x, warmup=5, draws=5, chains=chains, jobs=chains, progress=False)
+    after = torch.get_rng_state(), torch.get_default_dtype()
+    with ThreadPoolExecutor(1) as executor:  # what threads that begin later find
+        assert [torch.get_num_threads(), executor.submit(torch.get_num_threads).result()] == [2, 2]
+    torch.set_num_threads(threads)
     assert torch.equal(before[0], after[0])
-    assert before[1:] == after[1:]
+    assert before[1] == after[1]
     assert not list(pyro.get_param_store())
 
 

@@ -20,7 +20,7 @@ from pyrometer.inference.deck import Deck
 from pyrometer.inference.isolation import isolated
 from pyrometer.inference.pairing import pair
 from pyrometer.inference.row_fit import RowFit
-from pyrometer.inference.step_graph import reference
+from pyrometer.inference.step_check import reference
 from pyrometer.models import VAE
 from pyrometer.models.structure import read_structure
 from sklearn.decomposition import PCA
