@@ -1,7 +1,7 @@
 """What a user hands in, checked and turned into a tensor. Every bad input is named here."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import replace
 from decimal import Decimal
 from math import prod
 from numbers import Real
@@ -16,30 +16,19 @@ from pandas.api import types
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from .. import datasets
-from ..errors import InputError
+from ... import datasets
+from ...errors import InputError
+from .data import Data
 from .table import Table, as_table, default_columns
 
-__all__ = ["Data", "Tabular", "as_data", "as_new_data"]
+__all__ = ["DataLike", "as_data", "as_new_data"]
 
 
-@dataclass(frozen=True, eq=False)
-class Data:
-    """Checked data: finite numbers, and the columns' names.
-
-    values: (N, D), or (N,) where a vector was given (its one name is in ``columns`` all the same).
-    columns: D names; ``x0``, ``x1``, ... where the input had none.
-    """
-
-    values: Tensor
-    columns: tuple[str, ...]
-
-
-Tabular: TypeAlias = DataFrame | Series | np.ndarray | Tensor | DataLoader | str | Path | Data
+DataLike: TypeAlias = DataFrame | Series | np.ndarray | Tensor | DataLoader | str | Path | Data
 
 
 def as_data(
-    x: Tabular,
+    x: DataLike,
     *,
     dtype: torch.dtype = torch.float64,
     components: int | None = None,
@@ -94,10 +83,10 @@ def as_data(
         )
     if not constant_ok:
         _refuse_constant(values, table.columns, name)
-    return Data(values.reshape(table.shape), table.columns)
+    return Data((values.reshape(table.shape),), columns=table.columns)
 
 
-def as_new_data(x: Tabular, like: Data, *, name: str = "x_new") -> Tensor:
+def as_new_data(x: DataLike, like: Data, *, name: str = "x_new") -> Data:
     """Check `x` against the data that were fitted, and bring it to their columns, shape, dtype and device.
 
     Columns are matched by name, in whatever order they come, and further ones are left aside; by position where one
@@ -121,10 +110,11 @@ def as_new_data(x: Tabular, like: Data, *, name: str = "x_new") -> Tensor:
             f"({_list(like.columns)}): give one row for each new point"
         )
     values = _checked(table, like.values.dtype, name)
-    return values.reshape(-1, *like.values.shape[1:]).to(like.values.device)
+    values = values.reshape(-1, *like.values.shape[1:]).to(like.values.device)
+    return replace(like, args=(values,), rows=len(values))
 
 
-def _open(x: Tabular, name: str) -> tuple[Table, str]:
+def _open(x: DataLike, name: str) -> tuple[Table, str]:
     """The table, and what to call it: a file or data set by its own name."""
     if isinstance(x, str | Path):
         return as_table(datasets.load(x), str(x)), str(x)

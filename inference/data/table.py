@@ -9,7 +9,7 @@ import torch
 from pandas import DataFrame, Series
 from torch import Tensor
 
-from ..errors import InputError
+from ...errors import InputError
 
 __all__ = ["Table", "as_table", "default_columns"]
 

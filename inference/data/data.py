@@ -1,0 +1,94 @@
+"""Data: what a model is called with, and which of it has rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Data"]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Checked data: the arguments of a model, handed on as they are.
+
+    args, kwargs: tensors, floating ones in one dtype, whole numbers that index as int64; what is no array is left alone.
+    rows: the size of the model's plate of rows; None until the model's structure is known, and where it has none. What
+    is as long as that is cut along it, the rest is constant.
+    columns: the names of the columns of a single table, () where there are several arguments.
+    coords: argument or column -> the names of its categories, whose codes are in the data.
+    missing: the line that refuses the first missing value, for models that do not mask it; empty where none is missing.
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    rows: int | None = None
+    columns: tuple[str, ...] = ()
+    coords: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    missing: str = ""
+
+    def run(self, program: Callable[..., Any]) -> Any:
+        """What the program gives for these arguments."""
+        return program(*self.args, **self.kwargs)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Every array, positional ones first."""
+        return [value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Tensor)]
+
+    @property
+    def values(self) -> Tensor:
+        """The first array: of a model of one array, the data."""
+        return self.tensors[0]
+
+    @property
+    def like(self) -> Tensor:
+        """A number in the dtype and on the device of the data: ()."""
+        floating = [value for value in self.tensors if value.is_floating_point()]
+        return floating[0].new_zeros(()) if floating else torch.zeros((), dtype=torch.float64)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the floating arrays."""
+        return self.like.dtype
+
+    @property
+    def numel(self) -> int:
+        """How many numbers there are."""
+        return sum(value.numel() for value in self.tensors)
+
+    @property
+    def row_numel(self) -> int:
+        """How many numbers a row has; all of them where there are no rows."""
+        return max(1, self.numel // (self.rows or 1))
+
+    def has_rows(self, value: Any) -> bool:
+        """Whether an argument is cut along the rows."""
+        return isinstance(value, Tensor) and self.rows is not None and value.shape[:1] == (self.rows,)
+
+    def with_rows(self, rows: int | None) -> Data:
+        """The same, for a model with so many rows."""
+        return replace(self, rows=rows)
+
+    def take(self, rows: Tensor | slice) -> Data:
+        """Some of the rows, (M,) numbers or a slice; what is constant stays whole."""
+        number = len(range(*rows.indices(self.rows or 0))) if isinstance(rows, slice) else len(rows)
+        return replace(self.map(lambda value: value[rows] if self.has_rows(value) else value), rows=number)
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> Data:
+        """The same with fn of every array."""
+        on = lambda value: fn(value) if isinstance(value, Tensor) else value  # noqa: E731
+        args = tuple(on(value) for value in self.args)
+        return replace(self, args=args, kwargs={name: on(value) for name, value in self.kwargs.items()})
+
+    def equals(self, other: Data) -> bool:
+        """Whether both hold the same numbers."""
+        mine, theirs = self.tensors, other.tensors
+        return len(mine) == len(theirs) and all(
+            a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num())
+            for a, b in zip(mine, theirs, strict=True)
+        )
