@@ -14,7 +14,7 @@ from ..models import BayesianGMM, UnivariateMixture
 from ..models.structure import model_name
 from .ascent import Stop, best_of, check_responsibilities, check_steps
 from .cavi_steps import CAVISteps
-from .data import Tabular
+from .data import DataLike
 from .fit import Fit
 from .isolation import isolated
 from .mixture import mixture_fit
@@ -26,7 +26,7 @@ __all__ = ["cavi"]
 
 def cavi(
     model: BayesianGMM | UnivariateMixture,
-    x: Tabular,
+    x: DataLike,
     *,
     responsibilities: object = None,
     max_steps: int = 2000,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import pyro
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..models.structure import sites_of
 from .adam import State, adam_of
 from .course import Course
+from .data import Data
 from .deck import Deck
 from .graph import NoGraph
 from .iwae import IWAE
@@ -73,7 +75,7 @@ class CompiledSteps:
 
 
 def compiled_steps(
-    pairing: Pairing, optimizer: PyroOptim, x: Tensor, deck: Deck, course: Course
+    pairing: Pairing, optimizer: PyroOptim, data: Data, deck: Deck, course: Course
 ) -> tuple[CompiledSteps | None, str]:
     """The steps of a training, compiled, and how; None where `pyro.infer.SVI` is to take them.
 
@@ -83,11 +85,11 @@ def compiled_steps(
     if course.compile is False or (course.compile == "auto" and course.steps < FEWEST):
         return None, "eager"
     with torch.random.fork_rng([]):
-        adam, why = adam_of(optimizer), _ineligible(pairing, x)
+        adam, why = adam_of(optimizer), _ineligible(pairing, data)
         if adam is None or why:
             return None, f"eager ({why or 'an optimizer other than Adam'})"
-        _make_params(pairing, x)
-        training = Training(pairing, x, adam, deck, _trained(), course)
+        _make_params(pairing, data)
+        training = Training(pairing, data, adam, deck, _trained(), course)
         try:
             step = step_for(training)
         except NoGraph as error:
@@ -95,27 +97,27 @@ def compiled_steps(
     return CompiledSteps(training, step, training.start()), step.tier
 
 
-def _ineligible(pairing: Pairing, x: Tensor) -> str:
+def _ineligible(pairing: Pairing, data: Data) -> str:
     """Why a pair is left to Pyro; empty where nothing is known against it."""
     kind = type(pairing.elbo)
     one_draw = kind in (Trace_ELBO, TraceMeanField_ELBO, TraceEnum_ELBO) and pairing.elbo.num_particles == 1
     if not one_draw and kind is not IWAE:
         return pairing.estimator
-    if x.device.type != "cpu":
-        return f"data on {x.device.type}"
+    if data.like.device.type != "cpu":
+        return f"data on {data.like.device.type}"
     with torch.random.fork_rng([]):
-        guide = sites_of(poutine.trace(pairing.guide).get_trace(x))
+        guide = sites_of(data.run(poutine.trace(pairing.guide).get_trace))
     for name, node in guide.items():
         if not (node["fn"].has_rsample or node["infer"].get("enumerate") == "parallel"):
             return f"site {name} is not reparameterised"
     return ""
 
 
-def _make_params(pairing: Pairing, x: Tensor) -> None:
+def _make_params(pairing: Pairing, data: Data) -> None:
     """Run guide and model once, as the first step would, so that all parameters are there."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pairing.elbo.loss(pairing.program, pairing.guide, x)
+        data.run(partial(pairing.elbo.loss, pairing.program, pairing.guide))
 
 
 def _trained() -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from ..models import GMM
 from ..models.covariance import laid_out
 from ..models.structure import model_name
 from .ascent import Stop, best_of, check_responsibilities, check_steps
-from .data import Tabular
+from .data import DataLike
 from .em_steps import EMSteps, Parameters
 from .fit import Fit
 from .isolation import isolated
@@ -29,7 +29,7 @@ __all__ = ["em"]
 
 def em(
     model: GMM,
-    x: Tabular,
+    x: DataLike,
     *,
     responsibilities: object = None,
     max_steps: int = 1000,

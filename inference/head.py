@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
+import numpy as np
 from torch import Size
 
 from ..models.structure import Site, Structure, read_structure
+from .data import Data
 from .density import Density
 
 __all__ = ["HeadDensity"]
@@ -22,14 +24,21 @@ class HeadDensity(Density):
     """
 
     rows: int = 0
+    whole: Data | None = None
 
     @cached_property
     def structure(self) -> Structure:
         """The sites of the model, as they would be on all rows."""
-        seen = read_structure(self.model, self.x)
+        seen = self.data.run(partial(read_structure, self.model))
         plates = dict(seen.plates)
         plates["data"] = plates["data"]._replace(size=self.rows, full_size=self.rows)
-        return Structure(tuple(_grown(site, self.rows) for site in seen.sites), plates)
+        return replace(
+            seen, sites=tuple(_grown(site, self.rows) for site in seen.sites), plates=plates, rows=plates["data"]
+        )
+
+    def observed(self) -> dict[str, np.ndarray]:
+        """All rows."""
+        return {} if self.whole is None else {self.structure.observed[0].name: self.whole.values.cpu().numpy()}
 
 
 def _grown(site: Site, rows: int) -> Site:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from ..models import GMM, BayesianGMM, UnivariateMixture
 from ..models.moments import as_matrix
 from ..models.sufficient import Components, Units
+from .data import Data
 from .fit import Fit
 from .head import HeadDensity
 from .passes import log_sums, terms
@@ -46,10 +48,13 @@ def mixture_fit(
 
     likelihood: of each draw and row, (S, N), nats.
     """
-    head = as_matrix(stream.data.values)[: max(HEAD, 2 * model.components)].double()
-    density = HeadDensity(model, head, rest["params"] if isinstance(model, GMM) else {}, stream.rows)
+    values = as_matrix(stream.data.values)[: max(HEAD, 2 * model.components)].double()
+    head = Data((values,), rows=len(values), columns=stream.data.columns)
+    params = rest["params"] if isinstance(model, GMM) else {}
+    density = HeadDensity(model, head, params, stream.rows, stream.data)
     chain = {key: value.unsqueeze(0) for key, value in draws.items()}
-    return fit_of(name, estimator, density, stream.data, chain, likelihood=likelihood, **rest)
+    fit = fit_of(name, estimator, density, chain, likelihood=likelihood, **rest)
+    return replace(fit, data=stream.data.with_rows(stream.rows))
 
 
 def row_likelihood(stream: Stream, components: Components, units: Units, draws: int) -> np.ndarray | None:

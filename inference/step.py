@@ -12,6 +12,7 @@ from torch import Tensor
 from .adam import Adam, State
 from .compiled import Tier
 from .course import Course
+from .data import Data
 from .deck import Deck
 from .pairing import Pairing
 
@@ -36,7 +37,7 @@ class Training:
     """
 
     pairing: Pairing
-    x: Tensor
+    data: Data
     adam: Adam
     deck: Deck
     params: dict[str, Tensor]
@@ -49,13 +50,13 @@ class Training:
         model, guide = repr(self.pairing.model), type(self.pairing.guide)
         elbo = self.pairing.elbo
         work = (type(elbo), elbo.num_particles, self.adam, self.course.warmup, self.deck.plates)
-        return model, guide, *work, sizes, self.x.shape, self.x.dtype
+        return model, guide, *work, sizes, *((value.shape, value.dtype) for value in self.data.tensors)
 
     @property
     def numbers(self) -> int:
         """How many numbers of the data a step looks at."""
-        share = [plate.size / plate.full_size for plate in self.deck.plates if plate.name == "data"]
-        return int(self.x.numel() * (share[0] if share else 1))
+        share = [plate.size / plate.full_size for plate in self.deck.plates if plate.full_size == self.data.rows]
+        return int(self.data.numel * (share[0] if share else 1))
 
     @property
     def apart(self) -> bool:

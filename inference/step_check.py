@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ def least(training: Training) -> float:
 
 
 def _by_precision(gaps: dict[torch.dtype, float], training: Training) -> float:
-    return gaps[torch.float64 if training.x.dtype == torch.float64 else torch.float32]
+    return gaps[torch.float64 if training.data.dtype == torch.float64 else torch.float32]
 
 
 def gap(step: Step, training: Training, examples: tuple[Example, ...]) -> float:
@@ -61,7 +62,7 @@ def reference(training: Training, hand: Tensor) -> tuple[float, Tensor]:
         value.grad = None
     torch.manual_seed(0)
     with torch.enable_grad(), dealt(training.deck.by_plate(hand)), warmed(0, training.course.warmup):
-        loss = float(pairing.elbo.loss_and_grads(pairing.program, pairing.guide, training.x))
+        loss = float(training.data.run(partial(pairing.elbo.loss_and_grads, pairing.program, pairing.guide)))
     gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in params]
     for value in params:
         value.grad = None

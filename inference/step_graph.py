@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .adam import State
 from .compiled import Tier, inducted, known_to_inductor, scripted
+from .data import Data
 from .deck import Deck
 from .effort import pays
 from .graph import NoGraph, traced
@@ -26,7 +27,7 @@ AGAIN = 10  # times the gap of an earlier fit; further off, a constant of the mo
 
 
 class _Kept(NamedTuple):
-    x: Tensor
+    data: Data
     step: Step
     gap: float
 
@@ -50,14 +51,14 @@ def step_for(training: Training) -> Step:
     kept = _kept.get(key)
     if (
         kept
-        and torch.equal(kept.x, training.x)
+        and kept.data.equals(training.data)
         and gap(kept.step, training, examples) <= AGAIN * max(kept.gap, least(training))
     ):
         return kept.step
     step, found = _built(training, examples)
     if len(_kept) >= KEPT:
         del _kept[next(iter(_kept))]
-    _kept[key] = _Kept(training.x, step, found)
+    _kept[key] = _Kept(training.data, step, found)
     return step
 
 
@@ -79,7 +80,7 @@ def _built(training: Training, examples: tuple[Example, ...]) -> tuple[Step, flo
 
 def _step_of(training: Training) -> Callable[..., Any]:
     """State and rows -> loss (), gradient (P,), the next state; a plain function."""
-    loss = objective(training.pairing, training.x)
+    loss = objective(training.pairing, training.data)
 
     def step(*inputs: Tensor) -> tuple[Tensor, ...]:
         *state, hand = inputs

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..models.moments import as_matrix
-from .data import Data, Tabular, as_data
-from .table import default_columns
+from .data import Data, DataLike, as_data
+from .data.table import default_columns
 
 __all__ = ["Stream", "as_stream"]
 
@@ -57,7 +57,7 @@ class Stream:
         return torch.cat(parts)
 
 
-def as_stream(x: Tabular, components: int) -> Stream:
+def as_stream(x: DataLike, components: int) -> Stream:
     """Check x, as `as_data` does; a memory-mapped array is read in blocks and never copied whole.
 
     Raises InputError as `as_data` does.
@@ -75,7 +75,7 @@ def as_stream(x: Tabular, components: int) -> Stream:
         values = torch.from_numpy(x)
     columns = default_columns(1 if x.ndim == 1 else x.shape[1])
     loc, scale = _moments(as_matrix(values), columns, x)
-    return Stream(Data(values, columns), loc, scale, x)
+    return Stream(Data((values,), columns=columns), loc, scale, x)
 
 
 def _blocks(values: Tensor, mapped: np.memmap | None) -> Iterator[Tensor]:

@@ -19,8 +19,8 @@ from tqdm import std
 from ..models.structure import sites_of
 from .compiled_svi import CompiledSteps, compiled_steps
 from .course import Course
+from .data import Data
 from .deck import Deck, dealt
-from .isolation import isolated
 from .pairing import Pairing
 from .warmup import warmed
 
@@ -41,7 +41,7 @@ class Start:
 
     pairing: Pairing
     svi: SVI
-    x: Tensor
+    data: Data
     deck: Deck
     seed: int
     course: Course
@@ -58,7 +58,7 @@ class Start:
         with self.at_work(self.seed + len(self.losses)) as params, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # Pyro's; ours names step and sites
             if not self.compiled:
-                made = compiled_steps(self.pairing, self.svi.optim, self.x, self.deck, self.course)
+                made = compiled_steps(self.pairing, self.svi.optim, self.data, self.deck, self.course)
                 self.fast, self.compiled = made
             good = _copied(params)
             for size in _blocks(steps):
@@ -80,7 +80,7 @@ class Start:
 
         A parameter may be a tensor that its model or guide took from outside, which is left as it was found.
         """
-        with isolated(seed, self.x.dtype, self.store):
+        with self.data.isolated(seed, self.store):
             params = pyro.get_param_store().get_state()["params"]
             _restore(params, self.values)
             try:
@@ -107,7 +107,7 @@ class Start:
 
     def _step(self, first: bool) -> float:
         try:
-            return self.svi.step(self.x)
+            return self.data.run(self.svi.step)
         except (ValueError, RuntimeError):  # a factorization of NaNs, say
             if first:
                 raise
@@ -118,8 +118,8 @@ class Start:
         named = pyro.get_param_store().named_parameters()
         bad = [f"parameter {name!r}" for name, value in named if not value.isfinite().all()]
         try:
-            guide = poutine.trace(self.pairing.guide).get_trace(self.x)
-            model = poutine.trace(poutine.replay(self.pairing.program, trace=guide)).get_trace(self.x)
+            guide = self.data.run(poutine.trace(self.pairing.guide).get_trace)
+            model = self.data.run(poutine.trace(poutine.replay(self.pairing.program, trace=guide)).get_trace)
             for trace in (guide, model):
                 trace.compute_log_prob()
                 sites = sites_of(trace).items()
@@ -132,17 +132,17 @@ class Start:
 def begin(
     make: Callable[[], Pairing],
     optimizer: Callable[[], PyroOptim],
-    x: Tensor,
+    data: Data,
     seed: int,
     course: Course,
 ) -> Start:
     """A fresh start: the guide made and paired under its own seed."""
-    with isolated(seed, x.dtype):
+    with data.isolated(seed):
         pairing = make()
         svi = SVI(pairing.program, pairing.guide, optimizer(), pairing.elbo)
         store = pyro.get_param_store().get_state()
         initial, values = _copied(store["params"]), _copied(store["params"])
-        return Start(pairing, svi, x, Deck(course.plates, seed), seed, course, store, initial, values)
+        return Start(pairing, svi, data, Deck(course.plates, seed), seed, course, store, initial, values)
 
 
 def _blocks(steps: int) -> Iterator[int]:
