@@ -46,7 +46,7 @@ class Continuous:
             self.model(*args, **kwargs)
 
     def init_loc(self, site: dict[str, Any]) -> Tensor:
-        """The model's own start for a site where it has one, the prior's median elsewhere, the origin for a flat one."""
+        """The model's own start where it has one; else the prior's median, or of a flat prior the origin."""
         if site["name"] in self.start:
             return self.start[site["name"]]
         if is_flat(site["fn"]):

@@ -100,7 +100,7 @@ class Comparison:
         return plot(self)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write table, fits and pictures into a folder, for `pyrometer.load`; what was written: see `inference.save`."""
+        """Write table, fits and pictures into a folder, for `pyrometer.load`; what was written."""
         return save(self, folder)
 
 
@@ -136,7 +136,7 @@ def compared(
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
     distances, lost = (pd.DataFrame(), []) if problem.by_row else invariants(fits, first)
     name = reference if ruler is not None else None
-    return Comparison(fits, table, name, skipped, distances, tuple([*notes, *lost]), known, model, problem)
+    return Comparison(fits, table, name, skipped, distances, (*notes, *lost), known, model, problem)
 
 
 def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:

@@ -30,7 +30,7 @@ Job: TypeAlias = Callable[..., Fit]
 
 
 def chosen_guides(problem: Problem, guides: Entries | None) -> dict[str, Entry]:
-    """Entries by name, the model's default guides where guides is None. Raises InputError for a name that is unknown."""
+    """Entries by name; the model's default guides for None. Raises InputError for a name that is unknown."""
     if guides is None:
         guides = defaults(problem.model)
     if isinstance(guides, str | Fit) or not isinstance(guides, Mapping | Iterable):

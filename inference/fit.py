@@ -102,7 +102,7 @@ class Fit:
 
     @property
     def log_labellings(self) -> float:
-        """log of the number of labellings in which the posterior repeats itself: sum of log K! over exchangeable dims."""
+        """log of how many labellings the posterior repeats itself in: sum of log K! over exchangeable dims."""
         return sum(math.lgamma(self.posterior.sizes.get(labels.dim, 1) + 1) for labels in self.labels)
 
     @cached_property
@@ -163,7 +163,7 @@ class Fit:
         return predictive.responsibilities(self, self.new_data(x_new), index)
 
     def predict(self, x_new: DataLike | None = None) -> pd.Series | pd.DataFrame:
-        """The discrete sites: where one has a value a row, the most probable of each row, a Series (M,) called component.
+        """The discrete sites: where one has a value a row, the most probable of each, a Series (M,) called component.
 
         Other discrete sites, a Markov chain's states for example, are decoded jointly: the most probable assignment of
         all of them at the draw of the highest density, a Series by site, or a DataFrame (rows, sites) under a plate.

@@ -24,8 +24,8 @@ def guide_of(guide: str | GuideFactory | Guide, model: Model, batch_size: int | 
     """A guide that no other fit trains.
 
     guide: a name in the model's catalogue; a class, made from the model; a factory, which is a callable whose one
-    required parameter is called `model`; a module, an AutoGuide instance, AutoGuideList or EasyGuide among them, of which
-    a copy is taken; or the guide itself, a callable of the model's own arguments.
+    required parameter is called `model`; a module, an AutoGuide instance, AutoGuideList or EasyGuide among them, of
+    which a copy is taken; or the guide itself, a callable of the model's own arguments.
     """
     if isinstance(guide, str):
         known = catalogue(model)

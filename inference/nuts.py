@@ -47,7 +47,8 @@ def nuts(
 
     Parameters
     ----------
-    model : any Pyro program; minibatches are switched off. x : what it takes, see `compare`. dtype : float64 by default.
+    model : any Pyro program; minibatches are switched off.
+    x, dtype : what the model takes, as `compare` has it, in float64 by default.
     engine : whose sampler runs: nutpie (Rust, around the same density), pyro, or auto, which takes nutpie.
     warmup, draws : of each chain.
     chains : each starts from `model.init` with a seed of its own where the model has it, else at random.

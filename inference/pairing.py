@@ -71,8 +71,8 @@ class Pairing:
 def pair(model: Model, guide: Guide, name: str, data: Data, structure: Structure, estimator: str | ELBO) -> Pairing:
     """Hold the guide to the model, site by site, and choose the estimator.
 
-    Both run once on the data, which makes the guide's parameters. estimator: auto, a key of ESTIMATORS, or an ELBO of Pyro's.
-    Raises InputError naming the site and the mend.
+    Both run once on the data, which makes the guide's parameters. estimator: auto, a key of ESTIMATORS, or an ELBO of
+    Pyro's. Raises InputError naming the site and the mend.
     """
     try:
         guide_trace = data.run(poutine.trace(guide).get_trace)

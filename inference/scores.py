@@ -125,7 +125,7 @@ COLUMNS = (
     Column(
         "khat",
         2,
-        "Pareto k of the importance weights, discrete sites summed out: below 0.7 the guide can be corrected by weighting",
+        "Pareto k of the importance weights, discrete sites summed out: below 0.7 weighting can correct the guide",
         lambda s: khat(s.fit),
     ),
     Column("lpd_test", 2, "log predictive density of the held-out rows, summed, nats", lambda s: s.lpd[0]),
