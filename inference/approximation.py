@@ -18,7 +18,7 @@ from ..models.structure import sites_of
 from .batched import over_draws, repeated
 from .density import Density
 from .laplace import laplace
-from .pairing import Pairing
+from .steps.pairing import Pairing
 
 __all__ = ["Approximation", "approximation"]
 

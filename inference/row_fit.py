@@ -25,8 +25,8 @@ from .fit import Fit
 from .gaps import amortisation_gaps
 from .isolation import isolated
 from .marginal import log_likelihood, marginal_likelihood
-from .pairing import Pairing
 from .row_plots import plot_portrait
+from .steps.pairing import Pairing
 
 __all__ = ["RowFit", "row_fit", "tells_new", "tells_q"]
 

@@ -24,16 +24,16 @@ from ..models.structure import Model, model_name
 from .approximation import approximation
 from .batches import on_all_rows, with_batch_size
 from .compiled import Compile
-from .course import Course
 from .data import DataLike
 from .density import Density, data_for, structure_on
 from .fit import Fit
 from .guide_of import guide_of
 from .isolation import one_thread_if_small
-from .pairing import pair
 from .posterior import fit_of
 from .progress import progress_bar
 from .row_fit import row_fit
+from .steps.pairing import pair
+from .steps.step import Schedule
 from .training import Start, begin
 
 __all__ = ["Optimizer", "optimizer_of", "svi"]
@@ -102,7 +102,7 @@ def svi(
     model = model if batch_size is None else with_batch_size(model, batch_size)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
-    course = Course(steps, compile, structure.subsampled)
+    schedule = Schedule(steps, compile, structure.subsampled)
     rows = data.rows if whole.local and not whole.shared else 1
 
     def start(number: int) -> Start:
@@ -111,7 +111,7 @@ def svi(
             lambda: optimizer_of(optimizer, lr, steps, rows or 1),
             data,
             seed + 1000 * number,
-            course,
+            schedule,
         )
 
     with one_thread_if_small(data.numel):

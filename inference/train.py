@@ -20,15 +20,15 @@ from ..models import VAE
 from ..models.decoders import check_choices
 from ..models.structure import model_name
 from .compiled import Compile
-from .course import Course
 from .data import Data, DataLike, as_new_data
 from .density import data_for, structure_on
 from .epochs import Epochs, binarised
 from .guide_of import guide_of
 from .isolation import one_thread_if_small
-from .pairing import pair
 from .progress import progress_bar
 from .row_fit import RowFit, row_fit, tells_new, tells_q
+from .steps.pairing import pair
+from .steps.step import Schedule
 from .svi import optimizer_of
 from .training import Start, begin
 
@@ -104,14 +104,14 @@ def train(
     steps = len(data.values) // batch_size  # of an epoch
     changing = binarize == "stochastic"
     compile = False if changing and not structure.subsampled else compile  # a graph may fold data that it sees whole
-    course = Course(epochs * steps, compile, structure.subsampled, warmup * steps, changing)
+    schedule = Schedule(epochs * steps, compile, structure.subsampled, warmup * steps, changing)
     with one_thread_if_small(data.numel):
         start = begin(
             lambda: pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator),
-            lambda: optimizer_of(optimizer, lr, course.steps, len(grey)),
+            lambda: optimizer_of(optimizer, lr, schedule.steps, len(grey)),
             data.map(torch.clone) if changing else data,
             seed,
-            course,
+            schedule,
         )
         if test is not None:
             _check_test(start, model, test, name)

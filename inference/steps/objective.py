@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.distributions import kl_divergence, transform_to
 from torch.overrides import TorchFunctionMode
 
-from ..models.structure import Model, sites_of
-from .data import Data
-from .deck import dealt
-from .given_params import InPlaceOf
+from ...models.structure import Model, sites_of
+from ..data import Data
+from ..given_params import InPlaceOf
 from .iwae import IWAE
+from .minibatches import subsampled_to
 from .pairing import Pairing
 
 __all__ = ["objective"]
@@ -44,7 +44,7 @@ def objective(pairing: Pairing, data: Data) -> Callable[[Params, Params], Tensor
     kind = type(pairing.elbo)
 
     def loss(params: Params, rows: Params) -> Tensor:
-        with dealt(dict(rows)), _trained(params):
+        with subsampled_to(dict(rows)), _trained(params):
             if kind is TraceEnum_ELBO and collapsed is None:
                 return _enumerated(pairing, data)
             if isinstance(pairing.elbo, IWAE):

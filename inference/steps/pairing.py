@@ -18,12 +18,12 @@ from pyro.infer import (
 )
 from torch.distributions import constraints, kl_divergence
 
-from ..errors import InputError
-from ..guides import Guide
-from ..models.structure import Model, Site, Structure, model_name, one_line, sites_of
-from ..models.units import RealVectorIn
-from .batches import on_all_rows
-from .data import Data
+from ...errors import InputError
+from ...guides import Guide
+from ...models.structure import Model, Site, Structure, model_name, one_line, sites_of
+from ...models.units import RealVectorIn
+from ..batches import on_all_rows
+from ..data import Data
 from .iwae import IWAE
 
 __all__ = ["ESTIMATORS", "Pairing", "pair"]

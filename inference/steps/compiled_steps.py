@@ -16,13 +16,13 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
 
-from ..models.structure import sites_of
+from ...models.structure import sites_of
+from ..data import Data
+from ..graph import NoGraph
+from ..schedule import Schedule
 from .adam import State, adam_of
-from .course import Course
-from .data import Data
-from .deck import Deck
-from .graph import NoGraph
 from .iwae import IWAE
+from .minibatches import Minibatches
 from .pairing import Pairing
 from .step import Step, Training
 from .step_graph import step_for
@@ -42,23 +42,23 @@ class CompiledSteps:
 
     def take(self, size: int) -> list[float]:
         """Losses of so many steps, nats, up to and with the first that is not finite."""
-        before, noise, hands = self.state, torch.get_rng_state(), self.training.deck.hands(size)
+        before, noise, batches = self.state, torch.get_rng_state(), self.training.minibatches.draw(size)
         try:
-            *state, losses = self.step.many(*before, hands)
+            *state, losses = self.step.many(*before, batches)
         except RuntimeError:  # a factorization of NaNs, say
-            return self._one_by_one(before, noise, hands)
+            return self._one_by_one(before, noise, batches)
         if not losses.isfinite().all():
-            return self._one_by_one(before, noise, hands)
+            return self._one_by_one(before, noise, batches)
         self._set(State(*state))
         return losses.tolist()
 
-    def _one_by_one(self, state: State, noise: Tensor, hands: Tensor) -> list[float]:
+    def _one_by_one(self, state: State, noise: Tensor, batches: Tensor) -> list[float]:
         """The same steps again, no further than the first bad one."""
         torch.set_rng_state(noise)
         losses: list[float] = []
-        for hand in hands:
+        for batch in batches:
             try:
-                loss, _, *after = self.step.one(*state, hand)
+                loss, _, *after = self.step.one(*state, batch)
             except RuntimeError:
                 losses.append(float("nan"))
                 break
@@ -75,21 +75,21 @@ class CompiledSteps:
 
 
 def compiled_steps(
-    pairing: Pairing, optimizer: PyroOptim, data: Data, deck: Deck, course: Course
+    pairing: Pairing, optimizer: PyroOptim, data: Data, minibatches: Minibatches, schedule: Schedule
 ) -> tuple[CompiledSteps | None, str]:
     """The steps of a training, compiled, and how; None where `pyro.infer.SVI` is to take them.
 
     How: script, inductor, eager; `eager (why)` where that was clear from the start, `eager: why` where it failed.
     To be called in the param store of the training, before its first step; the generator is left as it was.
     """
-    if course.compile is False or (course.compile == "auto" and course.steps < FEWEST):
+    if schedule.compile is False or (schedule.compile == "auto" and schedule.steps < FEWEST):
         return None, "eager"
     with torch.random.fork_rng([]):
         adam, why = adam_of(optimizer), _ineligible(pairing, data)
         if adam is None or why:
             return None, f"eager ({why or 'an optimizer other than Adam'})"
         _make_params(pairing, data)
-        training = Training(pairing, data, adam, deck, _trained(), course)
+        training = Training(pairing, data, adam, minibatches, _trained(), schedule)
         try:
             step = step_for(training)
         except NoGraph as error:
