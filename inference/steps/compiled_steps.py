@@ -19,12 +19,11 @@ from torch import Tensor
 from ...models.structure import sites_of
 from ..data import Data
 from ..graph import NoGraph
-from ..schedule import Schedule
 from .adam import State, adam_of
 from .iwae import IWAE
 from .minibatches import Minibatches
 from .pairing import Pairing
-from .step import Step, Training
+from .step import Schedule, Step, Training
 from .step_graph import step_for
 
 __all__ = ["CompiledSteps", "compiled_steps"]
