@@ -21,7 +21,7 @@ TRAINED = 0.25  # posterior sds by which a mean may miss after so short a traini
 
 
 def means_agree(fit: Fit, name: str, mean: Tensor | float, sd: Tensor | float) -> None:
-    """Each entry's posterior mean is the known one, to FAR Monte Carlo standard errors, a guide's to TRAINED sds more."""
+    """Each entry's posterior mean is the known one, to FAR standard errors; a guide's to TRAINED sds."""
     draws, (truth, width) = fit.idata["posterior"][name].values, _arrays(mean, sd)
     found = draws.reshape(-1, truth.size).mean(0)
     error = FAR * width / np.sqrt(_effective(fit, name, truth.size))
