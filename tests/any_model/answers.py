@@ -274,7 +274,7 @@ def _log_urn(counts: np.ndarray) -> np.ndarray:
 
 def two_sites_likelihood(loc: np.ndarray, rate: np.ndarray, length: Tensor, eggs: Tensor) -> dict[str, np.ndarray]:
     """log sum_z p(z) p(y_n | z) of each site alone, and of both: draws (S, 2) -> (S, N)."""
-    prior = torch.tensor([0.4, 0.6]).double().log()
+    prior = torch.tensor([0.4, 0.6], dtype=torch.float64).log()
     locs, rates = (torch.tensor(values).unsqueeze(1) for values in (loc, rate))
     lengths = Normal(locs, 1.0).log_prob(length.unsqueeze(-1))
     counts = Poisson(rates).log_prob(eggs.unsqueeze(-1))

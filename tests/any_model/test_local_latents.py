@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ from programs import ANSWERS, BETWEEN, DOSES, EFFECTS, NOISE, POINTS, POINTS_NEW
 from pyrometer import Comparison, compare, svi
 from pyrometer.models import VAE
 from torch import Tensor, nn
-from torch.distributions import Distribution, MultivariateNormal, constraints
+from torch.distributions import Distribution, constraints
 
 mpl.use("Agg")
 ROWS = (0, 5, 11)
@@ -43,7 +44,8 @@ class Exact:
 
     def posterior(self, x: Tensor, rows: Tensor | None = None) -> Distribution:
         """batch (M,), event (2,)."""
-        return answers.pca_posterior(x)
+        exact = answers.pca_posterior(x)
+        return dist.MultivariateNormal(exact.mean, precision_matrix=exact.precision_matrix)
 
     def __call__(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
@@ -55,11 +57,11 @@ class Displaced(Exact):
 
     def posterior(self, x: Tensor, rows: Tensor | None = None) -> Distribution:
         exact = answers.pca_posterior(x)
-        return MultivariateNormal(exact.mean + 0.3, precision_matrix=exact.precision_matrix)
+        return dist.MultivariateNormal(exact.mean + 0.3, precision_matrix=exact.precision_matrix)
 
 
 class Encoder(nn.Module):
-    """A trained encoder: a linear map to the means, one triangle of scales for all rows; the posterior is among them."""
+    """A trained encoder: linear means, and one triangle of scales for all rows. The exact posterior is among its q."""
 
     amortized = True
 
@@ -71,10 +73,9 @@ class Encoder(nn.Module):
 
     def posterior(self, x: Tensor, rows: Tensor | None = None) -> Distribution:
         """batch (M,), event (2,)."""
-        below = torch.stack([torch.zeros_like(self.lower), self.lower]).flatten()
-        tril = torch.diag_embed(self.log_scales.exp()) + torch.stack([torch.zeros_like(below), below.flip(0) * 0], 1)
-        tril = tril + self.lower * tril.new_tensor([[0.0, 0.0], [1.0, 0.0]])
-        return MultivariateNormal(self.mean(x), scale_tril=tril)
+        below = self.lower * self.lower.new_tensor([[0.0, 0.0], [1.0, 0.0]])
+        tril = torch.diag_embed(self.log_scales.exp()) + below
+        return dist.MultivariateNormal(self.mean(x), scale_tril=tril)
 
     def forward(self, x: Tensor) -> None:
         pyro.module("encoder", self)
@@ -244,7 +245,7 @@ def test_the_default_plot_draws_what_can_be_drawn(which: str) -> None:
         return model(*args, **kwargs)
 
     watched.__name__ = model.__name__
-    watched.__signature__ = __import__("inspect").signature(model)  # type: ignore[attr-defined]
+    watched.__signature__ = inspect.signature(model)  # type: ignore[attr-defined]
     found = compare(watched, data, ["auto_normal"], **{**BRIEF, "steps": 100, "draws": 60, "warmup": 60})
     assert not found.skipped
     seen.clear()

@@ -13,6 +13,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import programs
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from agreement import BRIEF, broken, means_agree, modules
@@ -135,9 +137,6 @@ class FailsLater:
         self.calls = 0
 
     def __call__(self, X: Tensor, y: Tensor) -> None:
-        import pyro
-        import pyro.distributions as dist
-
         self.calls += 1
         if self.calls > RUNS_OUT:
             raise RuntimeError("out of ink")
@@ -155,7 +154,7 @@ def test_a_guide_that_fails_leaves_the_others_as_they_were(sound: Comparison) ->
     pd.testing.assert_frame_equal(found.table[rest], plain.table[rest])
 
 
-def test_a_reference_that_fails_leaves_the_guides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reference_that_fails_leaves_the_guides() -> None:
     def no_chains(model: Any, data: Any, *, seed: int, progress: bool, name: str, **options: Any) -> Fit:
         raise RuntimeError("out of memory")
 
