@@ -1,10 +1,10 @@
 """The data's door: what a user hands in, checked and made the arguments of a model."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -13,18 +13,31 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...errors import InputError
+from ...models.arguments import Parameters, parameters_of
 from ...models.structure import model_name
-from .arguments import Arguments, Parameters, arguments, as_part, assembled, parameters_of
 from .data import Data
-from .numbers import count, listed, table_numbers
-from .table import as_table, opened
+from .table import (
+    as_codes,
+    as_numbers,
+    as_table,
+    count,
+    default_columns,
+    is_array,
+    is_categorical,
+    listed,
+    matched,
+    opened,
+    refuse_repeated,
+    table_numbers,
+)
 
-__all__ = ["DataLike", "Model", "as_data", "refuse_bad"]
+__all__ = ["DataLike", "Model", "arguments", "as_data", "as_part", "refuse_bad"]
 
 DataLike: TypeAlias = (
     DataFrame | Series | np.ndarray | Tensor | DataLoader | str | Path | tuple[Any, ...] | Mapping[str, Any] | Data
 )
 Model: TypeAlias = Callable[..., Any]
+Arguments: TypeAlias = dict[str, tuple[Any, str]]
 
 
 def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | None = None, name: str = "x") -> Data:
@@ -74,7 +87,7 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
         _refuse_unfit(x, given, parameters, model, name)
         if len(given) > 1 or not hasattr(model, "prepare"):
             parts = {key: as_part(value, where) for key, (value, where) in given.items()}
-            return assembled(parts, tuple(given) if isinstance(x, tuple) else ()).to(dtype or torch.float64)
+            return _assembled(parts, tuple(given) if isinstance(x, tuple) else ()).to(dtype or torch.float64)
         x = next(iter(given.values()))[0]
     if len(parameters.required) > 1:
         wanted = f"{model_name(model)} takes {listed(parameters.required)}"
@@ -89,7 +102,7 @@ def refuse_bad(model: Model | None, check: str, name: str, *values: Any) -> Any:
     try:
         return getattr(model, check)(*values)
     except InputError as error:
-        raise InputError(re.sub(r"\bx\b", lambda _: name, str(error), count=1)) from error
+        raise InputError(re.sub(r"(?<!')\bx\b(?!')", lambda _: name, str(error))) from error
 
 
 def _single(x: Any, model: Model | None, name: str) -> Data:
@@ -124,3 +137,65 @@ def _refuse_unfit(x: Any, given: Arguments, parameters: Parameters, model: Model
         if key not in given:
             has = listed([str(column) for column in x.columns] if isinstance(x, DataFrame) else list(given))
             raise InputError(f"{name} lacks {key!r}, a parameter of {model_name(model)}: it has {has or 'nothing'}")
+
+
+def arguments(x: Any, names: Sequence[str], name: str) -> Arguments:
+    """What a tuple, mapping or table of columns has for each argument by its name, and what messages call it.
+
+    names: of the parameters; more than those of a tuple or mapping come behind, further columns are left aside.
+    """
+    if isinstance(x, tuple):
+        called = [*names, *default_columns(len(x))[len(names) :]]
+        return {key: (value, f"{name}[{i}]") for i, (key, value) in enumerate(zip(called, x, strict=False))}
+    if isinstance(x, Mapping):
+        keys = [*(key for key in names if key in x), *(key for key in x if key not in names)]
+        return {key: (x[key], f"{name}[{key!r}]") for key in keys}
+    table = as_table(x, name)
+    refuse_repeated(table, name)
+    found = {key: table.columns.index(key) for key in names if key in table.columns}
+    return {key: (x.iloc[:, i], f"{name}: column {key!r}") for key, i in found.items()}
+
+
+class Part(NamedTuple):
+    """One argument, checked: its columns where it is a table, its categories where it holds their codes."""
+
+    value: Any
+    columns: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    missing: str = ""
+
+
+def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: tuple[str, ...] = ()) -> Part:
+    """An argument as the model shall have it: arrays as tensors, categories as codes, anything else untouched.
+
+    where: what messages call it. columns, categories: those of the fitted data, where there are any.
+    """
+    if not is_array(value):
+        return Part(value)
+    if not getattr(value, "ndim", 1):
+        return Part(value.detach() if isinstance(value, Tensor) else np.asarray(value).item())
+    table = as_table(value, where)
+    first = table.frame.iloc[:, 0] if len(table.shape) == 1 else None
+    if first is not None and (categories or is_categorical(first)):
+        codes, categories = as_codes(first, where, categories)
+        return Part(codes, categories=categories)
+    if not isinstance(value, DataFrame):
+        places = [where] if first is not None else [f"{where}: column {column!r}" for column in table.columns]
+        numbers, missing = as_numbers(table, places, keep_whole=True)
+        return Part(numbers, missing=missing)
+    refuse_repeated(table, where)
+    table = matched(table, columns, where)
+    numbers, missing = as_numbers(table, [f"{where}: column {column!r}" for column in table.columns], keep_whole=True)
+    return Part(numbers, table.columns, missing=missing)
+
+
+def _assembled(parts: dict[str, Part], positional: tuple[str, ...]) -> Data:
+    """The parts as the arguments of a model, some of them by position."""
+    return Data(
+        args=tuple(parts[key].value for key in positional),
+        kwargs={key: part.value for key, part in parts.items() if key not in positional},
+        names=positional,
+        tables={key: part.columns for key, part in parts.items() if part.columns},
+        coords={key: part.categories for key, part in parts.items() if part.categories},
+        missing=next((part.missing for part in parts.values() if part.missing), ""),
+    )

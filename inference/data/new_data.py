@@ -5,19 +5,16 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-import pyro
 import torch
-from pandas import DataFrame, Series
-from pyro import poutine
+from pandas import DataFrame
 from torch import Tensor
 
 from ...errors import InputError
+from ...models.arguments import only_observes
 from ...models.structure import model_name
-from .arguments import Arguments, arguments, as_part
 from .data import Data
-from .door import DataLike, Model, refuse_bad
-from .numbers import count, listed, table_numbers
-from .table import as_table, matched, opened
+from .door import Arguments, DataLike, Model, arguments, as_part, refuse_bad
+from .table import as_table, count, listed, matched, opened, table_numbers
 
 __all__ = ["as_new_data"]
 
@@ -53,7 +50,10 @@ def as_new_data(x: DataLike, like: Data, model: Model | None = None, *, name: st
         shape, or parts of different lengths.
     """
     x, name = opened(x, name)
-    x = _taken_apart(x, like) if isinstance(x, Data) else x
+    if isinstance(x, Data):
+        if (x.columns, x.coords, x.tables) != (like.columns, like.coords, like.tables):
+            raise InputError(f"{name} has other columns or categories than the fitted data: give it as it came")
+        return x.to(like.dtype)
     if like.columns:
         return _table(x, like, model, name)
     given = _given(x, like, name)
@@ -112,19 +112,6 @@ def _given(x: Any, like: Data, name: str) -> Arguments:
     return {key: pair for key, pair in given.items() if pair[0] is not None}
 
 
-def _taken_apart(x: Data, like: Data) -> Any:
-    """Data made at the door as a user would give them: tables with their columns, names for codes."""
-    if like.columns:
-        shape = x.values.shape
-        return DataFrame(x.values.cpu().numpy(), columns=list(x.columns)) if len(shape) == 2 else x.values
-    named = dict(x.named)
-    for key, columns in x.tables.items():
-        named[key] = DataFrame(named[key].cpu().numpy(), columns=list(columns))
-    for key, categories in x.coords.items():
-        named[key] = Series([categories[code] for code in named[key].tolist()])
-    return named if like.kwargs else tuple(named.values())
-
-
 def _converted(value: Any, key: str, like: Data, where: str) -> Any:
     """A part in the dtype and on the device of the fitted one, with rows of the same shape."""
     old = like.named[key]
@@ -147,27 +134,6 @@ def _left_out(key: str, like: Data, rows: int | None, model: Model | None, name:
         return old
     if rows is None:
         raise InputError(f"{name} lacks {key!r} of the fitted data: give new values for it")
-    if model is not None and not _is_only_observed(model, key, like):
+    if model is not None and not only_observes(model, like.named, key, len(like.args)):
         raise InputError(f"{name} lacks {key!r}, which {model_name(model)} does not only observe: give its values")
     return old.new_zeros((rows, *old.shape[1:]))
-
-
-def _is_only_observed(model: Model, key: str, like: Data) -> bool:
-    """Whether, at the same latent values, no observed site's density of the same values changes by zeros for a part."""
-    part = torch.zeros_like(like.named[key])
-    named = {**like.named, key: part}
-    zeros = replace(
-        like, args=tuple(list(named.values())[: len(like.args)]), kwargs={name: named[name] for name in like.kwargs}
-    )
-    with poutine.block(), pyro.get_param_store().scope(), torch.no_grad(), torch.random.fork_rng():
-        try:
-            first = poutine.trace(model).get_trace(*like.args, **like.kwargs)
-            second = poutine.trace(poutine.replay(model, trace=first)).get_trace(*zeros.args, **zeros.kwargs)
-            sites = [site for site in first.observation_nodes if site in second.nodes]
-            densities = [
-                [trace.nodes[site]["fn"].log_prob(first.nodes[site]["value"]).nan_to_num() for trace in (first, second)]
-                for site in sites
-            ]
-        except Exception:  # a model that fails with zeros depends on them
-            return False
-    return all(torch.equal(before, after) for before, after in densities)
