@@ -82,9 +82,9 @@ def _separator(path: Path) -> str:
         ways = " or ".join(DELIMITERS[delimiter] for delimiter in found)
         raise InputError(f"the columns of {path} may be separated by {ways}: keep to one of them, others in quotes")
     separator = found[0] if found else max(counts, key=lambda delimiter: counts[delimiter][0])
-    names, *rows = counts[separator]
-    if rows and rows[0] > names:
-        more = f"the first line of {path} names {names} of the {rows[0]} fields of the next"
+    names, fields = counts[separator][0], counts[separator][1:2]
+    if fields and fields[0] > names:
+        more = f"the first line of {path} names {names} of the {fields[0]} fields of the next"
         raise InputError(f"{more}: name each column, and write decimal points if these are decimal commas")
     return separator
 

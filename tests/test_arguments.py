@@ -86,6 +86,7 @@ def test_the_columns_of_a_table_go_to_the_parameters_of_their_names(model: Any) 
 def test_a_missing_column_is_named_with_those_there_are() -> None:
     line = "x lacks 'height', a parameter of regression: it has earnings, sex, surplus"
     assert refusal(FRAME.drop(columns="height"), regression) == line
+    assert "x is empty (0 rows" in refusal(FRAME.iloc[:0], regression)
     assert "give a tuple or a mapping" in refusal(HEIGHT, regression)
     assert "2 columns called 'sex'" in refusal(FRAME.set_axis(["earnings", "height", "sex", "sex"], axis=1), regression)
 
@@ -106,6 +107,12 @@ def test_a_parameter_with_a_default_is_filled_where_a_column_has_its_name_and_ba
     assert "'batch_size', which is no parameter" in refusal(
         {"height": HEIGHT, "earnings": EARNINGS, "batch_size": 2}, regression
     )
+
+
+def test_what_a_partial_binds_is_no_longer_asked_of_the_data() -> None:
+    assert as_data(FRAME[["height"]], partial(regression, earnings=torch.ones(3))).values.shape == (3, 1)
+    bound = as_data(FRAME, partial(regression, earnings=torch.ones(3)))
+    assert list(bound.kwargs) == ["height", "sex"]
 
 
 def test_a_mapping_goes_by_name_and_unknown_names_are_refused() -> None:
@@ -164,15 +171,15 @@ def test_a_missing_value_of_a_column_is_kept_and_an_infinite_one_refused() -> No
     data = as_data(FRAME.assign(earnings=[1.0, np.nan, 2.0]), regression)
     assert data.missing == "x: column 'earnings', row 1: is missing (NaN); drop the row or fill it in"
     assert data.kwargs["earnings"].isnan().tolist() == [False, True, False]
-    assert "x['height'], row 2: is infinite" in refusal({"height": [1, 2] and np.array([1.0, 2.0, np.inf])})
+    assert "x['height'], row 2: is infinite" in refusal({"height": np.array([1.0, 2.0, np.inf])})
 
 
 def test_a_loader_of_single_vectors_gives_their_matrix() -> None:
     rows = torch.arange(6.0).double().reshape(3, 2)
     for x in (DataLoader(TensorDataset(rows), batch_size=None), DataLoader(TensorDataset(rows), batch_size=2)):
         assert torch.equal(as_data(x).values, rows)
-    batches = DataLoader([rows[:2, 0], rows[2:, 0]], batch_size=None)  # type: ignore[arg-type]
-    assert torch.equal(as_data(batches).values, rows[:, 0])
+    batches: Any = [rows[:2, 0], rows[2:, 0]]  # of different lengths: no rows of one matrix
+    assert torch.equal(as_data(DataLoader(batches, batch_size=None)).values, rows[:, 0])
 
 
 def test_new_columns_are_matched_by_name_with_the_categories_of_the_fitted() -> None:

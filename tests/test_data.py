@@ -294,6 +294,13 @@ def test_new_rows_of_another_length_are_refused(new: Any) -> None:
         as_new_data(new, as_data(FRAME))
 
 
+def test_new_arrays_of_more_columns_or_with_axes_moved_are_refused() -> None:
+    with pytest.raises(InputError, match=r"shape \(2, 3\), but the fitted data have 2 columns"):
+        as_new_data(np.zeros((2, 3)), as_data(NUMBERS))
+    with pytest.raises(InputError, match=r"the fitted data have rows of shape \(3, 8, 8\)"):
+        as_new_data(np.zeros((2, 8, 8, 3)), as_data(np.zeros((2, 3, 8, 8))))
+
+
 def test_new_data_are_checked_like_the_fitted() -> None:
     with pytest.raises(InputError, match="x_test: column 'b', row 1: is missing"):
         as_new_data(with_value(np.nan), as_data(FRAME), GMM(1), name="x_test")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,22 +16,9 @@ from ...errors import InputError
 from ...models.arguments import Parameters, parameters_of
 from ...models.structure import model_name
 from .data import Data
-from .table import (
-    as_codes,
-    as_numbers,
-    as_table,
-    count,
-    default_columns,
-    is_array,
-    is_categorical,
-    listed,
-    matched,
-    opened,
-    refuse_repeated,
-    table_numbers,
-)
+from .table import Part, as_part, as_table, count, default_columns, listed, opened, refuse_empty, table_numbers
 
-__all__ = ["DataLike", "Model", "arguments", "as_data", "as_part", "refuse_bad"]
+__all__ = ["DataLike", "Model", "arguments", "as_data", "refuse_bad"]
 
 DataLike: TypeAlias = (
     DataFrame | Series | np.ndarray | Tensor | DataLoader | str | Path | tuple[Any, ...] | Mapping[str, Any] | Data
@@ -151,42 +138,9 @@ def arguments(x: Any, names: Sequence[str], name: str) -> Arguments:
         keys = [*(key for key in names if key in x), *(key for key in x if key not in names)]
         return {key: (x[key], f"{name}[{key!r}]") for key in keys}
     table = as_table(x, name)
-    refuse_repeated(table, name)
+    refuse_empty(table, name)
     found = {key: table.columns.index(key) for key in names if key in table.columns}
     return {key: (x.iloc[:, i], f"{name}: column {key!r}") for key, i in found.items()}
-
-
-class Part(NamedTuple):
-    """One argument, checked: its columns where it is a table, its categories where it holds their codes."""
-
-    value: Any
-    columns: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    missing: str = ""
-
-
-def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: tuple[str, ...] = ()) -> Part:
-    """An argument as the model shall have it: arrays as tensors, categories as codes, anything else untouched.
-
-    where: what messages call it. columns, categories: those of the fitted data, where there are any.
-    """
-    if not is_array(value):
-        return Part(value)
-    if not getattr(value, "ndim", 1):
-        return Part(value.detach() if isinstance(value, Tensor) else np.asarray(value).item())
-    table = as_table(value, where)
-    first = table.frame.iloc[:, 0] if len(table.shape) == 1 else None
-    if first is not None and (categories or is_categorical(first)):
-        codes, categories = as_codes(first, where, categories)
-        return Part(codes, categories=categories)
-    if not isinstance(value, DataFrame):
-        places = [where] if first is not None else [f"{where}: column {column!r}" for column in table.columns]
-        numbers, missing = as_numbers(table, places, keep_whole=True)
-        return Part(numbers, missing=missing)
-    refuse_repeated(table, where)
-    table = matched(table, columns, where)
-    numbers, missing = as_numbers(table, [f"{where}: column {column!r}" for column in table.columns], keep_whole=True)
-    return Part(numbers, table.columns, missing=missing)
 
 
 def _assembled(parts: dict[str, Part], positional: tuple[str, ...]) -> Data:

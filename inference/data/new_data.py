@@ -6,15 +6,15 @@ from math import prod
 from typing import Any
 
 import torch
-from pandas import DataFrame
+from pandas import DataFrame, Series
 from torch import Tensor
 
 from ...errors import InputError
 from ...models.arguments import only_observes
 from ...models.structure import model_name
 from .data import Data
-from .door import Arguments, DataLike, Model, arguments, as_part, refuse_bad
-from .table import as_table, count, listed, matched, opened, table_numbers
+from .door import Arguments, DataLike, Model, arguments, refuse_bad
+from .table import as_part, as_table, count, listed, matched, opened, table_numbers
 
 __all__ = ["as_new_data"]
 
@@ -78,7 +78,9 @@ def as_new_data(x: DataLike, like: Data, model: Model | None = None, *, name: st
 def _table(x: Any, like: Data, model: Model | None, name: str) -> Data:
     """New rows of a single table."""
     x = next(iter(x.values() if isinstance(x, Mapping) else x)) if isinstance(x, tuple | Mapping) and len(x) == 1 else x
-    table, row = matched(as_table(x, name), like.columns, name), like.values.shape[1:]
+    table, row = as_table(x, name), like.values.shape[1:]
+    if isinstance(x, DataFrame | Series):
+        table = matched(table, like.columns, name)
     length = prod(table.shape[1:])
     if not table.shape or length != len(like.columns) or (len(table.shape) > 2 and table.shape[1:] != row):
         fitted = f"rows of shape {tuple(row)}" if len(row) > 1 else count(len(like.columns), "column")

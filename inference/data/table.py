@@ -7,7 +7,7 @@ from decimal import Decimal
 from math import prod
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,21 +21,7 @@ from torch.utils.data import DataLoader
 from ... import datasets
 from ...errors import InputError
 
-__all__ = [
-    "Table",
-    "as_codes",
-    "as_numbers",
-    "as_table",
-    "count",
-    "default_columns",
-    "is_array",
-    "is_categorical",
-    "listed",
-    "matched",
-    "opened",
-    "refuse_repeated",
-    "table_numbers",
-]
+__all__ = ["Part", "Table", "as_part", "as_table", "default_columns", "matched", "opened", "table_numbers"]
 
 FILL = "drop the row or fill it in"
 NAME_IT = ", or make it a parameter of the model by its name"
@@ -59,11 +45,6 @@ class Table:
         """The names of the columns, as text."""
         return tuple(str(column) for column in self.frame.columns)
 
-    @property
-    def is_named(self) -> bool:
-        """Whether the columns came with names."""
-        return self.columns != default_columns(len(self.columns))
-
 
 def default_columns(number: int) -> tuple[str, ...]:
     """The names of columns that came without: ``x0``, ``x1``, ..."""
@@ -77,7 +58,7 @@ def opened(x: Any, name: str) -> tuple[Any, str]:
     return (_gathered(x, name) if isinstance(x, DataLoader) else x), name
 
 
-def is_array(x: Any) -> bool:
+def _is_array(x: Any) -> bool:
     """Whether x holds an array: a DataFrame, Series, array, tensor, or what NumPy can read."""
     return isinstance(x, Tensor) or hasattr(x, "__array__")
 
@@ -93,19 +74,18 @@ def as_table(x: Any, name: str) -> Table:
         return _from_tensor(x, name)
     if isinstance(x, np.ma.MaskedArray):
         return _from_array(np.ma.filled(x.astype(float if x.dtype.kind in "biuf" else object), np.nan))
-    if is_array(x):
+    if _is_array(x):
         return _from_array(np.asarray(x))
     raise InputError(f"{name} is a {type(x).__name__}: give a DataFrame, an array, a tensor, or the path of a table")
 
 
 def matched(table: Table, columns: tuple[str, ...], name: str) -> Table:
-    """The columns of the fitted data, in their order; by position where one side has no names, or columns is ()."""
+    """The columns of the fitted data in a DataFrame or Series, in their order; all where one side has no names."""
     lacking = [column for column in columns if column not in table.columns]
     if columns and not lacking:
         frame = table.frame.iloc[:, [table.columns.index(column) for column in columns]]
-        same = len(columns) == len(table.columns)  # pictures stay pictures
-        return Table(frame, table.shape if same else frame.shape, table.device)
-    if lacking and table.is_named and columns != default_columns(len(columns)):
+        return Table(frame, frame.shape)
+    if lacking and default_columns(len(table.columns)) != table.columns and default_columns(len(columns)) != columns:
         has = f"its columns are {listed(table.columns)}"
         raise InputError(f"{name} lacks column {lacking[0]!r} of the fitted data: {has}")
     return table
@@ -135,23 +115,55 @@ def _from_array(x: np.ndarray) -> Table:
     return Table(DataFrame(rows, columns=list(default_columns(rows.shape[1]))), x.shape)
 
 
+class Part(NamedTuple):
+    """One argument, checked: its columns where it is a table, its categories where it holds their codes."""
+
+    value: Any
+    columns: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    missing: str = ""
+
+
+def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: tuple[str, ...] = ()) -> Part:
+    """An argument as the model shall have it: arrays as tensors, categories as codes, anything else untouched.
+
+    where: what messages call it. columns, categories: those of the fitted data, where there are any.
+    """
+    if not _is_array(value):
+        return Part(value)
+    if not getattr(value, "ndim", 1):
+        return Part(value.detach() if isinstance(value, Tensor) else np.asarray(value).item())
+    table = as_table(value, where)
+    first = table.frame.iloc[:, 0] if len(table.shape) == 1 else None
+    if first is not None and (categories or _is_categorical(first)):
+        codes, categories = _codes(first, where, categories)
+        return Part(codes, categories=categories)
+    named = isinstance(value, DataFrame)
+    if named:
+        refuse_empty(table, where)
+        table = matched(table, columns, where)
+    places = [where] if first is not None else [f"{where}: column {column!r}" for column in table.columns]
+    numbers, missing = _numbers(table, places, keep_whole=True)
+    return Part(numbers, table.columns if named else (), (), missing)
+
+
 def table_numbers(table: Table, name: str) -> tuple[Tensor, str]:
-    """The floats of a table that is all of the data; an empty one, or two columns of one name, are refused."""
+    """The floats of a table that is all of the data, and the line that refuses the first missing one."""
+    refuse_empty(table, name)
+    return _numbers(table, [f"{name}: column {column!r}" for column in table.columns])
+
+
+def refuse_empty(table: Table, name: str) -> None:
+    """Refuse a table without rows or columns, and two columns of one name."""
     n, d = table.frame.shape
     if n == 0 or d == 0:
         raise InputError(f"{name} is empty ({count(n, 'row')}, {count(d, 'column')}): give at least one of each")
-    refuse_repeated(table, name)
-    return as_numbers(table, [f"{name}: column {column!r}" for column in table.columns])
+    column, times = Counter(table.columns).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"{name} has {times} columns called {column!r}: give each a name of its own")
 
 
-def refuse_repeated(table: Table, name: str) -> None:
-    """Refuse two columns of one name."""
-    for column, times in Counter(table.columns).most_common(1):
-        if times > 1:
-            raise InputError(f"{name} has {times} columns called {column!r}: give each a name of its own")
-
-
-def as_numbers(table: Table, where: Sequence[str], keep_whole: bool = False) -> tuple[Tensor, str]:
+def _numbers(table: Table, where: Sequence[str], keep_whole: bool = False) -> tuple[Tensor, str]:
     """The numbers of a table in its shape, and the line that refuses the first missing one, empty where none is.
 
     where: what to call each column. keep_whole: a table of whole numbers alone becomes int64, else it is float64.
@@ -170,10 +182,10 @@ def as_numbers(table: Table, where: Sequence[str], keep_whole: bool = False) -> 
         column = table.frame.iloc[:, i]
         missing = missing or _line(np.isnan(numbers[:, i]), column, where[i], "is missing (NaN)", FILL)
         _refuse(np.isinf(numbers[:, i]), column, where[i], "is infinite", "drop the row or mend the value")
-    return torch.tensor(numbers, device=table.device).reshape(table.shape), missing
+    return torch.tensor(np.ascontiguousarray(numbers), device=table.device).reshape(table.shape), missing
 
 
-def is_categorical(values: Series) -> bool:
+def _is_categorical(values: Series) -> bool:
     """Whether a column is of categories: declared ones, or text none of which spells a number."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return True
@@ -183,7 +195,7 @@ def is_categorical(values: Series) -> bool:
     return text and bool(pd.to_numeric(known, errors="coerce").isna().all())
 
 
-def as_codes(values: Series, where: str, categories: tuple[str, ...] = ()) -> tuple[Tensor, tuple[str, ...]]:
+def _codes(values: Series, where: str, categories: tuple[str, ...] = ()) -> tuple[Tensor, tuple[str, ...]]:
     """The code of each category, (N,) int64, and the categories: those given, those declared, or the sorted text."""
     _refuse(values.isna().to_numpy(), values, where, "is missing (NaN)", FILL)
     if not categories:
@@ -207,7 +219,7 @@ def count(number: int, what: str) -> str:
 
 def _refuse_kind(values: Series, where: str) -> None:
     """Refuse a column that holds no real numbers, pointing at the row that shows it where there is one."""
-    kind, named = values.dtype, NAME_IT if is_categorical(values) else ""
+    kind, named = values.dtype, NAME_IT if _is_categorical(values) else ""
     if types.is_object_dtype(kind) or types.is_string_dtype(kind):
         _refuse_text(values, where, named)
     elif types.is_complex_dtype(kind):
