@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import InputError
 from .covariance import Covariance, check_mixture, inverse_tril, precision_trils, structured
 from .distributions import GaussianMixture, NormalPrecisionCholesky
-from .moments import as_matrix, kmeans_moments, rows_of, units
+from .moments import as_matrix, check_table, kmeans_moments, rows_of, units
 from .structure import deterministic
 
 __all__ = ["BayesianGMM", "CollapsedGMM", "Prior"]
@@ -113,6 +113,10 @@ class BayesianGMM:
             df=full(df, ()),
             scale=torch.diag_embed(scale.expand(size)) if scale.dim() < 2 else scale,
         )
+
+    def prepare(self, values: Tensor, columns: tuple[str, ...]) -> Tensor:
+        """The rows, (N, D) or (N,), if they are enough and no column is constant."""
+        return check_table(values, columns, self.components)
 
     def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
         """Values for the latent sites from k-means++ on x; seed None takes the seed of torch's generator."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .moments import as_matrix, rows_of
+from .moments import as_matrix, check_table, rows_of
 
 __all__ = ["CorrelatedGaussian"]
 
@@ -48,11 +48,7 @@ class CorrelatedGaussian:
 
     def __call__(self, x: Tensor) -> None:
         """Run the program on x, (N, 2)."""
-        x = as_matrix(x)
-        if x.shape[1] != 2:
-            raise InputError(
-                f"CorrelatedGaussian is a model of two columns, and x has {x.shape[1]}: choose two of them"
-            )
+        x = _two_columns(x)
         prior = dist.MultivariateNormal(
             x.new_zeros(2), self.prior_scale**2 * torch.eye(2, dtype=x.dtype, device=x.device)
         )
@@ -76,6 +72,18 @@ class CorrelatedGaussian:
         whole = len(x) * precision + torch.eye(2, dtype=x.dtype, device=x.device) / self.prior_scale**2
         return dist.MultivariateNormal(torch.linalg.solve(whole, precision @ x.sum(0)), precision_matrix=whole)
 
+    def prepare(self, values: Tensor, columns: tuple[str, ...]) -> Tensor:
+        """The rows, (N, 2), if there are two or more and no column is constant."""
+        return _two_columns(check_table(values, columns))
+
     def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
         """The mean of each column; seed is not needed."""
         return {"loc": x.mean(0)}
+
+
+def _two_columns(x: Tensor) -> Tensor:
+    """x as it is, (N, 2); another number of columns is refused."""
+    x = as_matrix(x)
+    if x.shape[1] != 2:
+        raise InputError(f"CorrelatedGaussian is a model of two columns, and x has {x.shape[1]}: choose two of them")
+    return x

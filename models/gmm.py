@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .covariance import Covariance, check_mixture, scale_trils, structured
-from .moments import as_matrix, kmeans_moments, rows_of, units
+from .moments import as_matrix, check_table, kmeans_moments, rows_of, units
 from .structure import deterministic
 from .units import RealVectorIn
 
@@ -70,6 +70,10 @@ class GMM:
             "scale_tril": ("features", "features_bis"),
             "scales": ("components", *features),
         }
+
+    def prepare(self, values: Tensor, columns: tuple[str, ...]) -> Tensor:
+        """The rows, (N, D) or (N,), if they are enough and no column is constant."""
+        return check_table(values, columns, self.components)
 
     def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
         """Weights, locs and covariances from k-means++ on x; seed None takes the seed of torch's generator."""

@@ -9,7 +9,9 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-__all__ = ["Moments", "as_matrix", "kmeans_moments", "rows_of", "units"]
+from ..errors import InputError
+
+__all__ = ["Moments", "as_matrix", "check_table", "kmeans_moments", "rows_of", "units"]
 
 ROWS = 20_000  # k-means sees no more rows than this: a start needs no more
 
@@ -25,6 +27,22 @@ class Moments(NamedTuple):
 def as_matrix(x: Tensor) -> Tensor:
     """A vector (N,) as one column (N, 1); a matrix as it is."""
     return x.unsqueeze(-1) if x.dim() == 1 else x
+
+
+def check_table(x: Tensor, columns: tuple[str, ...], components: int = 1) -> Tensor:
+    """The x of a mixture, (N,) or (N, D), if it has K rows, at least two, and no column is constant."""
+    if x.dim() not in (1, 2):
+        mend = "; flatten each row with x.reshape(len(x), -1)" if x.dim() > 2 else ""
+        raise InputError(f"x has {x.dim()} dimensions, shape {tuple(x.shape)}, but needs 1 or 2{mend}")
+    if len(x) < components:
+        rows = "1 row" if len(x) == 1 else f"{len(x)} rows"
+        raise InputError(f"x has {rows}, fewer than {components} components: ask for fewer components")
+    if len(x) == 1:
+        raise InputError("x has one row: give at least two")
+    matrix = as_matrix(x)
+    for d in (matrix == matrix[0]).all(0).nonzero().flatten().tolist():
+        raise InputError(f"x: column {columns[d]!r} is {matrix[0, d].item():g} in every row: drop it")
+    return x
 
 
 def rows_of(x: Tensor, rows: Tensor) -> Tensor:

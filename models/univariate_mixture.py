@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .covariance import Covariance, check_mixture
-from .moments import as_matrix, kmeans_moments, rows_of
+from .moments import as_matrix, check_table, kmeans_moments, rows_of
 
 __all__ = ["UnivariateMixture"]
 
@@ -48,15 +48,26 @@ class UnivariateMixture:
 
     def __call__(self, x: Tensor) -> None:
         """Run the program on x, (N,) or (N, 1)."""
-        x = as_matrix(x)
-        if x.shape[1] != 1:
-            raise InputError(f"UnivariateMixture is a model of one column, and x has {x.shape[1]}: choose one of them")
+        x = _one_column(x)
         with pyro.plate("components", self.components, dim=-1):
             locs = pyro.sample("locs", dist.Normal(x.new_zeros(()), self.sigma))
         with pyro.plate("data", len(x), subsample_size=self.batch_size, dim=-1) as rows:
             z = pyro.sample("z", dist.Categorical(x.new_ones(self.components)))
             pyro.sample("x", dist.Normal(locs[z], self.sd), obs=rows_of(x, rows)[:, 0])
 
+    def prepare(self, values: Tensor, columns: tuple[str, ...]) -> Tensor:
+        """The rows, (N,) or (N, 1), if they are enough and not all the same."""
+        _one_column(check_table(values, columns, self.components))
+        return values
+
     def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
         """Locations from k-means++ on x; seed None takes the seed of torch's generator."""
         return {"locs": kmeans_moments(x, self.components, seed).locs[:, 0]}
+
+
+def _one_column(x: Tensor) -> Tensor:
+    """x as (N, 1); more columns are refused."""
+    x = as_matrix(x)
+    if x.shape[1] != 1:
+        raise InputError(f"UnivariateMixture is a model of one column, and x has {x.shape[1]}: choose one of them")
+    return x

@@ -16,6 +16,8 @@ from .moments import rows_of
 
 __all__ = ["VAE"]
 
+COLOURS = (1, 3, 4)  # channels of a picture: grey, red green blue, and with transparency
+
 
 @dataclass(frozen=True)
 class VAE:
@@ -85,6 +87,18 @@ class VAE:
     def log_likelihood_given(self, z: Tensor, x: Tensor) -> Tensor:
         """log p(x | z) of each row in nats: z (..., M, latent), x (M, ...) -> (..., M)."""
         return self.network(x)(z).log_prob(x)
+
+    def prepare(self, values: Tensor, columns: tuple[str, ...]) -> Tensor:
+        """The rows in the dtype and on the device of the model: (N, D), (N, H, W) or (N, C, H, W)."""
+        shape = tuple(values.shape)
+        if not 2 <= len(shape) <= 4:
+            count = f"{len(shape)} dimension" + "s" * (len(shape) != 1)
+            raise InputError(f"x has {count}, shape {shape}, but needs 2, 3 or 4: give a row or picture each")
+        if len(shape) == 4 and shape[3] in COLOURS and shape[1] not in COLOURS and shape[1] > shape[3]:
+            move = "move it behind the rows with x.transpose(0, 3, 1, 2), of a tensor x.permute(0, 3, 1, 2)"
+            raise InputError(f"x has shape {shape}, whose last axis, 3, holds the {shape[3]} colours: {move}")
+        self.check(values)
+        return values.to(dtype=self.dtype, device=self.device or values.device)
 
     def check(self, x: Tensor) -> None:
         """Refuse pixels that the likelihood has no probability for."""

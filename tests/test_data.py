@@ -10,15 +10,20 @@ import pytest
 import torch
 from pyrometer.errors import InputError
 from pyrometer.inference.data import Data, as_data, as_new_data
+from pyrometer.models import GMM, VAE, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 
 NUMBERS = np.array([[1.0, 5.0], [2.0, 4.0], [3.0, 9.0]])
 FRAME = pd.DataFrame(NUMBERS, columns=["a", "b"])
 
 
-def refusal(x: Any, **options: Any) -> str:
+def masking(x: torch.Tensor) -> None:
+    """A program of one argument, which nobody runs here."""
+
+
+def refusal(x: Any, model: Any = None, **options: Any) -> str:
     """The one line that `x` is refused with."""
     with pytest.raises(InputError) as caught:
-        as_data(x, **options)
+        as_data(x, model, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -40,7 +45,7 @@ def refusal(x: Any, **options: Any) -> str:
         torch.tensor(NUMBERS, requires_grad=True),
         torch.tensor(NUMBERS, dtype=torch.bfloat16),
         torch.tensor(NUMBERS, dtype=torch.int32),
-        Data(torch.tensor(NUMBERS), ("a", "b")),
+        Data((torch.tensor(NUMBERS),), columns=("a", "b")),
     ],
     ids=lambda x: type(x).__name__,
 )
@@ -61,7 +66,7 @@ def test_a_path_gives_the_same_tensor_and_names(suffix: str, tmp_path: Path) -> 
 
 
 def test_a_shipped_name_is_read() -> None:
-    assert as_data("faithful", components=2).values.shape == (272, 2)
+    assert as_data("faithful", GMM(2)).values.shape == (272, 2)
 
 
 @pytest.mark.parametrize(
@@ -91,19 +96,21 @@ def test_booleans_are_zero_and_one() -> None:
     assert as_data(frame).values.tolist() == [[1, 0], [0, 1]]
 
 
-def test_dtype_and_column_names_can_be_given() -> None:
-    data = as_data(NUMBERS, dtype=torch.float32, columns=("u", "v"))
-    assert data.values.dtype == torch.float32
-    assert data.columns == ("u", "v")
+def test_the_dtype_can_be_given() -> None:
+    assert as_data(NUMBERS.astype("float32")).dtype == torch.float64
+    assert as_data(NUMBERS, dtype=torch.float32).values.dtype == torch.float32
+    assert as_data((NUMBERS, 2), dtype=torch.float32).dtype == torch.float32
+    assert as_data(as_data(NUMBERS), dtype=torch.float32).values.dtype == torch.float32
+    assert as_data((np.arange(3),), dtype=torch.float32).dtype == torch.float32
 
 
 def test_column_names_of_any_kind_become_text() -> None:
     assert as_data(pd.DataFrame(NUMBERS)).columns == ("0", "1")
 
 
-def test_images_keep_their_shape_where_they_are_asked_for() -> None:
+def test_arrays_of_any_number_of_dimensions_keep_their_shape() -> None:
     images = np.arange(24.0).reshape(2, 1, 3, 4)
-    assert torch.equal(as_data(images, ndim=(4,)).values, torch.tensor(images))
+    assert torch.equal(as_data(images).values, torch.tensor(images))
 
 
 def with_value(value: object, column: str = "b", row: int = 1) -> pd.DataFrame:
@@ -115,7 +122,11 @@ def with_value(value: object, column: str = "b", row: int = 1) -> pd.DataFrame:
 
 @pytest.mark.parametrize("value", [float("nan"), None, pd.NA])
 def test_a_missing_value_is_named_by_column_and_row(value: object) -> None:
-    assert refusal(with_value(value)).startswith("x: column 'b', row 1: is missing")
+    line = "x: column 'b', row 1: is missing (NaN); drop the row or fill it in"
+    assert refusal(with_value(value), GMM(1)) == line
+    data = as_data(with_value(value), masking)
+    assert data.missing == line
+    assert data.values.isnan().tolist() == [[False, False], [False, True], [False, False]]
 
 
 def test_a_missing_value_is_found_in_nullable_masked_and_plain_arrays() -> None:
@@ -123,18 +134,18 @@ def test_a_missing_value_is_found_in_nullable_masked_and_plain_arrays() -> None:
     holes[2, 0] = np.nan
     masked = np.ma.masked_array(NUMBERS, mask=np.isnan(holes))
     nullable = FRAME.astype("Float64").mask(pd.DataFrame(np.isnan(holes), columns=["a", "b"]))
-    assert refusal(holes).startswith("x: column 'x0', row 2: is missing")
-    assert refusal(torch.tensor(holes)).startswith("x: column 'x0', row 2: is missing")
-    assert refusal(masked).startswith("x: column 'x0', row 2: is missing")
-    assert refusal(nullable).startswith("x: column 'a', row 2: is missing")
+    assert as_data(holes).missing.startswith("x: column 'x0', row 2: is missing")
+    assert as_data(torch.tensor(holes)).missing.startswith("x: column 'x0', row 2: is missing")
+    assert as_data(masked).missing.startswith("x: column 'x0', row 2: is missing")
+    assert as_data(nullable).missing.startswith("x: column 'a', row 2: is missing")
 
 
 def test_the_number_of_further_bad_rows_is_told() -> None:
-    assert "and 1 more" in refusal(np.array([[1.0], [np.nan], [np.nan]]))
+    assert "and 1 more" in as_data(np.array([[1.0], [np.nan], [np.nan]])).missing
 
 
 def test_a_row_is_also_called_by_its_label() -> None:
-    assert "row 1 (label 's')" in refusal(with_value(np.nan).set_index(pd.Index(["r", "s", "t"])))
+    assert "row 1 (label 's')" in as_data(with_value(np.nan).set_index(pd.Index(["r", "s", "t"]))).missing
 
 
 @pytest.mark.parametrize("value", [float("inf"), -float("inf")])
@@ -187,25 +198,48 @@ def test_an_empty_table_is_refused(x: Any) -> None:
     assert "is empty" in refusal(x)
 
 
-def test_a_constant_column_is_named_unless_allowed() -> None:
+@pytest.mark.parametrize("model", [GMM(1), BayesianGMM(1), CorrelatedGaussian()], ids=lambda m: type(m).__name__)
+def test_mixtures_refuse_constant_columns_single_rows_and_further_dimensions(model: Any) -> None:
     frame = FRAME.assign(b=7)
-    assert refusal(frame) == "x: column 'b' is 7 in every row: drop it"
-    assert as_data(frame, constant_ok=True).values[:, 1].tolist() == [7, 7, 7]
-
-
-def test_a_single_row_is_refused_unless_constant_columns_are_allowed() -> None:
-    assert "one row" in refusal(FRAME.iloc[:1])
-    assert as_data(FRAME.iloc[:1], constant_ok=True).values.shape == (1, 2)
+    assert refusal(frame, model) == "x: column 'b' is 7 in every row: drop it"
+    assert "x_test has one row" in refusal(FRAME.iloc[:1], model, name="x_test")
+    flatten = "; flatten each row with x.reshape(len(x), -1)"
+    assert refusal(np.zeros((2, 3, 4)), model) == f"x has 3 dimensions, shape (2, 3, 4), but needs 1 or 2{flatten}"
+    assert as_data(frame, masking).values[:, 1].tolist() == [7, 7, 7]
+    assert as_data(FRAME.iloc[:1], masking).values.shape == (1, 2)
 
 
 def test_fewer_rows_than_components_are_refused() -> None:
-    assert as_data(FRAME, components=3).values.shape == (3, 2)
-    assert refusal(FRAME, components=4).startswith("x has 3 rows, fewer than 4 components")
+    assert as_data(FRAME, GMM(3)).values.shape == (3, 2)
+    assert refusal(FRAME, GMM(4)).startswith("x has 3 rows, fewer than 4 components")
 
 
-@pytest.mark.parametrize("x", [np.float64(1.0), torch.tensor(1.0), np.zeros((2, 3, 4)), torch.zeros(2, 1, 4, 4)])
-def test_a_wrong_number_of_dimensions_is_told(x: Any) -> None:
-    assert f"x has {x.ndim} dimensions, shape {tuple(x.shape)}" in refusal(x)
+def test_a_wrong_number_of_columns_is_refused_by_the_model_that_has_it() -> None:
+    wide = FRAME.assign(c=[1.0, 3.0, 2.0])
+    assert "two columns, and x has 3" in refusal(wide, CorrelatedGaussian())
+    assert "one column, and x_test has 3" in refusal(wide, UnivariateMixture(2), name="x_test")
+
+
+def test_a_vae_takes_pictures_in_its_dtype_and_refuses_other_pixels_and_channels_last() -> None:
+    pictures = np.zeros((5, 3, 8, 8))
+    assert as_data(pictures, VAE()).values.dtype == torch.float32
+    assert as_data(pictures, VAE(), dtype=torch.float64).values.dtype == torch.float64
+    assert as_data(np.zeros((5, 28, 4)), VAE()).values.shape == (5, 28, 4)
+    assert "likelihood wants entries within [0, 1], and x has 2 to 2" in refusal(
+        pictures + 2, VAE(likelihood="bernoulli")
+    )
+    for channels in (1, 3, 4):
+        line = refusal(np.zeros((5, 8, 8, channels)), VAE())
+        assert "last axis, 3, holds the" in line
+        assert "x.transpose(0, 3, 1, 2)" in line
+    assert as_data(np.zeros((5, 3, 3, 3)), VAE()).values.shape == (5, 3, 3, 3)
+    with pytest.raises(InputError, match=r"within \[0, 1\], and x_test has 2 to 2"):
+        as_new_data(pictures + 2, as_data(pictures, VAE()), VAE(likelihood="bernoulli"), name="x_test")
+
+
+@pytest.mark.parametrize("x", [np.float64(1.0), torch.tensor(1.0)])
+def test_a_number_is_no_table(x: Any) -> None:
+    assert "x has 0 dimensions, shape ()" in refusal(x)
 
 
 def test_two_columns_of_one_name_are_refused() -> None:
@@ -219,10 +253,6 @@ def test_what_is_no_table_at_all_is_refused() -> None:
     assert "to_dense" in refusal(torch.eye(3).to_sparse())
 
 
-def test_a_wrong_number_of_given_names_is_refused() -> None:
-    assert "2 columns, but 1 names" in refusal(NUMBERS, columns=("u",))
-
-
 def test_bad_files_are_refused_here_too(tmp_path: Path) -> None:
     assert "there is no file" in refusal(tmp_path / "x.csv")
     (tmp_path / "x.csv").write_text("a,b\n")
@@ -231,26 +261,26 @@ def test_bad_files_are_refused_here_too(tmp_path: Path) -> None:
 
 def test_new_columns_are_matched_by_name_and_others_left_aside() -> None:
     new = pd.DataFrame({"species": ["u"], "b": [8.0], "a": [7.0]})
-    assert as_new_data(new, as_data(FRAME)).tolist() == [[7.0, 8.0]]
+    assert as_new_data(new, as_data(FRAME)).values.tolist() == [[7.0, 8.0]]
 
 
 @pytest.mark.parametrize("new", [np.array([[7.0, 8.0]]), torch.tensor([[7, 8]])], ids=["array", "tensor"])
 def test_new_rows_without_names_are_matched_by_position(new: Any) -> None:
-    x = as_new_data(new, as_data(FRAME, dtype=torch.float32))
+    x = as_new_data(new, as_data(FRAME, dtype=torch.float32)).values
     assert x.dtype == torch.float32
     assert x.tolist() == [[7.0, 8.0]]
 
 
 def test_new_names_are_matched_by_position_to_data_that_had_none() -> None:
-    assert as_new_data(FRAME[["b", "a"]], as_data(NUMBERS)).tolist() == FRAME[["b", "a"]].to_numpy().tolist()
+    assert as_new_data(FRAME[["b", "a"]], as_data(NUMBERS)).values.tolist() == FRAME[["b", "a"]].to_numpy().tolist()
 
 
 def test_new_data_take_the_shape_of_the_fitted() -> None:
     vector, column = as_data(FRAME["a"]), as_data(FRAME[["a"]])
-    assert as_new_data(FRAME, vector).shape == (3,)
-    assert as_new_data(FRAME["a"], column).shape == (3, 1)
+    assert as_new_data(FRAME, vector).values.shape == (3,)
+    assert as_new_data(FRAME["a"], column).values.shape == (3, 1)
     images = np.zeros((5, 1, 2, 2))
-    assert as_new_data(images[:2], as_data(images, ndim=(4,), constant_ok=True)).shape == (2, 1, 2, 2)
+    assert as_new_data(images[:2], as_data(images)).values.shape == (2, 1, 2, 2)
 
 
 def test_a_missing_column_of_new_data_is_named() -> None:
@@ -264,8 +294,16 @@ def test_new_rows_of_another_length_are_refused(new: Any) -> None:
         as_new_data(new, as_data(FRAME))
 
 
+def test_new_arrays_of_more_columns_or_with_axes_moved_are_refused() -> None:
+    with pytest.raises(InputError, match=r"shape \(2, 3\), but the fitted data have 2 columns"):
+        as_new_data(np.zeros((2, 3)), as_data(NUMBERS))
+    with pytest.raises(InputError, match=r"the fitted data have rows of shape \(3, 8, 8\)"):
+        as_new_data(np.zeros((2, 8, 8, 3)), as_data(np.zeros((2, 3, 8, 8))))
+
+
 def test_new_data_are_checked_like_the_fitted() -> None:
     with pytest.raises(InputError, match="x_test: column 'b', row 1: is missing"):
-        as_new_data(with_value(np.nan), as_data(FRAME), name="x_test")
+        as_new_data(with_value(np.nan), as_data(FRAME), GMM(1), name="x_test")
+    assert "x_new: column 'b', row 1" in as_new_data(with_value(np.nan), as_data(FRAME), masking).missing
     with pytest.raises(InputError, match="is empty"):
         as_new_data(FRAME.iloc[:0], as_data(FRAME))

@@ -150,6 +150,55 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     assert all(name in str(caught.value) for name in ["old_faithful", *datasets.DATASETS])
 
 
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("a;b\n1,5;-2,25\n3,0;4,5\n", {"a": [1.5, 3.0], "b": [-2.25, 4.5]}),
+        ("\ufeffName;Größe\r\nAnna;1,70\r\nBernd;-1,85\r\n", {"Name": ["Anna", "Bernd"], "Größe": [1.7, -1.85]}),
+        ("a\tb\n1.5\t2\n-3\t4\n", {"a": [1.5, -3.0], "b": [2, 4]}),
+        ("a\tb\n1,5\t2\n3\t4,25\n", {"a": [1.5, 3.0], "b": [2.0, 4.25]}),
+        ("a|b\n1|2\n", {"a": [1], "b": [2]}),
+        ('name,x\n"Doe, J",1\n"Roe; R",-2\n', {"name": ["Doe, J", "Roe; R"], "x": [1, -2]}),
+        ("weight, kg;height\n1,5;2,5\n", {"weight, kg": [1.5], "height": [2.5]}),
+        ('a;b\n"1,5";"2"\n', {"a": [1.5], "b": [2]}),
+        ("a;b\n1.5;2.25\n", {"a": [1.5], "b": [2.25]}),
+        ("a;b\n0,125;2\n1,234;2\n", {"a": [0.125, 1.234], "b": [2, 2]}),
+        ("day;x\n01.02.2020;1,5\n", {"day": ["01.02.2020"], "x": [1.5]}),
+        ("a\n1\n2\n", {"a": [1, 2]}),
+    ],
+)
+def test_columns_are_separated_and_decimals_written_in_any_one_way(
+    text: str, columns: dict[str, list[object]], tmp_path: Path
+) -> None:
+    (tmp_path / "x.csv").write_bytes(text.encode())
+    assert datasets.load(tmp_path / "x.csv").to_dict("list") == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a;b\n1.234,56;2\n3,5;4\n", "thousands separators"),
+        ("a;b\n1.234.567;2,5\n", "thousands separators"),
+        ("a\tb\n1,500\t2\n3,250\t4\n", "thousands separators"),
+        ("a;b\n1.5;2,5\n", "'1.5', .* others have a decimal comma, as '2,5'"),
+        ("a;b\n1.234;2,5\n", "others have a decimal comma"),
+        ("a,b\n1,5,2,5\n", "names 2 of the 4 fields of the next: .* decimal points"),
+        ("a,b\n1,5,2\n1,2\n", "names 2 of the 3 fields"),
+        ("a,b\n1,2\n1,5,2\n", "is not a table"),
+        ("a\n1,5\n2,5\n", "names 1 of the 2 fields"),
+        ('a,b\n"1,5","2"\n', "write decimal points, or separate the columns by semicolons"),
+        ("a,b;c\n1,2;3\n", "separated by commas or semicolons"),
+        ("1;2,5\n3,5;4,5\n", "holds numbers"),
+    ],
+)
+def test_a_file_that_can_be_read_in_two_ways_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        datasets.load(tmp_path / "x.csv")
+    assert "x.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 JUNK = bytes(range(256)) * 20
 
 

@@ -20,12 +20,15 @@ __all__ = ["Data"]
 class Data:
     """Checked data: the arguments of a model, handed on as they are.
 
-    args, kwargs: tensors, floating ones in one dtype, whole numbers as int64; what is no array is left alone.
+    args, kwargs: tensors, floating ones in one dtype, whole numbers that index as int64; anything else as it came.
     rows: the size of the model's plate of rows; None until the model's structure is known, and where it has none. What
     is as long as that is cut along it, the rest is constant.
     columns: the names of the columns of a single table, () where there are several arguments.
-    coords: argument or column -> the names of its categories, whose codes are in the data.
+    names: what the positional arguments are called; x0, x1, ... where nobody knows.
+    tables: argument -> the names of its columns, for tables among several arguments.
+    coords: argument -> the names of its categories, whose codes are in the data.
     missing: the line that refuses the first missing value, for models that do not mask it; empty where none is missing.
+    floating: the dtype of computations where no array is of floating numbers.
     mixed: whether the model brings tensors of another precision, so that both are promoted to float64.
     """
 
@@ -33,13 +36,22 @@ class Data:
     kwargs: dict[str, Any] = field(default_factory=dict)
     rows: int | None = None
     columns: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
     coords: dict[str, tuple[str, ...]] = field(default_factory=dict)
     missing: str = ""
+    floating: torch.dtype = torch.float64
     mixed: bool = False
 
     def run(self, program: Callable[..., Any]) -> Any:
         """What the program gives for these arguments."""
         return program(*self.args, **self.kwargs)
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """Every argument by its name, positional ones first."""
+        names = self.names or tuple(f"x{i}" for i in range(len(self.args)))
+        return {**dict(zip(names, self.args, strict=True)), **self.kwargs}
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -55,7 +67,8 @@ class Data:
     def like(self) -> Tensor:
         """A number in the dtype and on the device of the data: ()."""
         floating = [value for value in self.tensors if value.is_floating_point()]
-        return floating[0].new_zeros(()) if floating else torch.zeros((), dtype=torch.float64)
+        device = self.tensors[0].device if self.tensors else None
+        return floating[0].new_zeros(()) if floating else torch.zeros((), dtype=self.floating, device=device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -86,13 +99,18 @@ class Data:
         return replace(self, rows=rows, mixed=structure.mixed)
 
     def with_rows(self, rows: int | None) -> Data:
-        """The same, with so many rows."""
+        """The same, for a model with so many rows."""
         return replace(self, rows=rows)
 
     def take(self, rows: Tensor | slice) -> Data:
         """Some of the rows, (M,) numbers or a slice; what is constant stays whole."""
         number = len(range(*rows.indices(self.rows or 0))) if isinstance(rows, slice) else len(rows)
         return replace(self.map(lambda value: value[rows] if self.has_rows(value) else value), rows=number)
+
+    def to(self, dtype: torch.dtype) -> Data:
+        """The same with its floating arrays in that dtype."""
+        cast = self.map(lambda value: value.to(dtype) if value.is_floating_point() else value)
+        return replace(cast, floating=dtype)
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Data:
         """The same with fn of every array."""

@@ -1,235 +1,155 @@
-"""What a user hands in, checked and turned into a tensor. Every bad input is named here."""
+"""The data's door: what a user hands in, checked and made the arguments of a model."""
 
-from collections import Counter
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
-from math import prod
-from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 import torch
 from pandas import DataFrame, Series
-from pandas.api import types
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ... import datasets
 from ...errors import InputError
+from ...models.arguments import Parameters, parameters_of
+from ...models.structure import model_name
 from .data import Data
-from .table import Table, as_table, default_columns
+from .table import Part, as_part, as_table, count, default_columns, listed, opened, refuse_empty, table_numbers
 
-__all__ = ["DataLike", "as_data", "as_new_data"]
+__all__ = ["DataLike", "Model", "arguments", "as_data", "refuse_bad"]
+
+DataLike: TypeAlias = (
+    DataFrame | Series | np.ndarray | Tensor | DataLoader | str | Path | tuple[Any, ...] | Mapping[str, Any] | Data
+)
+Model: TypeAlias = Callable[..., Any]
+Arguments: TypeAlias = dict[str, tuple[Any, str]]
 
 
-DataLike: TypeAlias = DataFrame | Series | np.ndarray | Tensor | DataLoader | str | Path | Data
-
-
-def as_data(
-    x: DataLike,
-    model: Any = None,
-    *,
-    dtype: torch.dtype | None = None,
-    components: int | None = None,
-    columns: tuple[str, ...] | None = None,
-    constant_ok: bool = False,
-    ndim: tuple[int, ...] = (1, 2),
-    name: str = "x",
-) -> Data:
-    """Check `x` and copy it into a tensor; the caller's own data are neither changed nor shared.
+def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | None = None, name: str = "x") -> Data:
+    """Check `x` and make it the arguments of `model`; the caller's own data are neither changed nor shared.
 
     Parameters
     ----------
     x
-        A DataFrame, array or tensor of N rows and D columns; a Series or vector of N values, which stays a vector; or
-        the name or path of a table, for `pyrometer.datasets.load`; a DataLoader is read once, into memory, the first
-        of each pair where it gives pairs (x, label). Integers and booleans become floats.
+        One table: a DataFrame, array or tensor of N rows, a Series or vector, which stays a vector, the name or path
+        of a table, for `pyrometer.datasets.load`, or a DataLoader, read once into memory, the first of each pair where
+        it gives pairs (x, label). All its numbers become floats.
+        Several arguments: a tuple, by position; a mapping, by the parameters' names; or a DataFrame whose columns have
+        the names of the parameters, where the model requires two or more of them, or where all that it requires and
+        at least two of its parameters are columns; further columns are left aside. There whole numbers stay int64,
+        for they may index, text and categoricals become int64 codes, and what is no array is handed on untouched.
+        Data that were made here come back as they are.
+    model
+        The program that they are for. One with a `prepare(values, columns)` is given a single table to check and
+        convert.
     dtype
-        The tensor's dtype. It lies on the device of `x` where that is a tensor, else on the CPU.
-    components
-        At least so many rows are demanded.
-    columns
-        Names to use in place of the input's own.
-    constant_ok
-        Accept columns that hold one value only, and a single row.
-    ndim
-        The numbers of dimensions that are accepted. Beyond two, as in ``(N, C, H, W)``, ``columns`` names the entries
-        of one flattened row.
+        Of the floating arrays; float64 where it is None, or what `prepare` gives. They lie on the device of the
+        tensors that were given, else on the CPU.
     name
         What error messages call `x`. A path or name is called what it is.
 
     Raises
     ------
     InputError
-        Missing, infinite, text, complex or date values, an empty table, a constant column, two columns of one name,
-        fewer rows than components, or a wrong number of dimensions. Rows are counted from 0.
+        Infinite, text, complex or date values, a missing category, an empty table, two columns of one name, a
+        parameter without data or data without a parameter, and whatever `prepare` refuses. Rows are counted from 0. A
+        missing value is refused where the model has a `prepare`; otherwise it stays, as NaN, and `Data.missing` has the
+        line that refuses it, for the model may mask it.
 
     Examples
     --------
-    >>> as_data("faithful", components=2).columns
+    >>> as_data("faithful").columns
     ('eruptions', 'waiting')
+    >>> as_data({"y": np.ones(3), "n": 3}).kwargs["n"]
+    3
     """
     if isinstance(x, Data):
-        return x
-    if isinstance(x, tuple):
-        return Data(tuple(torch.as_tensor(np.asarray(v)) for v in x))
-    if isinstance(x, dict):
-        return Data((), {k: torch.as_tensor(np.asarray(v)) for k, v in x.items()})
-    components = components or getattr(model, "components", None)
-    if hasattr(model, "latent"):
-        ndim, constant_ok, dtype = (2, 3, 4), True, model.dtype
-    dtype = dtype or torch.float64
-    table, name = _open(x, name)
-    if len(table.shape) not in ndim:
-        raise InputError(_wrong_dimensions(table, ndim, name))
-    if columns is not None and len(columns) != len(table.columns):
-        raise InputError(f"{name} has {_count(len(table.columns), 'column')}, but {len(columns)} names were given")
-    table = table if columns is None else table.rename(columns)
-    values = _checked(table, dtype, name)
-    if components is not None and len(values) < components:
-        raise InputError(
-            f"{name} has {_count(len(values), 'row')}, fewer than {components} components: ask for fewer components"
-        )
-    if not constant_ok:
-        _refuse_constant(values, table.columns, name)
-    return Data((values.reshape(table.shape),), columns=table.columns)
+        return x if dtype is None else x.to(dtype)
+    x, name = opened(x, name)
+    parameters = parameters_of(model)
+    if isinstance(x, tuple | Mapping) or (isinstance(x, DataFrame) and _is_by_name(x, parameters)):
+        given = arguments(x, parameters.names, name)
+        _refuse_unfit(x, given, parameters, model, name)
+        if len(given) > 1 or not hasattr(model, "prepare"):
+            parts = {key: as_part(value, where) for key, (value, where) in given.items()}
+            return _assembled(parts, tuple(given) if isinstance(x, tuple) else ()).to(dtype or torch.float64)
+        x = next(iter(given.values()))[0]
+    if len(parameters.required) > 1:
+        wanted = f"{model_name(model)} takes {listed(parameters.required)}"
+        raise InputError(f"{name} is one array, but {wanted}: give a tuple or a mapping of them")
+    data = _single(x, model, name)
+    data = replace(data, names=parameters.names[:1] or ("x",))
+    return data if dtype is None else data.to(dtype)
 
 
-def as_new_data(x: DataLike, like: Data, model: Any = None, *, name: str = "x_new") -> Data:
-    """Check `x` against the data that were fitted, and bring it to their columns, shape, dtype and device.
+def refuse_bad(model: Model | None, check: str, name: str, *values: Any) -> Any:
+    """What a check of the model gives for the values, its `x` called by that name in what it refuses them with."""
+    try:
+        return getattr(model, check)(*values)
+    except InputError as error:
+        raise InputError(re.sub(r"(?<!')\bx\b(?!')", lambda _: name, str(error))) from error
 
-    Columns are matched by name, in whatever order they come, and further ones are left aside; by position where one
-    side has no names. Few rows and constant columns are welcome.
 
-    Returns
-    -------
-    Tensor
-        (M, D), or (M,) if the fitted data are a vector.
+def _single(x: Any, model: Model | None, name: str) -> Data:
+    """One table as the only argument of a model."""
+    table = as_table(x, name)
+    if not table.shape:
+        raise InputError(f"{name} has 0 dimensions, shape (), but needs 1 or more")
+    values, missing = table_numbers(table, name)
+    if hasattr(model, "prepare"):
+        if missing:
+            raise InputError(missing)
+        values = refuse_bad(model, "prepare", name, values, table.columns)
+    return Data((values,), columns=table.columns, missing=missing, floating=values.dtype)
 
-    Raises
-    ------
-    InputError
-        As `as_data`, or a column of the fitted data is missing, or the rows are of another length.
+
+def _is_by_name(frame: DataFrame, parameters: Parameters) -> bool:
+    """Whether the columns of a table go to the parameters of their names, rather than as one matrix to one of them."""
+    columns = {str(column) for column in frame.columns}
+    found = columns.intersection(parameters.names)
+    return len(parameters.required) > 1 or (len(found) > 1 and found.issuperset(parameters.required))
+
+
+def _refuse_unfit(x: Any, given: Arguments, parameters: Parameters, model: Model | None, name: str) -> None:
+    """Refuse data without a parameter, and a parameter without data."""
+    takes = listed(parameters.names)
+    unknown = [key for key in given if key not in parameters.names and not parameters.open]
+    if unknown and isinstance(x, tuple):
+        raise InputError(f"{name} has {count(len(x), 'part')}, but {model_name(model)} takes {takes}")
+    if unknown:
+        raise InputError(f"{name} has {unknown[0]!r}, which is no parameter of {model_name(model)}: it takes {takes}")
+    for key in parameters.required:
+        if key not in given:
+            has = listed([str(column) for column in x.columns] if isinstance(x, DataFrame) else list(given))
+            raise InputError(f"{name} lacks {key!r}, a parameter of {model_name(model)}: it has {has or 'nothing'}")
+
+
+def arguments(x: Any, names: Sequence[str], name: str) -> Arguments:
+    """What a tuple, mapping or table of columns has for each argument by its name, and what messages call it.
+
+    names: of the parameters; more than those of a tuple or mapping come behind, further columns are left aside.
     """
-    if isinstance(x, Data):
-        return x
     if isinstance(x, tuple):
-        return replace(like, args=tuple(torch.as_tensor(np.asarray(v)) for v in x), rows=len(x[0]))
-    table, name = _open(x, name)
-    table = _matched(table, like, name)
-    if len(table.shape) == 0 or prod(table.shape[1:]) != len(like.columns):
-        raise InputError(
-            f"{name} has shape {table.shape}, but the fitted data have {_count(len(like.columns), 'column')} "
-            f"({_list(like.columns)}): give one row for each new point"
-        )
-    values = _checked(table, like.values.dtype, name)
-    values = values.reshape(-1, *like.values.shape[1:]).to(like.values.device)
-    return replace(like, args=(values,), rows=len(values))
+        called = [*names, *default_columns(len(x))[len(names) :]]
+        return {key: (value, f"{name}[{i}]") for i, (key, value) in enumerate(zip(called, x, strict=False))}
+    if isinstance(x, Mapping):
+        keys = [*(key for key in names if key in x), *(key for key in x if key not in names)]
+        return {key: (x[key], f"{name}[{key!r}]") for key in keys}
+    table = as_table(x, name)
+    refuse_empty(table, name)
+    found = {key: table.columns.index(key) for key in names if key in table.columns}
+    return {key: (x.iloc[:, i], f"{name}: column {key!r}") for key, i in found.items()}
 
 
-def _open(x: DataLike, name: str) -> tuple[Table, str]:
-    """The table, and what to call it: a file or data set by its own name."""
-    if isinstance(x, str | Path):
-        return as_table(datasets.load(x), str(x)), str(x)
-    if isinstance(x, Data):
-        return as_table(x.values, name).rename(x.columns), name
-    if isinstance(x, DataLoader):
-        return as_table(_gathered(x, name), name), name
-    return as_table(x, name), name
-
-
-def _gathered(loader: DataLoader, name: str) -> Tensor:
-    """Every batch of a loader, end to end: (N, ...)."""
-    parts = [batch[0] if isinstance(batch, list | tuple) else batch for batch in loader]
-    if not all(isinstance(part, Tensor) for part in parts):
-        raise InputError(f"{name} is a DataLoader of {type(parts[0]).__name__}s: let it give tensors, or (x, label)")
-    if not parts:
-        raise InputError(f"{name} is a DataLoader that gives nothing: give at least one row")
-    return torch.cat(parts)
-
-
-def _matched(table: Table, like: Data, name: str) -> Table:
-    """The columns of `like`, in their order."""
-    missing = [column for column in like.columns if column not in table.columns]
-    if not missing:
-        frame = table.rename(table.columns).frame[list(like.columns)]
-        return Table(frame, frame.shape, table.device)
-    if default_columns(len(table.columns)) == table.columns or default_columns(len(like.columns)) == like.columns:
-        return table
-    raise InputError(f"{name} lacks column {missing[0]!r} of the fitted data: its columns are {_list(table.columns)}")
-
-
-def _checked(table: Table, dtype: torch.dtype, name: str) -> Tensor:
-    """The (N, D) tensor of a table in which every value is a finite number."""
-    n, d = table.frame.shape
-    if n == 0 or d == 0:
-        raise InputError(f"{name} is empty ({_count(n, 'row')}, {_count(d, 'column')}): give at least one of each")
-    column, times = Counter(table.columns).most_common(1)[0]
-    if times > 1:
-        raise InputError(f"{name} has {times} columns called {column!r}: give each a name of its own")
-    numbers = np.empty((n, d))
-    for i, column in enumerate(table.columns):
-        numbers[:, i] = _numbers(table.frame.iloc[:, i], f"{name}: column {column!r}")
-    return torch.tensor(numbers, dtype=dtype, device=table.device)
-
-
-def _numbers(values: Series, where: str) -> np.ndarray:
-    _refuse_kind(values, where)
-    numbers = values.to_numpy(dtype=float, na_value=np.nan)
-    _refuse_rows(np.isnan(numbers), values, where, "is missing (NaN)", "drop the row or fill it in")
-    _refuse_rows(np.isinf(numbers), values, where, "is infinite", "drop the row or mend the value")
-    return numbers
-
-
-def _refuse_kind(values: Series, where: str) -> None:
-    """Refuse a column that holds no real numbers, pointing at the row that shows it where there is one."""
-    kind = values.dtype
-    if types.is_object_dtype(kind) or types.is_string_dtype(kind):
-        _refuse_text(values, where)
-    elif types.is_complex_dtype(kind):
-        raise InputError(f"{where} holds complex numbers: give real and imaginary parts as two columns")
-    elif isinstance(kind, pd.CategoricalDtype) or not (types.is_numeric_dtype(kind) or types.is_bool_dtype(kind)):
-        raise InputError(f"{where} is of type {kind}: turn it into numbers or drop it")
-
-
-def _refuse_text(values: Series, where: str) -> None:
-    """Older pandas keep text as objects, newer ones as strings; both may hold numbers, and numbers spelt out."""
-    odd = np.array([not isinstance(value, Real | Decimal | np.bool_) for value in values]) & values.notna().to_numpy()
-    spelt = pd.to_numeric(values.where([isinstance(value, str) for value in values]), errors="coerce").notna()
-    _refuse_rows(odd & ~spelt.to_numpy(dtype=bool), values, where, "is not a number", "mend it or drop the column")
-    if odd.any():
-        raise InputError(f"{where} holds numbers written as text: convert it with pandas.to_numeric")
-
-
-def _refuse_rows(bad: np.ndarray, values: Series, where: str, what: str, mend: str) -> None:
-    if not bad.any():
-        return
-    row = int(bad.argmax())
-    label = "" if isinstance(values.index, pd.RangeIndex) else f" (label {values.index[row]!r})"
-    value = values.iloc[row]
-    shown = f" {value!r}" if isinstance(value, str) else ""
-    more = f", and {bad.sum() - 1} more" if bad.sum() > 1 else ""
-    raise InputError(f"{where}, row {row}{label}:{shown} {what}{more}; {mend}")
-
-
-def _refuse_constant(values: Tensor, columns: tuple[str, ...], name: str) -> None:
-    if len(values) == 1:
-        raise InputError(f"{name} has one row: give at least two")
-    for d in (values == values[0]).all(0).nonzero().flatten().tolist():
-        raise InputError(f"{name}: column {columns[d]!r} is {values[0, d].item():g} in every row: drop it")
-
-
-def _wrong_dimensions(table: Table, ndim: tuple[int, ...], name: str) -> str:
-    wanted = " or ".join(str(number) for number in ndim)
-    mend = f"; flatten each row with {name}.reshape(len({name}), -1)" if len(table.shape) > 2 else ""
-    return f"{name} has {_count(len(table.shape), 'dimension')}, shape {table.shape}, but needs {wanted}{mend}"
-
-
-def _list(columns: tuple[str, ...]) -> str:
-    return ", ".join(columns[:6]) + (", ..." if len(columns) > 6 else "")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _assembled(parts: dict[str, Part], positional: tuple[str, ...]) -> Data:
+    """The parts as the arguments of a model, some of them by position."""
+    return Data(
+        args=tuple(parts[key].value for key in positional),
+        kwargs={key: part.value for key, part in parts.items() if key not in positional},
+        names=positional,
+        tables={key: part.columns for key, part in parts.items() if part.columns},
+        coords={key: part.categories for key, part in parts.items() if part.categories},
+        missing=next((part.missing for part in parts.values() if part.missing), ""),
+    )

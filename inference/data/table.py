@@ -1,17 +1,30 @@
-"""Any input as a DataFrame of its flattened rows: one shape for the checks, whatever came in."""
+"""Arrays of every kind laid out as one table, and its numbers or categories; every bad value is named by its place."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from math import prod
-from typing import Any
+from numbers import Real
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from pandas import DataFrame, Series
+from pandas.api import types
 from torch import Tensor
+from torch.utils.data import DataLoader
 
+from ... import datasets
 from ...errors import InputError
 
-__all__ = ["Table", "as_table", "default_columns"]
+__all__ = ["Part", "Table", "as_part", "as_table", "default_columns", "matched", "opened", "table_numbers"]
+
+FILL = "drop the row or fill it in"
+NAME_IT = ", or make it a parameter of the model by its name"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +42,8 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """The names of the columns, as text."""
         return tuple(str(column) for column in self.frame.columns)
-
-    def rename(self, columns: tuple[str, ...]) -> "Table":
-        return Table(self.frame.set_axis(list(columns), axis=1), self.shape, self.device)
 
 
 def default_columns(number: int) -> tuple[str, ...]:
@@ -40,19 +51,55 @@ def default_columns(number: int) -> tuple[str, ...]:
     return tuple(f"x{d}" for d in range(number))
 
 
+def opened(x: Any, name: str) -> tuple[Any, str]:
+    """The table of a file or data set, called by its own name; the rows of a DataLoader; anything else as it is."""
+    if isinstance(x, str | Path):
+        return datasets.load(x), str(x)
+    return (_gathered(x, name) if isinstance(x, DataLoader) else x), name
+
+
+def _is_array(x: Any) -> bool:
+    """Whether x holds an array: a DataFrame, Series, array, tensor, or what NumPy can read."""
+    return isinstance(x, Tensor) or hasattr(x, "__array__")
+
+
 def as_table(x: Any, name: str) -> Table:
     """Lay out a DataFrame, Series, array or tensor; an InputError for anything else."""
     if isinstance(x, DataFrame):
         return Table(x, x.shape)
-    if isinstance(x, Series):
-        return Table(x.to_frame("x0" if x.name is None else x.name), x.shape)
+    if isinstance(x, Series | pd.Categorical):
+        series = Series(x)
+        return Table(series.to_frame("x0" if series.name is None else series.name), series.shape)
     if isinstance(x, Tensor):
         return _from_tensor(x, name)
     if isinstance(x, np.ma.MaskedArray):
-        return _from_array(np.ma.filled(x.astype(object), np.nan))
-    if hasattr(x, "__array__"):
+        return _from_array(np.ma.filled(x.astype(float if x.dtype.kind in "biuf" else object), np.nan))
+    if _is_array(x):
         return _from_array(np.asarray(x))
     raise InputError(f"{name} is a {type(x).__name__}: give a DataFrame, an array, a tensor, or the path of a table")
+
+
+def matched(table: Table, columns: tuple[str, ...], name: str) -> Table:
+    """The columns of the fitted data in a DataFrame or Series, in their order; all where one side has no names."""
+    lacking = [column for column in columns if column not in table.columns]
+    if columns and not lacking:
+        frame = table.frame.iloc[:, [table.columns.index(column) for column in columns]]
+        return Table(frame, frame.shape)
+    if lacking and default_columns(len(table.columns)) != table.columns and default_columns(len(columns)) != columns:
+        has = f"its columns are {listed(table.columns)}"
+        raise InputError(f"{name} lacks column {lacking[0]!r} of the fitted data: {has}")
+    return table
+
+
+def _gathered(loader: DataLoader, name: str) -> Tensor:
+    """Every batch of a loader, end to end, or every row where it gives single ones: (N, ...)."""
+    parts = [batch[0] if isinstance(batch, list | tuple) else batch for batch in loader]
+    if not all(isinstance(part, Tensor) for part in parts):
+        raise InputError(f"{name} is a DataLoader of {type(parts[0]).__name__}s: let it give tensors, or (x, label)")
+    if not parts:
+        raise InputError(f"{name} is a DataLoader that gives nothing: give at least one row")
+    single = loader.batch_size is None and loader.batch_sampler is None and len({part.shape for part in parts}) == 1
+    return torch.stack(parts) if single and parts[0].dim() < 2 else torch.cat(parts)
 
 
 def _from_tensor(x: Tensor, name: str) -> Table:
@@ -66,3 +113,143 @@ def _from_tensor(x: Tensor, name: str) -> Table:
 def _from_array(x: np.ndarray) -> Table:
     rows = x.reshape(len(x), prod(x.shape[1:])) if x.ndim else x.reshape(1, 1)
     return Table(DataFrame(rows, columns=list(default_columns(rows.shape[1]))), x.shape)
+
+
+class Part(NamedTuple):
+    """One argument, checked: its columns where it is a table, its categories where it holds their codes."""
+
+    value: Any
+    columns: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    missing: str = ""
+
+
+def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: tuple[str, ...] = ()) -> Part:
+    """An argument as the model shall have it: arrays as tensors, categories as codes, anything else untouched.
+
+    where: what messages call it. columns, categories: those of the fitted data, where there are any.
+    """
+    if not _is_array(value):
+        return Part(value)
+    if not getattr(value, "ndim", 1):
+        return Part(value.detach() if isinstance(value, Tensor) else np.asarray(value).item())
+    table = as_table(value, where)
+    first = table.frame.iloc[:, 0] if len(table.shape) == 1 else None
+    if first is not None and (categories or _is_categorical(first)):
+        codes, categories = _codes(first, where, categories)
+        return Part(codes, categories=categories)
+    named = isinstance(value, DataFrame)
+    if named:
+        refuse_empty(table, where)
+        table = matched(table, columns, where)
+    places = [where] if first is not None else [f"{where}: column {column!r}" for column in table.columns]
+    numbers, missing = _numbers(table, places, keep_whole=True)
+    return Part(numbers, table.columns if named else (), (), missing)
+
+
+def table_numbers(table: Table, name: str) -> tuple[Tensor, str]:
+    """The floats of a table that is all of the data, and the line that refuses the first missing one."""
+    refuse_empty(table, name)
+    return _numbers(table, [f"{name}: column {column!r}" for column in table.columns])
+
+
+def refuse_empty(table: Table, name: str) -> None:
+    """Refuse a table without rows or columns, and two columns of one name."""
+    n, d = table.frame.shape
+    if n == 0 or d == 0:
+        raise InputError(f"{name} is empty ({count(n, 'row')}, {count(d, 'column')}): give at least one of each")
+    column, times = Counter(table.columns).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"{name} has {times} columns called {column!r}: give each a name of its own")
+
+
+def _numbers(table: Table, where: Sequence[str], keep_whole: bool = False) -> tuple[Tensor, str]:
+    """The numbers of a table in its shape, and the line that refuses the first missing one, empty where none is.
+
+    where: what to call each column. keep_whole: a table of whole numbers alone becomes int64, else it is float64.
+    """
+    kinds, missing = table.frame.dtypes, ""
+    if keep_whole and all(map(types.is_integer_dtype, kinds)) and not table.frame.isna().to_numpy().any():
+        numbers = table.frame.to_numpy(dtype=np.int64)
+    elif all(isinstance(kind, np.dtype) and kind.kind in "biuf" for kind in kinds):
+        numbers = table.frame.to_numpy(dtype=float)
+    else:
+        numbers = np.empty(table.frame.shape)
+        for i, place in enumerate(where):
+            _refuse_kind(table.frame.iloc[:, i], place)
+            numbers[:, i] = table.frame.iloc[:, i].to_numpy(dtype=float, na_value=np.nan)
+    for i in (~np.isfinite(numbers).all(0)).nonzero()[0]:
+        column = table.frame.iloc[:, i]
+        missing = missing or _line(np.isnan(numbers[:, i]), column, where[i], "is missing (NaN)", FILL)
+        _refuse(np.isinf(numbers[:, i]), column, where[i], "is infinite", "drop the row or mend the value")
+    return torch.tensor(np.ascontiguousarray(numbers), device=table.device).reshape(table.shape), missing
+
+
+def _is_categorical(values: Series) -> bool:
+    """Whether a column is of categories: declared ones, or text none of which spells a number."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return True
+    known = values.dropna()
+    text = types.is_object_dtype(values) or types.is_string_dtype(values)
+    text = text and len(known) > 0 and all(isinstance(value, str) for value in known)
+    return text and bool(pd.to_numeric(known, errors="coerce").isna().all())
+
+
+def _codes(values: Series, where: str, categories: tuple[str, ...] = ()) -> tuple[Tensor, tuple[str, ...]]:
+    """The code of each category, (N,) int64, and the categories: those given, those declared, or the sorted text."""
+    _refuse(values.isna().to_numpy(), values, where, "is missing (NaN)", FILL)
+    if not categories:
+        declared = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else sorted(values.unique())
+        categories = tuple(str(category) for category in declared)
+    text = values.astype(object).map(str)
+    codes = pd.Index(categories, dtype=object).get_indexer(text)
+    _refuse(codes < 0, text, where, f"is no category of the fitted data ({listed(categories)})", "drop the row")
+    return torch.tensor(codes, dtype=torch.int64), categories
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, for a message."""
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+
+
+def count(number: int, what: str) -> str:
+    """So many of something, in words."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _refuse_kind(values: Series, where: str) -> None:
+    """Refuse a column that holds no real numbers, pointing at the row that shows it where there is one."""
+    kind, named = values.dtype, NAME_IT if _is_categorical(values) else ""
+    if types.is_object_dtype(kind) or types.is_string_dtype(kind):
+        _refuse_text(values, where, named)
+    elif types.is_complex_dtype(kind):
+        raise InputError(f"{where} holds complex numbers: give real and imaginary parts as two columns")
+    elif named or not (types.is_numeric_dtype(kind) or types.is_bool_dtype(kind)):
+        raise InputError(f"{where} is of type {kind}: turn it into numbers or drop it{named}")
+
+
+def _refuse_text(values: Series, where: str, named: str) -> None:
+    """Older pandas keep text as objects, newer ones as strings; both may hold numbers, and numbers spelt out."""
+    odd = np.array([not isinstance(value, Real | Decimal | np.bool_) for value in values]) & values.notna().to_numpy()
+    spelt = pd.to_numeric(values.where([isinstance(value, str) for value in values]), errors="coerce").notna()
+    bad = odd & ~spelt.to_numpy(dtype=bool)
+    _refuse(bad, values, where, "is not a number", f"mend it or drop the column{named}")
+    if odd.any():
+        raise InputError(f"{where} holds numbers written as text: convert it with pandas.to_numeric")
+
+
+def _refuse(bad: NDArray[np.bool_], values: Series, where: str, what: str, mend: str) -> None:
+    if line := _line(bad, values, where, what, mend):
+        raise InputError(line)
+
+
+def _line(bad: NDArray[np.bool_], values: Series, where: str, what: str, mend: str) -> str:
+    """The line that names the first bad row, empty where none is bad."""
+    if not bad.any():
+        return ""
+    row = int(bad.argmax())
+    label = "" if isinstance(values.index, pd.RangeIndex) else f" (label {values.index[row]!r})"
+    value = values.iloc[row]
+    shown = f" {value!r}" if isinstance(value, str) else ""
+    more = f", and {bad.sum() - 1} more" if bad.sum() > 1 else ""
+    return f"{where}, row {row}{label}:{shown} {what}{more}; {mend}"
