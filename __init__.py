@@ -2,10 +2,10 @@
 
 from . import datasets, guides, models
 from .errors import InputError
-from .inference.cavi import cavi
+from .inference.closed_form.cavi import cavi
 from .inference.compare import compare
 from .inference.comparison import Comparison
-from .inference.em import em
+from .inference.closed_form.em import em
 from .inference.fit import Fit
 from .inference.nuts import nuts
 from .inference.svi import svi

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..models.sufficient import ByComponent, Components, Kernel, Sums, Units, kernel_of
+from ...models.sufficient import ByComponent, Components, Kernel, Sums, Units, kernel_of
 from .threads import INLINE, Threads
 
 __all__ = ["Expectation", "expectation", "log_sums", "log_totals", "terms", "weighted_sums"]

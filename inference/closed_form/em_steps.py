@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..models import GMM
-from ..models.covariance import structured
-from ..models.sufficient import Components, Sums, Units
+from ...errors import InputError
+from ...models import GMM
+from ...models.covariance import structured
+from ...models.sufficient import Components, Sums, Units
 from .ascent import Objective, Restart
 from .collapse import collapsed, described
-from .mixture import held_rows, squares_only
-from .passes import expectation, weighted_sums
-from .stream import Stream
+from .mixture_fit import held_rows, squares_only
+from .e_step import expectation, weighted_sums
+from .row_blocks import Stream
 from .threads import Threads
 
 __all__ = ["EMSteps", "Parameters"]

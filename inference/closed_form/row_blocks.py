@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..models.moments import as_matrix
-from .data import Data, Tabular, as_data
-from .table import default_columns
+from ...errors import InputError
+from ...models.moments import as_matrix
+from ..data import Data, Tabular, as_data
+from ..data.table import default_columns
 
 __all__ = ["Stream", "as_stream"]
 

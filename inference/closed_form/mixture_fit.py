@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models import GMM, BayesianGMM, UnivariateMixture
-from ..models.moments import as_matrix
-from ..models.sufficient import Components, Units
-from .fit import Fit
+from ...models import GMM, BayesianGMM, UnivariateMixture
+from ...models.moments import as_matrix
+from ...models.sufficient import Components, Units
+from ..fit import Fit
 from .head import HeadDensity
-from .passes import log_sums, terms
-from .posterior import LARGEST, fit_of
-from .stream import Stream
+from .e_step import log_sums, terms
+from ..posterior import LARGEST, fit_of
+from .row_blocks import Stream
 
 __all__ = ["held_rows", "mixture_fit", "row_likelihood", "squares_only"]
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import std
 
-from ..errors import InputError
-from .progress import progress_bar
+from ...errors import InputError
+from ..progress import progress_bar
 
 __all__ = ["Climb", "Objective", "Restart", "Stop", "best_of", "check_responsibilities", "check_steps"]
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Dirichlet, Gamma, kl_divergence
 
-from ..models import BayesianGMM
-from ..models.bayesian_gmm import Prior
-from ..models.covariance import Covariance, inverse_tril, laid_out
-from ..models.distributions import NormalPrecisionCholesky, WishartCholesky
-from ..models.sufficient import Components, Sums
+from ...models import BayesianGMM
+from ...models.bayesian_gmm import Prior
+from ...models.covariance import Covariance, inverse_tril, laid_out
+from ...models.distributions import NormalPrecisionCholesky, WishartCholesky
+from ...models.sufficient import Components, Sums
 
 __all__ = ["MixtureFamily", "mixture_prior"]
 

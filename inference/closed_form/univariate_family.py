@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from ..models import UnivariateMixture
-from ..models.sufficient import Components, Sums
+from ...models import UnivariateMixture
+from ...models.sufficient import Components, Sums
 
 __all__ = ["UnivariateFamily", "univariate_prior"]
 

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..models import GMM
-from ..models.covariance import laid_out
-from ..models.structure import model_name
+from ...errors import InputError
+from ...models import GMM
+from ...models.covariance import laid_out
+from ...models.structure import model_name
 from .ascent import Stop, best_of, check_responsibilities, check_steps
-from .data import Tabular
+from ..data import Tabular
 from .em_steps import EMSteps, Parameters
-from .fit import Fit
-from .isolation import isolated
-from .mixture import mixture_fit, row_likelihood
-from .stream import as_stream
+from ..fit import Fit
+from ..isolation import isolated
+from .mixture_fit import mixture_fit, row_likelihood
+from .row_blocks import as_stream
 from .threads import threads
 
 __all__ = ["em"]

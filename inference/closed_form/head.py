@@ -7,8 +7,8 @@ from functools import cached_property
 
 from torch import Size
 
-from ..models.structure import Site, Structure, read_structure
-from .density import Density
+from ...models.structure import Site, Structure, read_structure
+from ..density import Density
 
 __all__ = ["HeadDensity"]
 

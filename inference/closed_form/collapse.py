@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..models.sufficient import Sums
+from ...models.sufficient import Sums
 
 __all__ = ["collapsed", "described"]
 

@@ -9,16 +9,16 @@ from functools import partial
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ..models import BayesianGMM, UnivariateMixture
-from ..models.structure import model_name
+from ...errors import InputError
+from ...models import BayesianGMM, UnivariateMixture
+from ...models.structure import model_name
 from .ascent import Stop, best_of, check_responsibilities, check_steps
 from .cavi_steps import CAVISteps
-from .data import Tabular
-from .fit import Fit
-from .isolation import isolated
-from .mixture import mixture_fit
-from .stream import as_stream
+from ..data import Tabular
+from ..fit import Fit
+from ..isolation import isolated
+from .mixture_fit import mixture_fit
+from .row_blocks import as_stream
 from .threads import threads
 
 __all__ = ["cavi"]

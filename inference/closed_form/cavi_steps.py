@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models import BayesianGMM, UnivariateMixture
-from ..models.covariance import structured
-from ..models.moments import kmeans_moments
-from ..models.sufficient import Components, Sums, Units, expected_terms
+from ...models import BayesianGMM, UnivariateMixture
+from ...models.covariance import structured
+from ...models.moments import kmeans_moments
+from ...models.sufficient import Components, Sums, Units, expected_terms
 from .ascent import Objective
 from .em_steps import Parameters
-from .mixture import row_likelihood, squares_only
-from .normal_wishart import MixtureFamily, mixture_prior
-from .passes import expectation, log_totals, weighted_sums
-from .stream import Stream
+from .mixture_fit import row_likelihood, squares_only
+from .conjugate import MixtureFamily, mixture_prior
+from .e_step import expectation, log_totals, weighted_sums
+from .row_blocks import Stream
 from .threads import Threads
 from .univariate_family import UnivariateFamily, univariate_prior
 

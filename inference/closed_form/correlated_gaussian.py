@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from pyro.distributions import Independent, MultivariateNormal, Normal
 from torch import Tensor
 
-from ..models import CorrelatedGaussian
-from .data import Tabular, as_data
-from .fit import Fit
+from ...models import CorrelatedGaussian
+from ..data import Tabular, as_data
+from ..fit import Fit
 
 __all__ = ["coordinate_ascent", "mean_field", "plot_mean_field"]
 

@@ -1,0 +1,1 @@
+"""EM and CAVI on mixtures, and mean field on a correlated Gaussian: every step is a formula."""
