@@ -13,12 +13,11 @@ from ..errors import InputError
 from ..guides import GuideFactory, catalogue, defaults
 from ..models import VAE
 from ..models.structure import Model, model_name
-from .closed_form.cavi import cavi
+from .closed_form import cavi, em
 from .compare_rows import compare_rows
 from .comparison import Comparison
 from .compiled import Compile
 from .data import Tabular, as_data, as_new_data
-from .closed_form.em import em
 from .fit import Fit
 from .fits import fit_all
 from .invariants import invariants

@@ -6,8 +6,8 @@ import torch
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyrometer import datasets
 from pyrometer.guides import catalogue
+from pyrometer.inference.closed_form import em
 from pyrometer.inference.density import Density
-from pyrometer.inference.em import em
 from pyrometer.inference.isolation import isolated
 from pyrometer.inference.vem import TurnTakingAdam, vem
 from pyrometer.models import GMM

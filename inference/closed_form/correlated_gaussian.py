@@ -1,4 +1,4 @@
-"""The mean-field lesson: what independence costs on a correlated Gaussian, in closed form and as a picture."""
+"""Mean field on the correlated Gaussian: what independence costs, in closed form and as a picture."""
 
 from __future__ import annotations
 

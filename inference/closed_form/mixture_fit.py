@@ -1,59 +1,89 @@
-"""What EM and CAVI share: the rows a component holds, the likelihood of each row, and the Fit."""
+"""From the end of an ascent to a Fit, without running the model on all rows."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
-from ...models import GMM, BayesianGMM, UnivariateMixture
 from ...models.moments import as_matrix
-from ...models.sufficient import Components, Units
+from ...models.structure import Site, Structure, read_structure
+from ...models.sufficient import Components
+from ..density import Density
 from ..fit import Fit
-from .head import HeadDensity
-from .e_step import log_sums, terms
 from ..posterior import LARGEST, fit_of
-from .row_blocks import Stream
+from .ascent import Ascent
+from .e_step import log_sums
+from .row_blocks import Mixture, RowBlocks
 
-__all__ = ["held_rows", "mixture_fit", "row_likelihood", "squares_only"]
+__all__ = ["HeadDensity", "mixture_fit", "row_likelihood"]
 
-HEAD = 64  # rows that the model's structure is read off
-
-
-def squares_only(covariance: str) -> bool:
-    """Whether the products of two columns are not needed."""
-    return covariance in ("diagonal", "spherical")
+HEAD_ROWS = 64  # that the model's structure is read off
 
 
-def held_rows(stream: Stream, components: Components, units: Units, k: int) -> Tensor:
-    """The rows of which component k has more than half: (M,)."""
-    held = [chunk.softmax(0)[k] > 0.5 for chunk in terms(stream.blocks(), components, units)]
-    return torch.cat(held).nonzero().flatten()
+@dataclass(frozen=True)
+class HeadDensity(Density):
+    """A density on the first rows of the data that knows how many there are: what `fit_of` needs to name the dims.
+
+    A model in Pyro gathers a component's parameters for each row, D^2 numbers; on millions of rows that is not for
+    reading the names of its sites.
+    """
+
+    rows: int = 0
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The sites of the model, as they would be on all rows."""
+        seen = read_structure(self.model, self.x)
+        plates = seen.plates | {"data": seen.plates["data"]._replace(size=self.rows, full_size=self.rows)}
+
+        def grown(site: Site) -> Site:
+            shape = Size(self.rows if dim == "data" else size for dim, size in zip(site.dims, site.shape, strict=True))
+            return replace(site, shape=shape, plates=tuple(plates[plate.name] for plate in site.plates))
+
+        return replace(seen, sites=tuple(map(grown, seen.sites)), plates=plates)
 
 
 def mixture_fit(
     name: str,
     estimator: str,
-    model: GMM | BayesianGMM | UnivariateMixture,
-    stream: Stream,
+    model: Mixture,
+    blocks: RowBlocks,
+    ascent: Ascent[Any],
     draws: dict[str, Tensor],
     likelihood: np.ndarray | None,
+    began: float,
     **rest: Any,
 ) -> Fit:
-    """A Fit from S draws, name -> (S, ...), without running the model on all rows; within `isolated`.
+    """A Fit from S draws, name -> (S, ...), at the end of an ascent; to be called within `isolated`.
 
-    likelihood: of each draw and row, (S, N), nats.
+    likelihood: of each draw and row, (S, N), nats. began: by `time.perf_counter`. rest: further fields of Fit.
     """
-    head = as_matrix(stream.data.values)[: max(HEAD, 2 * model.components)].double()
-    density = HeadDensity(model, head, rest["params"] if isinstance(model, GMM) else {}, stream.rows)
-    chain = {key: value.unsqueeze(0) for key, value in draws.items()}
-    return fit_of(name, estimator, density, stream.data, chain, likelihood=likelihood, **rest)
+    head = as_matrix(blocks.data.values)[: max(HEAD_ROWS, 2 * model.components)].double()
+    density = HeadDensity(model, head, rest.get("params", {}), blocks.rows)
+    return fit_of(
+        name,
+        estimator,
+        density,
+        blocks.data,
+        {key: value.unsqueeze(0) for key, value in draws.items()},
+        likelihood=likelihood,
+        losses=-np.array(ascent.values),
+        start_losses=ascent.start_losses,
+        steps=ascent.steps,
+        seconds=time.perf_counter() - began,
+        message=ascent.message,
+        **rest,
+    )
 
 
-def row_likelihood(stream: Stream, components: Components, units: Units, draws: int) -> np.ndarray | None:
+def row_likelihood(blocks: RowBlocks, components: Components, draws: int) -> np.ndarray | None:
     """log p(x_n | theta_s), (S, N), nats; None for a mapped file, or where there would be too many."""
-    if stream.mapped is not None or draws * stream.rows > LARGEST:
+    if blocks.mapped is not None or draws * blocks.rows > LARGEST:
         return None
-    return torch.cat(list(log_sums(stream.blocks(), components, units, draws)), -1).cpu().numpy()
+    return torch.cat(list(log_sums(blocks, components, blocks.units, draws)), -1).cpu().numpy()

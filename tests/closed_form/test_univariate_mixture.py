@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from pyrometer import datasets
 from pyrometer.errors import InputError
-from pyrometer.inference.cavi import cavi
+from pyrometer.inference.closed_form import cavi
 from pyrometer.inference.density import Density
 from pyrometer.inference.fitted_density import plot_fitted_density
 from pyrometer.inference.svi import svi
