@@ -21,7 +21,7 @@ def test_the_bound_is_the_likelihood_when_q_is_the_exact_posterior(covariance: s
     model = GMM(2, covariance=covariance)  # type: ignore[arg-type]
     fit = em(model, X)
     x = fit.data.values
-    logits = Density(model, x, fit.params).assignment_logits({})
+    logits = Density(model, fit.data, fit.params).assignment_logits({})
     bounds = []
     with isolated(0, torch.float64):
         store = pyro.get_param_store()

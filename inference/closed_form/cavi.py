@@ -15,7 +15,7 @@ from ...models.covariance import structured
 from ...models.moments import kmeans_moments
 from ...models.structure import model_name
 from ...models.sufficient import Components, Sums, expected_terms
-from ..data import Tabular
+from ..data import DataLike
 from ..fit import Fit
 from ..isolation import isolated
 from .ascent import Objective, StoppingRule, best_ascent, check_responsibilities, check_sizes
@@ -29,7 +29,7 @@ __all__ = ["cavi"]
 
 def cavi(
     model: BayesianGMM | UnivariateMixture,
-    x: Tabular,
+    x: DataLike,
     *,
     responsibilities: object = None,
     max_steps: int = 2000,

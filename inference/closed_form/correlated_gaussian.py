@@ -12,7 +12,7 @@ from pyro.distributions import Independent, MultivariateNormal, Normal
 from torch import Tensor
 
 from ...models import CorrelatedGaussian
-from ..data import Tabular, as_data
+from ..data import DataLike, as_data
 from ..fit import Fit
 
 __all__ = ["coordinate_ascent", "mean_field", "plot_mean_field"]
@@ -20,22 +20,22 @@ __all__ = ["coordinate_ascent", "mean_field", "plot_mean_field"]
 LEVELS = (1.0, 2.0)  # standard deviations of the contours
 
 
-def mean_field(model: CorrelatedGaussian, x: Tabular) -> Independent:
+def mean_field(model: CorrelatedGaussian, x: DataLike) -> Independent:
     """The best q(loc_1) q(loc_2): Normal(m_i, 1 / P_ii), m and P those of the posterior (Bishop 2006, eq. 10.12 f.).
 
     The marginal variance is (P^-1)_ii; mean field's is that times 1 - r^2, r the posterior's correlation.
     """
-    posterior = model.posterior(as_data(x).values)
+    posterior = model.posterior(as_data(x, model).values)
     return Normal(posterior.loc, posterior.precision_matrix.diagonal().rsqrt()).to_event(1)
 
 
-def coordinate_ascent(model: CorrelatedGaussian, x: Tabular, start: tuple[float, float], steps: int = 20) -> Tensor:
+def coordinate_ascent(model: CorrelatedGaussian, x: DataLike, start: tuple[float, float], steps: int = 20) -> Tensor:
     """The means on their way to that optimum, one coordinate at a time (Bishop 2006, eqs. 10.13 and 10.15).
 
     m_1 = mu_1 - P_12 (m_2 - mu_2) / P_11, and likewise m_2; mu, P: the posterior's mean and precision.
     Returns (1 + 2 steps, 2), the start first.
     """
-    posterior = model.posterior(as_data(x).values)
+    posterior = model.posterior(as_data(x, model).values)
     mu, precision = posterior.loc, posterior.precision_matrix
     path = [torch.tensor(start, dtype=mu.dtype)]
     for step in range(2 * steps):
@@ -46,12 +46,12 @@ def coordinate_ascent(model: CorrelatedGaussian, x: Tabular, start: tuple[float,
     return torch.stack(path)
 
 
-def plot_mean_field(model: CorrelatedGaussian, x: Tabular, fits: Mapping[str, Fit] | None = None) -> Figure:
+def plot_mean_field(model: CorrelatedGaussian, x: DataLike, fits: Mapping[str, Fit] | None = None) -> Figure:
     """Contours at one and two standard deviations of the posterior, of its closed-form mean field, and of fits.
 
     fits: name -> a Fit of this model, auto_normal and auto_mvn say; drawn by the moments of their draws.
     """
-    posterior, factored = model.posterior(as_data(x).values), mean_field(model, x)
+    posterior, factored = model.posterior(as_data(x, model).values), mean_field(model, x)
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
     _contours(axes, posterior, "posterior", "black", "-")

@@ -17,7 +17,7 @@ from ...models.covariance import laid_out, structured
 from ...models.moments import Moments
 from ...models.structure import model_name
 from ...models.sufficient import Components, Sums
-from ..data import Tabular
+from ..data import DataLike
 from ..fit import Fit
 from ..isolation import isolated
 from .ascent import Objective, Restart, StoppingRule, best_ascent, check_responsibilities, check_sizes
@@ -31,7 +31,7 @@ __all__ = ["em"]
 
 def em(
     model: GMM,
-    x: Tabular,
+    x: DataLike,
     *,
     responsibilities: object = None,
     max_steps: int = 1000,

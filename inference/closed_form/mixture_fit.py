@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Size, Tensor
 
-from ...models.moments import as_matrix
 from ...models.structure import Site, Structure, read_structure
 from ...models.sufficient import Components
+from ..data import Data
 from ..density import Density
 from ..fit import Fit
 from ..posterior import LARGEST, fit_of
@@ -28,25 +28,29 @@ HEAD_ROWS = 64  # that the model's structure is read off
 
 @dataclass(frozen=True)
 class HeadDensity(Density):
-    """A density on the first rows of the data that knows how many there are: what `fit_of` needs to name the dims.
+    """A density on the first rows of the data that names the sites of all: what `fit_of` needs.
 
     A model in Pyro gathers a component's parameters for each row, D^2 numbers; on millions of rows that is not for
-    reading the names of its sites.
+    reading the names of its sites. data: the first rows. whole: all of them.
     """
 
-    rows: int = 0
+    whole: Data = field(default_factory=Data)
 
     @cached_property
     def structure(self) -> Structure:
         """The sites of the model, as they would be on all rows."""
-        seen = read_structure(self.model, self.x)
-        plates = seen.plates | {"data": seen.plates["data"]._replace(size=self.rows, full_size=self.rows)}
+        seen, rows = read_structure(self.model, *self.data.args, **self.data.kwargs), self.whole.rows or 0
+        plates = seen.plates | {"data": seen.plates["data"]._replace(size=rows, full_size=rows)}
 
         def grown(site: Site) -> Site:
-            shape = Size(self.rows if dim == "data" else size for dim, size in zip(site.dims, site.shape, strict=True))
+            shape = Size(rows if dim == "data" else size for dim, size in zip(site.dims, site.shape, strict=True))
             return replace(site, shape=shape, plates=tuple(plates[plate.name] for plate in site.plates))
 
-        return replace(seen, sites=tuple(map(grown, seen.sites)), plates=plates)
+        return replace(seen, sites=tuple(map(grown, seen.sites)), plates=plates, rows=plates["data"])
+
+    def observed(self) -> dict[str, np.ndarray]:
+        """All rows, as they were given."""
+        return {self.structure.observed[0].name: self.whole.values.cpu().numpy()}
 
 
 def mixture_fit(
@@ -64,13 +68,12 @@ def mixture_fit(
 
     likelihood: of each draw and row, (S, N), nats. began: by `time.perf_counter`. rest: further fields of Fit.
     """
-    head = as_matrix(blocks.data.values)[: max(HEAD_ROWS, 2 * model.components)].double()
-    density = HeadDensity(model, head, rest.get("params", {}), blocks.rows)
-    return fit_of(
+    whole = blocks.data
+    head = whole.take(slice(max(HEAD_ROWS, 2 * model.components))).map(Tensor.double)
+    fit = fit_of(
         name,
         estimator,
-        density,
-        blocks.data,
+        HeadDensity(model, head, rest.get("params", {}), whole),
         {key: value.unsqueeze(0) for key, value in draws.items()},
         likelihood=likelihood,
         losses=-np.array(ascent.values),
@@ -80,6 +83,7 @@ def mixture_fit(
         message=ascent.message,
         **rest,
     )
+    return replace(fit, data=whole)
 
 
 def row_likelihood(blocks: RowBlocks, components: Components, draws: int) -> np.ndarray | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from ...errors import InputError
 from ...models import GMM, BayesianGMM, UnivariateMixture
 from ...models.moments import as_matrix
 from ...models.sufficient import Units
-from ..data import Data, Tabular, as_data
-from ..table import default_columns
+from ..data import Data, DataLike, as_data
+from ..data.table import default_columns
 
 __all__ = ["Mixture", "RowBlocks", "as_row_blocks"]
 
@@ -58,16 +58,16 @@ class RowBlocks:
         return torch.cat(parts)
 
 
-def as_row_blocks(x: Tabular, model: Mixture) -> RowBlocks:
+def as_row_blocks(x: DataLike, model: Mixture) -> RowBlocks:
     """Check x, as `as_data` does; a memory-mapped array is read in blocks and never copied whole.
 
     Raises InputError as `as_data` does.
     """
     squares = model.covariance in ("diagonal", "spherical")
     if not isinstance(x, np.memmap):
-        data = as_data(x, components=model.components)
+        data = as_data(x, model, dtype=torch.float64)
         values = as_matrix(data.values)
-        return RowBlocks(data, Units(values.mean(0), values.std(0, correction=0), squares))
+        return RowBlocks(replace(data, rows=len(values)), Units(values.mean(0), values.std(0, correction=0), squares))
     if x.ndim not in (1, 2) or x.dtype not in (np.float32, np.float64) or not x.dtype.isnative:
         raise InputError(f"x is a memory-mapped array of {x.dtype}, shape {x.shape}: give (N, D) of float32 or float64")
     if len(x) < max(2, model.components):
@@ -77,7 +77,7 @@ def as_row_blocks(x: Tabular, model: Mixture) -> RowBlocks:
         values = torch.from_numpy(x)
     columns = default_columns(1 if x.ndim == 1 else x.shape[1])
     loc, scale = _moments(as_matrix(values), columns, x)
-    return RowBlocks(Data(values, columns), Units(loc, scale, squares), x)
+    return RowBlocks(Data((values,), rows=len(x), columns=columns), Units(loc, scale, squares), x)
 
 
 def _blocks(values: Tensor, mapped: np.memmap | None) -> Iterator[Tensor]:

@@ -19,6 +19,7 @@ from pyrometer.inference.closed_form import cavi
 from pyrometer.inference.closed_form.cavi import CAVIUpdates
 from pyrometer.inference.closed_form.e_step import INLINE, terms, weighted_sums
 from pyrometer.inference.closed_form.row_blocks import as_row_blocks
+from pyrometer.inference.data import Data
 from pyrometer.inference.density import Density
 from pyrometer.inference.isolation import isolated
 from pyrometer.inference.svi import svi
@@ -106,7 +107,7 @@ def test_the_bound_is_pyros_elbo_of_the_same_q(covariance: str) -> None:
 def best_logits(params: dict[str, torch.Tensor], covariance: str, x: torch.Tensor) -> torch.Tensor:
     """E[log weights_k + log Normal(x | k)] by 100 draws: (N, K), up to a constant a row."""
     model = BayesianGMM(2, covariance=covariance)  # type: ignore[arg-type]
-    density = Density(model, x)
+    density = Density(model, Data((x,), rows=len(x)))
     guide = catalogue(model)["structured"](model)
     guide(x)
     for name, value in params.items():
@@ -125,7 +126,7 @@ def test_log_weights_are_those_of_the_models_own_density() -> None:
         model = BayesianGMM(2, covariance=covariance)  # type: ignore[arg-type]
         fit = cavi(model, x, draws=4, starts=1)
         with isolated(0, torch.float64):
-            density, guide = Density(model, x), catalogue(model)["structured"](model)
+            density, guide = Density(model, fit.data), catalogue(model)["structured"](model)
             guide(x)
             for name, value in fit.params.items():
                 pyro.get_param_store()[name] = value
