@@ -12,10 +12,10 @@ from pyro.optim import ClippedAdam
 from pyrometer.guides import catalogue
 from pyrometer.inference.chains import start_of
 from pyrometer.inference.compiled import value_and_gradient
-from pyrometer.inference.course import Course
+from pyrometer.inference.schedule import Schedule
 from pyrometer.inference.density import Density
 from pyrometer.inference.isolation import isolated
-from pyrometer.inference.pairing import pair
+from pyrometer.inference.steps.pairing import pair
 from pyrometer.inference.progress import progress_bar
 from pyrometer.inference.training import begin
 from pyrometer.models import BayesianGMM
@@ -52,7 +52,7 @@ def _training(x: torch.Tensor, steps: int) -> float:
         make = lambda: pair(model, catalogue(model)["auto_normal"](model), "", x, read_structure(model, x), "auto")  # noqa: E731
         plates = (plate,) if len(x) > 1000 else ()
         optimizer = lambda: ClippedAdam({"lr": 0.01, "lrd": 0.999})  # noqa: E731
-        start = begin(make, optimizer, x, 0, Course(steps, plates=plates))
+        start = begin(make, optimizer, x, 0, Schedule(steps, plates=plates))
         with progress_bar(steps, "", False) as bar:
             began = time.perf_counter()
             start.advance(steps, bar)

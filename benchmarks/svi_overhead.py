@@ -1,4 +1,4 @@
-"""What `pyrometer.svi`, uncompiled, costs a step over a hand-written loop around `pyro.infer.SVI`: same model, guide.
+"""What `pyrometer.svi`, uncompiled, costs a step over a batch-written loop around `pyro.infer.SVI`: same model, guide.
 
 Both sides are timed at two lengths and the difference is a step's cost, so that neither pays for scoring or set-up.
 Accuracy: the final losses, since both must have done the same work.
@@ -46,7 +46,7 @@ def main(folder: Path = Path("build/bench")) -> list[Pairs]:
     """Run the pairs, print them, and write them to `svi_overhead.json`."""
     script = str(Path(__file__))
     results = [
-        run_pairs("SVI step, uncompiled, Old Faithful", "hand-written SVI", [script, "ours"], [script, "by_hand"])
+        run_pairs("SVI step, uncompiled, Old Faithful", "batch-written SVI", [script, "ours"], [script, "by_hand"])
     ]
     report(results, folder / "svi_overhead.json")
     return results

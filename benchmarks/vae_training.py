@@ -1,6 +1,6 @@
 """Training a VAE, an MLP 784-400-400-20 with Bernoulli pixels, in batches of 128: rows a second.
 
-Against the same networks in plain PyTorch, loss and loop written by hand without Pyro; against those compiled by
+Against the same networks in plain PyTorch, loss and loop written by batch without Pyro; against those compiled by
 `torch.compile`; and against `pyro.infer.SVI` with `Trace_ELBO`. All by Adam, with the same starting values' law and the
 same number of steps on the same 10,000 pictures; seconds are of a step, the difference between a long and a short
 training over the difference of their steps. Accuracy: minus the ELBO over the last hundred steps, nats a row.
@@ -58,7 +58,7 @@ def ours(compile: bool | Literal["auto"], x: torch.Tensor) -> Run:
 
 
 class Plain(torch.nn.Module):
-    """The same VAE by hand. Source of the loss: Kingma and Welling (2014), appendix B."""
+    """The same VAE by batch. Source of the loss: Kingma and Welling (2014), appendix B."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Plain(torch.nn.Module):
 
 
 def plain(x: torch.Tensor, compiled: bool) -> Run:
-    """A loop by hand."""
+    """A loop by batch."""
 
     def run(steps: int) -> float:
         torch.manual_seed(0)

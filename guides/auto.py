@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyro
+import torch
 from pyro import poutine
 from pyro.infer import autoguide
 from pyro.infer.autoguide.initialization import InitMessenger
 from torch import Tensor
+from torch.distributions import biject_to
 from torch.distributions.transforms import AffineTransform, ComposeTransform
 
+from ..models.program import is_flat
 from ..models.structure import Model, Plate, read_structure
 
 __all__ = ["AUTO", "Continuous", "auto"]
@@ -31,25 +34,31 @@ class Continuous:
     plates: tuple[Plate, ...] = field(default=(), init=False)
     start: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
-    def __call__(self, x: Tensor) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Run the model with all but its continuous latent sites hidden; the first run finds which these are."""
         if self.names is None:
-            latent = read_structure(self.model, x).latent
+            latent = read_structure(self.model, *args, **kwargs).latent
             self.names = frozenset(site.name for site in latent)
             self.plates = tuple({plate.name: plate for site in latent for plate in site.plates}.values())
             init = getattr(self.model, "init", None)
-            self.start = init(x) if init else {}
+            self.start = init(*args, **kwargs) if init else {}
         with poutine.block(expose=list(self.names)):
-            self.model(x)
+            self.model(*args, **kwargs)
 
     def init_loc(self, site: dict[str, Any]) -> Tensor:
-        """The model's own start for a site where it has one, the prior's median elsewhere."""
+        """The model's own start where it has one; else the prior's median, or of a flat prior the origin."""
         if site["name"] in self.start:
             return self.start[site["name"]]
+        if is_flat(site["fn"]):
+            transform = biject_to(site["fn"].support)
+            return transform(torch.zeros(transform.inverse_shape(site["fn"].shape())))
         return autoguide.init_to_median(site)
 
-    def create_plates(self, x: Tensor) -> list[pyro.plate]:
+    def create_plates(self, *args: Any, **kwargs: Any) -> list[pyro.plate]:
         """The plates of the latent sites, as the model has them, its subsampling included."""
+        if self.names is None:
+            with poutine.block():
+                self(*args, **kwargs)
         return [pyro.plate(p.name, p.full_size, subsample_size=p.size, dim=p.dim) for p in self.plates]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -34,11 +36,12 @@ class GaussianGuide:
     family: Callable[[Start], dist.TorchDistribution]
     sites: tuple[Site, ...] = field(default=(), init=False, repr=False)
 
-    def __call__(self, x: Tensor) -> None:
-        """Run the guide on x."""
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Run the guide on the data."""
         if not self.sites:
-            self.sites = read_structure(self.model, x).latent
-        u = pyro.sample("unconstrained", self.family(lambda: self._start(x)), infer={"is_auxiliary": True})
+            self.sites = read_structure(self.model, *args, **kwargs).latent
+        start = partial(self._start, *args, **kwargs)
+        u = pyro.sample("unconstrained", self.family(start), infer={"is_auxiliary": True})
         needed = {plate.name: plate for site in self.sites for plate in site.plates}
         plates = {name: pyro.plate(name, plate.full_size, dim=plate.dim) for name, plate in needed.items()}
         place = 0
@@ -52,14 +55,14 @@ class GaussianGuide:
                     stack.enter_context(plates[plate.name])
                 pyro.sample(site.name, _pushed(value, transform, len(site.shape) - len(site.plates)))
 
-    def _start(self, x: Tensor) -> Tensor:
+    def _start(self, *args: Any, **kwargs: Any) -> Tensor:
         """The model's own start where it has one, the origin elsewhere: (dim,)."""
         init = getattr(self.model, "init", None)
-        values = init(x) if init else {}
+        values = init(*args, **kwargs) if init else {}
         parts = []
         for site in self.sites:
             transform = biject_to(site.support)
-            zeros = torch.zeros(transform.inverse_shape(site.shape), dtype=x.dtype, device=x.device)
+            zeros = torch.zeros(transform.inverse_shape(site.shape))
             parts.append(transform.inv(values[site.name]) if site.name in values else zeros)
         return torch.cat([part.reshape(-1) for part in parts])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..models.structure import sites_of
 from .batched import over_draws, repeated
 from .density import Density
 from .laplace import laplace
-from .pairing import Pairing
+from .steps.pairing import Pairing
 
 __all__ = ["Approximation", "approximation"]
 
@@ -49,8 +50,8 @@ def approximation(pairing: Pairing, density: Density, draws: int) -> Approximati
     if isinstance(pairing.guide, AutoLaplaceApproximation):
         sites, log_q = _laplace_draws(pairing.guide, density, draws)
     else:
-        sites, log_q = repeated(_one_draw(pairing.guide, density), draws, density.chunk(len(density.x)))
-    log_joint = over_draws(density.log_joint, sites, density.chunk(len(density.x)))
+        sites, log_q = repeated(_one_draw(pairing.guide, density), draws, density.chunk())
+    log_joint = over_draws(density.log_joint, sites, density.chunk())
     log_weights = (log_joint - log_q).cpu().numpy()
     return Approximation(sites, log_weights, _elbo_draws(pairing, density, draws) if pairing.assigns else log_weights)
 
@@ -61,7 +62,7 @@ def _one_draw(guide: Guide, density: Density) -> Callable[[], tuple[dict[str, Te
     discrete = {site.name for site in density.structure.discrete}
 
     def draw() -> tuple[dict[str, Tensor], Tensor]:
-        trace = poutine.trace(guide).get_trace(density.x)
+        trace = density.data.run(poutine.trace(guide).get_trace)
         trace.compute_log_prob(lambda name, node: name not in discrete)
         nodes = sites_of(trace)
         log_q = sum(node["log_prob"].sum() for name, node in nodes.items() if name not in discrete)
@@ -85,6 +86,6 @@ def _elbo_draws(pairing: Pairing, density: Density, draws: int) -> np.ndarray:
 
     def loss() -> Tensor:
         with torch.enable_grad():  # Pyro refuses a loss that nothing could be learnt from
-            return elbo.differentiable_loss(program, pairing.guide, density.x).detach()
+            return density.data.run(partial(elbo.differentiable_loss, program, pairing.guide)).detach()
 
-    return -repeated(loss, draws, density.chunk(len(density.x))).cpu().numpy()
+    return -repeated(loss, draws, density.chunk()).cpu().numpy()

@@ -26,7 +26,7 @@ def with_batch_size(program: Callable[..., Any], batch_size: int | None) -> Call
     if "model" in fields:
         return dataclasses.replace(program, model=with_batch_size(program.model, batch_size))  # type: ignore
     if inspect.isfunction(program) and "batch_size" in inspect.signature(program).parameters:
-        return functools.partial(program, batch_size=batch_size)
+        return functools.update_wrapper(functools.partial(program, batch_size=batch_size), program)
     if batch_size is not None:
         mend = "def model(x, batch_size=None) with pyro.plate('data', len(x), subsample_size=batch_size)"
         raise InputError(f"{model_name(program)} takes no batch_size: write it as {mend}")

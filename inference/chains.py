@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +25,10 @@ from ..errors import InputError
 from ..models.structure import Model, model_name
 from .board import Board
 from .compiled import Tier, value_and_gradient
+from .data import Data
 from .density import Density
 from .engines import ENGINES, Chain, Task, ValueAndGradient
-from .isolation import isolated, one_thread
+from .isolation import one_thread
 from .progress import progress_bar
 
 __all__ = ["Plan", "run_chains", "start_of", "wake"]
@@ -43,7 +45,7 @@ class Plan:
     """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start."""
 
     model: Model
-    x: Tensor
+    data: Data
     engine: str
     warmup: int
     draws: int
@@ -120,7 +122,7 @@ def _in_threads(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm)
     if prepared.compiled != "script":
         return _in_processes(plan, chains, jobs, board, bar)
     tasks = [_task(plan, prepared, chain, board) for chain in range(chains)]
-    with one_thread(), isolated(plan.seed, plan.x.dtype), _interrupt_stops(board), ThreadPoolExecutor(jobs) as executor:
+    with one_thread(), plan.data.isolated(plan.seed), _interrupt_stops(board), ThreadPoolExecutor(jobs) as executor:
         parts = _watched([executor.submit(ENGINES[plan.engine], task) for task in tasks], board, bar)
     return [part._replace(compiled=prepared.compiled) for part in parts]
 
@@ -139,7 +141,7 @@ def _chain_elsewhere(plan: Plan, chain: int, board: Board) -> Chain:
 
 def _chain(plan: Plan, chain: int, board: Board, bar: std.tqdm | None) -> Chain:
     prepared = _prepared(plan)
-    with isolated(plan.seed + chain, plan.x.dtype):
+    with plan.data.isolated(plan.seed + chain):
         return ENGINES[plan.engine](_task(plan, prepared, chain, board, bar))._replace(compiled=prepared.compiled)
 
 
@@ -150,7 +152,7 @@ def _task(plan: Plan, prepared: _Prepared, chain: int, board: Board, bar: std.tq
             bar.update(board.steps() - bar.n)
 
     seed = plan.seed + chain
-    with isolated(seed, plan.x.dtype):
+    with plan.data.isolated(seed):
         start = start_of(prepared.density, seed)
     rest = (plan.warmup, plan.draws, seed, plan.target_accept)
     return Task(prepared.log_density, start, *rest, report, board.stopped)
@@ -167,10 +169,10 @@ _kept: dict[bytes, _Prepared] = {}
 
 def _prepared(plan: Plan) -> _Prepared:
     """The density of a plan, made ready; kept for the next chain of the same model and data in this process."""
-    key = hashlib.sha256(cloudpickle.dumps((plan.model, plan.x.numpy(), plan.tier))).digest()
+    key = hashlib.sha256(cloudpickle.dumps((plan.model, plan.data.as_numpy(), plan.tier))).digest()
     if key not in _kept:
-        with isolated(plan.seed, plan.x.dtype):
-            density = Density(plan.model, plan.x)
+        with plan.data.isolated(plan.seed):
+            density = Density(plan.model, plan.data)
             start = start_of(density, plan.seed)
             made = value_and_gradient(density.log_density, start, start + 0.1, tier=plan.tier)
         if len(_kept) >= KEPT:
@@ -184,9 +186,9 @@ def start_of(density: Density, seed: int) -> Tensor:
     init = getattr(density.model, "init", None)
     for attempt in range(TRIES):
         if init and attempt == 0:
-            flat = density.unconstrain(init(density.x, seed))
+            flat = density.unconstrain(density.data.run(partial(init, seed=seed)))
         else:
-            flat = torch.rand(density.dim, dtype=density.x.dtype, device=density.x.device) * 4 - 2
+            flat = torch.rand_like(density.data.like.expand(density.dim)) * 4 - 2
         if density.log_density(flat).isfinite():
             return flat
     mend = "check the priors against the data's scale, or give the model an init(x, seed)"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..models import VAE
-from .adam import State
+from .steps.adam import State
 from .training import Start
 
 __all__ = ["TENSORS", "decoder", "read", "restore", "write"]
@@ -90,7 +90,7 @@ def restore(start: Start, kept: dict[str, Any], folder: Path) -> None:
         )
     start.losses = list(kept["losses"])
     start.values = kept["values"]
-    start.deck.hands(len(start.losses))
+    start.minibatches.draw(len(start.losses))
     if start.fast:
         start.fast.state = State(*kept["state"])
     else:

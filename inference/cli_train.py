@@ -28,12 +28,12 @@ from .cli_options import (
     split,
     whole,
 )
+from .data import as_data
 from .estimators import USUAL
 from .marginal_plots import plot_marginal
 from .report import as_text
 from .row_fit import RowFit, tells_new, tells_q
 from .save import check_folder, netcdfs, pictures, tables, write_all
-from .svi import training_data
 from .train import train
 
 __all__ = ["add_train", "add_vae", "vae_of"]
@@ -98,7 +98,7 @@ def vae_of(options: argparse.Namespace, x: DataFrame) -> VAE:
     model = VAE(options.latent, options.decoder, likelihood, options.hidden, device=options.device)
     if getattr(options, "checkpoint", None) is None:
         return model
-    return checkpoint.decoder(options.checkpoint, model, training_data(model, x).values)
+    return checkpoint.decoder(options.checkpoint, model, as_data(x, model).values)
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
+import numpy as np
+import pyro
 import torch
 from pyro import poutine
 from pyro.infer import config_enumerate
@@ -17,12 +19,14 @@ from torch.distributions.transforms import Transform
 
 from ..errors import InputError
 from ..models.structure import Model, Structure, model_name, read_structure, sites_of
+from .data import Data, DataLike, as_data
 from .given_params import with_params
 
-__all__ = ["Density", "Sites"]
+__all__ = ["Density", "Sites", "data_for", "structure_on"]
 
 Sites = Mapping[str, Tensor]
 LOG_EINSUM = "pyro.ops.einsum.torch_log"
+MAX_NUMBERS_AT_ONCE = 12_000_000  # in one tensor: 100 MB
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,13 @@ class Density:
     """
 
     model: Model
-    x: Tensor
+    data: Data
     params: Sites = field(default_factory=dict)
 
     @cached_property
     def structure(self) -> Structure:
         """The sites of the model on this data."""
-        return read_structure(self.model, self.x)
+        return structure_on(self.model, self.data)
 
     @cached_property
     def transforms(self) -> dict[str, Transform]:
@@ -56,24 +60,44 @@ class Density:
     def log_joint(self, sites: Sites) -> Tensor:
         """log p(x, theta) in nats, with respect to the constrained sites: ()."""
         if self.collapsed is not None:
-            trace = poutine.trace(self._given(sites, self.collapsed)).get_trace(self.x)
+            trace = self.data.run(poutine.trace(self.given(sites, self.collapsed)).get_trace)
             return trace.log_prob_sum(lambda _, node: not node["infer"].get("_deterministic"))
-        trace = self._trace(sites, self.x)
+        trace = self._trace(sites, self.data)
         evaluator = TraceEinsumEvaluator(trace, bool(self.structure.discrete), self.structure.max_plate_nesting)
-        return evaluator.log_prob(trace)
+        return torch.as_tensor(evaluator.log_prob(trace))
 
-    def log_likelihood(self, sites: Sites, x: Tensor | None = None) -> Tensor:
-        """log p(x_n | theta) of each row of x (the data's own by default), in nats: (N,)."""
-        return _contract_rows(self._trace(sites, self.x if x is None else x, self.collapsed))
+    def log_likelihood(self, sites: Sites, data: Data | None = None, site: str | None = None) -> Tensor:
+        """log p(y_n | theta, z_n) of each row of the data (its own by default), discrete sites summed out, nats: (N,).
 
-    def assignment_logits(self, sites: Sites, x: Tensor | None = None, site: str | None = None) -> Tensor:
-        """log p(x_n, z_n = k | theta) of one discrete site, any others summed out: (N, K)."""
+        site: of that observed site alone. Of the continuous sites no prior is in it.
+        """
+        data = data or self.data
+        kinds = {s.name: s.kind for s in self.structure.sites}
+        counted = lambda name: kinds.get(name) == "discrete" or (name == site if site else kinds.get(name) != "latent")  # noqa: E731
+        return self._by_row(self._trace(sites, data, self.collapsed), counted)
+
+    def log_joint_rows(self, sites: Sites, data: Data | None = None) -> Tensor:
+        """The same plus log p(z_n | theta) of each row's own continuous sites: (N,)."""
+        return self._by_row(self._trace(sites, data or self.data, self.collapsed), lambda _: True)
+
+    def log_prior_rows(self, sites: Sites, data: Data | None = None) -> Tensor:
+        """log p(z_n | theta) of each row's own continuous sites: (N,)."""
+        local = {site.name for site in self.structure.local}
+        return self._by_row(self._trace(sites, data or self.data, self.collapsed), local.__contains__)
+
+    def assignment_logits(self, sites: Sites, data: Data | None = None, site: str | None = None) -> Tensor:
+        """log p(y_n, z_n = k | theta) of one discrete site, any others summed out: (N, K)."""
         names = [s.name for s in self.structure.labels]
         if not names or (site is not None and site not in names):
             what = f"no discrete site{f' {site!r}' if site else ''} with one value a row"
             raise InputError(f"model {model_name(self.model)} has {what}: there is nothing to assign rows to")
-        trace = self._trace(sites, self.x if x is None else x)
-        return _contract_rows(trace, site or names[0])
+        return self._by_row(self._trace(sites, data or self.data), lambda _: True, site or names[0])
+
+    def _by_row(self, trace: poutine.Trace, counted: Callable[[str], bool], keep: str | None = None) -> Tensor:
+        if self.structure.rows is None:
+            where = "put its observations under pyro.plate('data', ...)"
+            raise InputError(f"model {model_name(self.model)} has no plate of rows: {where} to score them one by one")
+        return _contract_rows(trace, self.structure.rows.name, counted, keep)
 
     @property
     def dim(self) -> int:
@@ -105,47 +129,70 @@ class Density:
 
     def deterministic(self, sites: Sites) -> dict[str, Tensor]:
         """The model's deterministic sites at theta: name -> Tensor."""
-        trace = poutine.trace(self._given(sites)).get_trace(self.x)
+        trace = self.data.run(poutine.trace(self.given(sites)).get_trace)
         return {site.name: trace.nodes[site.name]["value"] for site in self.structure.of_kind("deterministic")}
 
-    def new_row(self, sites: Sites) -> Tensor:
-        """One row drawn anew at theta: the shape of one row."""
-        observed = self.structure.of_kind("observed")[0].name
-        trace = poutine.trace(self._given(sites, poutine.uncondition(self.model))).get_trace(self.x[:1])
-        return trace.nodes[observed]["value"][0]
+    def observed(self) -> dict[str, np.ndarray]:
+        """What the model observes on its data, missing values as NaN: name -> array."""
+        with self.data.isolated(0), torch.no_grad(), pyro.get_param_store().scope():
+            trace = self.data.run(poutine.trace(with_params(self.model, self.params)).get_trace)
+        return {site.name: trace.nodes[site.name]["value"].detach().cpu().numpy() for site in self.structure.observed}
 
-    def chunk(self, rows: int) -> int:
-        """How many draws to take at once so that the largest tensor stays near 100 MB."""
-        components = self.structure.plates.get("components")
-        width = (components.size if components else 2) * self.x[:1].numel()
-        return max(1, 12_000_000 // (rows * width))
+    def chunk(self, rows: int | None = None) -> int:
+        """How many draws to take at once so that the largest tensor stays near 100 MB. rows: those of the data."""
+        others = [plate.size for plate in self.structure.plates.values() if plate != self.structure.rows]
+        rows = (self.data.rows or 1) if rows is None else rows
+        return max(1, MAX_NUMBERS_AT_ONCE // (rows * max([2, *others]) * self.data.row_numel))
 
-    def _given(self, sites: Sites, model: Model | None = None) -> Model:
+    def given(self, sites: Sites, model: Model | None = None) -> Model:
         """The model with its latent sites and params set."""
         sites = dict(sites)
         return with_params(poutine.condition(model or self.model, data=sites), {**self.params, **sites})
 
-    def _trace(self, sites: Sites, x: Tensor, model: Model | None = None) -> poutine.Trace:
+    def _trace(self, sites: Sites, data: Data, model: Model | None = None) -> poutine.Trace:
         model = poutine.enum(
-            config_enumerate(self._given(sites, model)), first_available_dim=-1 - self.structure.max_plate_nesting
+            config_enumerate(self.given(sites, model)), first_available_dim=-1 - self.structure.max_plate_nesting
         )
-        return poutine.trace(model).get_trace(x)
+        return data.run(poutine.trace(model).get_trace)
 
 
-def _contract_rows(trace: poutine.Trace, keep: str | None = None) -> Tensor:
-    """Sum the discrete sites out of everything under the `data` plate, row by row: (N,), or (N, K) with one kept."""
+def data_for(model: Model, x: DataLike, dtype: torch.dtype | None = None) -> tuple[Data, Structure]:
+    """What a user handed in as the model takes it, its rows known, and the structure of the model on all of them."""
+    data = as_data(x, model, dtype=dtype)
+    structure = structure_on(model, data)
+    if structure.subsampled:
+        mend = "write it as def model(x, batch_size=None), so that it can be scored on all of them"
+        raise InputError(f"model {model_name(model)} always looks at some rows only: {mend}")
+    return data.for_model(structure), structure
+
+
+def structure_on(model: Model, data: Data) -> Structure:
+    """The structure of a model on its data. Raises InputError where it fails or does not mask what is missing."""
+    with data.isolated(0):
+        try:
+            structure = data.run(partial(read_structure, model))
+        except InputError as error:
+            raise (InputError(data.missing) if data.missing else error) from error
+    if structure.undefined and data.missing:
+        raise InputError(data.missing)
+    return structure
+
+
+def _contract_rows(trace: poutine.Trace, rows: str, counted: Callable[[str], bool], keep: str | None = None) -> Tensor:
+    """Sum the discrete sites out of what counts under the plate of rows, row by row: (N,), or (N, K) with one kept."""
     trace.compute_log_prob()
     trace.pack_tensors()
-    data = trace.plate_to_symbol["data"]
+    data = trace.plate_to_symbol[rows]
     inside, outside = [], []
-    for node in sites_of(trace).values():
+    for name, node in sites_of(trace).items():
         frames = {frame.name: frame for frame in node["cond_indep_stack"]}
-        if "data" in frames:
-            rows = frames["data"].size
-            inside.append(_with_dim(node["packed"]["log_prob"], data, rows))
+        if rows in frames:
+            size = frames[rows].size
+            if counted(name):
+                inside.append(_with_dim(node["packed"]["log_prob"], data, size))
         elif set(node["packed"]["log_prob"]._pyro_dims) - set(trace.plate_to_symbol.values()):
             outside.append(node["packed"]["log_prob"])  # of a discrete site that all rows share
-    each = _with_dim(inside[0].new_zeros(()), data, rows)  # keeps the rows where all factors are in a deeper plate
+    each = _with_dim(inside[0].new_zeros(()), data, size)  # keeps the rows where all factors are in a deeper plate
     plates = "".join(set(trace.plate_to_symbol.values()) - {data})  # rows are kept apart: not a plate to multiply over
     output, single = data, False
     if keep is not None:

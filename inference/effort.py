@@ -32,7 +32,7 @@ def tier_for(compile: Compile, density: Density, seed: int, draws: int) -> tuple
     """
     if compile is False:
         return "eager", "eager"
-    if compile == "auto" and not pays(draws * A_DRAW, density.x.numel()):
+    if compile == "auto" and not pays(draws * A_DRAW, density.data.numel):
         return "script", ""
     start = start_of(density, seed)
     _, how = value_and_gradient(density.log_density, start, start + 0.1, tier="inductor")

@@ -70,7 +70,7 @@ class Epochs:
 
     def _one(self, quiet: std.tqdm) -> None:
         if self.grey is not None:
-            self.start.x.copy_(binarised(self.grey, self.start.seed, self.done))
+            self.start.data.values.copy_(binarised(self.grey, self.start.seed, self.done))
         self.start.advance(self.steps, quiet)
         if self.start.message:
             return
@@ -99,7 +99,7 @@ class Epochs:
 
     def _elbo(self) -> float:
         """Of the last epoch, nats a row."""
-        return -float(np.mean(self.start.losses[-self.steps :])) / len(self.start.x)
+        return -float(np.mean(self.start.losses[-self.steps :])) / len(self.start.data.values)
 
     def _test_loss(self, test: Tensor) -> float:
         """Minus the ELBO of the held-out rows, a draw each, nats a row; the same noise after every epoch."""

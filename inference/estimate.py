@@ -10,7 +10,7 @@ import arviz as az
 import numpy as np
 from torch import Tensor
 
-__all__ = ["Estimate", "bound", "joined", "log_mean"]
+__all__ = ["Estimate", "bound", "joined", "log_mean", "pareto_k"]
 
 FEWEST = 100  # weights; a tail fitted to fewer says nothing
 
@@ -60,17 +60,20 @@ def joined(parts: Sequence[Estimate]) -> Estimate:
 def _estimate(value: Tensor, se: Tensor, log_weights: Tensor) -> Estimate:
     ess = (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
     mean, error, size, spread = (column.cpu().numpy() for column in (value, se, ess, log_weights.std(0)))
-    return Estimate(mean, error, size, spread, _khat(log_weights))
+    return Estimate(mean, error, size, spread, pareto_k(log_weights.cpu().numpy()))
 
 
-def _khat(log_weights: Tensor) -> np.ndarray:
-    """Pareto k a row (Vehtari et al. 2024); infinite where a weight is broken."""
-    draws, rows = log_weights.shape
+def pareto_k(log_weights: np.ndarray) -> np.ndarray:
+    """Pareto k of each column (Vehtari et al. 2024): (S, M) -> (M,).
+
+    Infinite where a weight is broken; NaN where the weights are fewer than 100, or all equal.
+    """
+    draws, columns = log_weights.shape
     if draws < FEWEST:
-        return np.full(rows, math.nan)
-    sound = log_weights.isfinite().all(0).cpu().numpy()
-    khat = np.full(rows, math.inf)
+        return np.full(columns, math.nan)
+    sound = np.isfinite(log_weights).all(0)
+    khat = np.full(columns, math.inf)
     if sound.any():
-        with np.errstate(divide="ignore", invalid="ignore"):  # weights all equal have no tail: NaN
-            khat[sound] = np.atleast_1d(az.psislw(log_weights.T.cpu().numpy()[sound].copy())[1])
+        with np.errstate(divide="ignore", invalid="ignore"):  # weights all equal have no tail
+            khat[sound] = np.atleast_1d(az.psislw(log_weights.T[sound].copy())[1])
     return khat

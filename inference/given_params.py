@@ -7,8 +7,10 @@ handler says the parameters are. Here every function of torch is handed the give
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from pyro import poutine
 from pyro.params.param_store import _MODULE_NAMESPACE_DIVIDER
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -18,7 +20,7 @@ from torch.utils._pytree import tree_map_only
 
 from ..models.structure import Model
 
-__all__ = ["InPlaceOf", "with_params"]
+__all__ = ["Frozen", "InPlaceOf", "frozen", "with_params"]
 
 
 class InPlaceOf(TorchFunctionMode):
@@ -45,6 +47,29 @@ def with_params(program: Model, params: Mapping[str, Tensor]) -> Model:
             return program(*args, **kwargs)
 
     return run
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A program whose params are given, so that nothing in it is trained."""
+
+    model: Model
+    params: Mapping[str, Tensor] = field(repr=False)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program."""
+        return poutine.block(with_params(self.model, self.params), hide_types=["param"])(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("model", "params"):
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+
+def frozen(model: Model, params: Mapping[str, Tensor]) -> Model:
+    """The model with nothing left to train: its own `frozen()` where it has one, else at these params."""
+    offer = getattr(model, "frozen", None)
+    return offer() if offer else Frozen(model, params)
 
 
 class _Given(Messenger):

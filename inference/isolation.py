@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pyro
 import torch
-from torch import Tensor
+
+from ..models.program import permissive
 
 __all__ = ["isolated", "one_thread", "one_thread_if_small"]
 
@@ -15,10 +16,11 @@ SMALL = 200_000  # numbers; an operation on fewer is over before a second thread
 
 
 @contextmanager
-def isolated(seed: int, dtype: torch.dtype, params: dict | None = None) -> Iterator[None]:
+def isolated(seed: int, dtype: torch.dtype, params: dict | None = None, promote: bool = False) -> Iterator[None]:
     """A param store, a generator seeded with `seed`, and a default dtype of one's own.
 
-    params: a state of the param store to start from; None starts empty. Validation is off inside.
+    params: a state of the param store to start from; None starts empty. promote: whether what mixes float32 and float64
+    is done in float64. Validation is off inside.
     """
     before = torch.get_default_dtype()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
@@ -26,7 +28,8 @@ def isolated(seed: int, dtype: torch.dtype, params: dict | None = None) -> Itera
         torch.manual_seed(seed)
         torch.set_default_dtype(dtype)
         try:
-            yield
+            with permissive(promote):
+                yield
         finally:
             torch.set_default_dtype(before)
 
@@ -42,6 +45,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def one_thread_if_small(x: Tensor) -> AbstractContextManager[None]:
-    """One torch thread for small data, where threads only wait for one another; as it was for large."""
-    return one_thread() if x.numel() < SMALL else nullcontext()
+def one_thread_if_small(numbers: int) -> AbstractContextManager[None]:
+    """One torch thread for few numbers, where threads only wait for one another; as it was for large."""
+    return one_thread() if numbers < SMALL else nullcontext()

@@ -13,7 +13,8 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from .chains import Plan, run_chains
-from .scores import ESS_PER_CHAIN, RHAT
+from .convergence import ESS_PER_CHAIN, RHAT
+from .data import Data
 from .target import LogJoint, log_joint_of
 
 __all__ = ["LatentDraws", "latent_nuts"]
@@ -89,7 +90,7 @@ def latent_nuts(
     program = LatentProgram(log_joint_of(model), latent)
     parts, divergences = [], []
     for number, rows in enumerate(x.split(rows_at_once)):
-        plan = Plan(program, rows, "nutpie", warmup, draws, seed + number * chains, 0.8)
+        plan = Plan(program, Data((rows,), rows=len(rows)), "nutpie", warmup, draws, seed + number * chains, 0.8)
         name = f"nuts, rows {number * rows_at_once + 1} to {number * rows_at_once + len(rows)} of {len(x)}"
         flat, stats, message, _ = run_chains(plan, chains, jobs or min(chains, os.cpu_count() or 1), name, progress)
         parts.append(flat.reshape(*flat.shape[:2], len(rows), latent))

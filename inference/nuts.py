@@ -16,12 +16,12 @@ from .batched import over_draws
 from .batches import on_all_rows
 from .chains import Plan, run_chains, wake
 from .compiled import Compile
-from .data import Tabular, as_data
-from .density import Density
+from .data import DataLike
+from .density import Density, data_for
 from .effort import brief, tier_for
 from .engines import ENGINES
 from .fit import Fit
-from .isolation import isolated, one_thread_if_small
+from .isolation import one_thread_if_small
 from .posterior import fit_of
 
 __all__ = ["nuts"]
@@ -29,7 +29,7 @@ __all__ = ["nuts"]
 
 def nuts(
     model: Model,
-    x: Tabular,
+    x: DataLike,
     *,
     engine: Literal["auto", "nutpie", "pyro"] = "auto",
     warmup: int = 500,
@@ -39,6 +39,7 @@ def nuts(
     jobs: int | None = None,
     target_accept: float = 0.8,
     compile: Compile = "auto",
+    dtype: torch.dtype | None = None,
     progress: bool = True,
     name: str = "nuts",
 ) -> Fit:
@@ -46,8 +47,8 @@ def nuts(
 
     Parameters
     ----------
-    model : a Pyro program model(x), its observations under a plate named `data`. Minibatches are switched off.
-    x : DataFrame, Series, array, tensor, path or data set name.
+    model : any Pyro program; minibatches are switched off.
+    x, dtype : what the model takes, as `compare` has it, in float64 by default.
     engine : whose sampler runs: nutpie (Rust, around the same density), pyro, or auto, which takes nutpie.
     warmup, draws : of each chain.
     chains : each starts from `model.init` with a seed of its own where the model has it, else at random.
@@ -75,31 +76,31 @@ def nuts(
             raise InputError(f"{key}={value!r} must be a whole number, 1 or more")
     if engine not in ("auto", *ENGINES):
         raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
-    data = as_data(x, components=getattr(model, "components", None))
     model = on_all_rows(model)
+    data, _ = data_for(model, x, dtype)
     jobs = jobs or min(chains, os.cpu_count() or 1)
     sampler, in_a_row = "nutpie" if engine == "auto" else engine, (warmup + draws) * math.ceil(chains / jobs)
-    soon = compile == "auto" and sampler == "nutpie" and brief(in_a_row, data.values.numel())
+    soon = compile == "auto" and sampler == "nutpie" and brief(in_a_row, data.numel)
     if jobs > 1 and chains > 1 and not soon:
         wake(jobs)
-    with isolated(seed, data.values.dtype):
-        density = Density(model, data.values)
+    with data.isolated(seed):
+        density = Density(model, data)
         if not density.structure.latent:
             raise InputError(f"model {model_name(model)} has no continuous latent site: there is nothing to sample")
         _ = density.transforms  # a support that no bijection reaches is refused here, not in another process
         tier, why = tier_for(compile, density, seed, in_a_row)
-    plan = Plan(model, data.values, sampler, warmup, draws, seed, target_accept, tier)
+    plan = Plan(model, data, sampler, warmup, draws, seed, target_accept, tier)
     sampling = time.perf_counter()
     flat, stats, message, compiled = run_chains(plan, chains, jobs, name, progress, soon)
     if (failed := compiled if ":" in compiled else why).startswith("eager:"):
         warnings.warn(f"{name}: the density is not compiled as asked but {failed}", stacklevel=2)
     sampling = time.perf_counter() - sampling
-    with one_thread_if_small(data.values), isolated(seed, data.values.dtype):
-        ends = torch.as_tensor(flat).to(data.values).flatten(0, 1)
+    with one_thread_if_small(data.numel), data.isolated(seed):
+        ends = torch.as_tensor(flat).to(data.like).flatten(0, 1)
         sites, _ = over_draws(lambda draw: density.constrain(draw["flat"]), {"flat": ends})
         chained = {key: value.unflatten(0, flat.shape[:2]) for key, value in sites.items()}
         rest: dict[str, Any] = {"steps": warmup + draws, "seconds": time.perf_counter() - began, "message": message}
         rest["compiled"] = compiled
-        fit = fit_of(name, "NUTS", density, data, chained, stats, **rest)
+        fit = fit_of(name, "NUTS", density, chained, stats, **rest)
     fit.idata["sample_stats"].attrs["sampling_time"] = sampling  # seconds, as ArviZ has it
     return fit

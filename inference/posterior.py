@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import arviz as az
@@ -11,21 +13,20 @@ import torch
 from torch import Tensor
 
 from .batched import over_draws
-from .data import Data
 from .density import Density
 from .fit import Fit
-from .relabel import permute, relabel
+from .relabel import Dims, permute, relabel, seen_exchangeable
 
-__all__ = ["fit_of", "matched_to"]
+__all__ = ["coords_of", "fit_of", "matched_to"]
 
 LARGEST = 40_000_000  # numbers in the pointwise log-likelihood, or the data; where there are more, both are left out
+Arrays = dict[str, np.ndarray]
 
 
 def fit_of(
     name: str,
     estimator: str,
     density: Density,
-    data: Data,
     draws: Mapping[str, Tensor],
     stats: Mapping[str, np.ndarray] | None = None,
     likelihood: np.ndarray | Literal["computed"] | None = "computed",
@@ -35,92 +36,105 @@ def fit_of(
 
     draws: latent sites, or the params of a model that has none, name -> (chains, draws, ...). stats: sample_stats,
     name -> (chains, draws). likelihood: of each draw and row, (S, N), where it is known already; None leaves it out.
-    rest: further fields of Fit. Components are put into the order of one pivot, which starts
-    at the draw of the highest likelihood.
+    rest: further fields of Fit. Labels of exchangeable dims are put into the order of one pivot, which starts at the
+    draw of the highest likelihood.
     """
     shape = next(iter(draws.values())).shape[:2]
     flat = {key: value.flatten(0, 1) for key, value in draws.items()}
-    if isinstance(likelihood, str):
-        likelihood = _log_likelihood(density, flat)
-    deterministic = over_draws(density.deterministic, flat, density.chunk(1))
+    pointwise, lost = _log_likelihood(density, flat) if isinstance(likelihood, str) else ({}, "")
+    if isinstance(likelihood, np.ndarray):
+        pointwise = {density.structure.observed[0].name: likelihood}
+    deterministic = over_draws(density.deterministic, flat, density.chunk())
     arrays = {key: value.detach().cpu().numpy() for key, value in {**flat, **deterministic}.items()}
-    dims = {site.name: site.dims for site in density.structure.sites if site.name in arrays}
-    order = relabel(arrays, dims, first=0 if likelihood is None else int(likelihood.sum(1).argmax()))
-    groups = {
-        "posterior": arrays if order is None else permute(arrays, dims, order),
-        "log_likelihood": {} if likelihood is None else {_observed(density): likelihood},
-    }
-    idata = _as_idata(_by_chain(groups, shape), dict(stats or {}), dims, data, density)
-    rest["params"] = rest.get("params", {})
-    return Fit(name, estimator, density.model, data, idata, in_pivot=_commonest(order, shape.numel()), **rest)
+    dims = {site.name: site.dims for site in density.structure.sites}
+    total = sum((value.reshape(len(value), -1).sum(1) for value in pointwise.values()), np.zeros(shape.numel()))
+    labels, remarks = seen_exchangeable(density, flat)
+    in_pivot = np.ones(shape.numel(), bool)
+    for each in labels:
+        order = relabel(arrays, dims, each.dim, first=int(np.argmax(total)))
+        if order is not None:
+            arrays, in_pivot = permute(arrays, dims, each, order), in_pivot & _commonest(order)
+    groups = {"posterior": arrays, "log_likelihood": pointwise, "sample_stats": dict(stats or {})}
+    chained = {g: {key: _by_chain(value, shape) for key, value in arrays.items()} for g, arrays in groups.items()}
+    idata = _as_idata(chained, dims, density)
+    remarks = (*remarks, lost) if lost else remarks
+    return Fit(
+        name, estimator, density.model, density.data, idata, in_pivot=in_pivot, labels=labels, remarks=remarks, **rest
+    )
 
 
-def matched_to(fit: Fit, pivot: np.ndarray | None) -> Fit:
-    """The same fit with its components in the order of another fit's pivot, (K, F)."""
-    draws, dims = fit.draws(), fit.dims()
-    if pivot is None:
-        return fit
-    order = relabel(draws, dims, pivot)
-    if order is None:
+def matched_to(fit: Fit, pivot: Mapping[str, np.ndarray]) -> Fit:
+    """The same fit with its labels in the order of another fit's pivot, dim -> (K, F)."""
+    draws, dims, changed = fit.draws(), fit.dims(), False
+    for labels in fit.labels:
+        order = relabel(draws, dims, labels.dim, pivot[labels.dim]) if labels.dim in pivot else None
+        if order is not None:
+            draws, changed = permute(draws, dims, labels, order), True
+    if not changed:
         return fit
     idata = fit.idata.copy()
-    for name, values in permute(draws, dims, order).items():
+    for name, values in draws.items():
         variable = idata["posterior"][name]
         idata["posterior"][name] = variable.copy(data=values.reshape(variable.shape))
-    return fit.with_idata(idata)
+    return replace(fit, idata=idata)
 
 
-def _log_likelihood(density: Density, flat: Mapping[str, Tensor]) -> np.ndarray | None:
-    number = len(next(iter(flat.values())))
-    if number * len(density.x) > LARGEST:
-        return None
-    rows = over_draws(density.log_likelihood, flat, density.chunk(len(density.x)))
-    return rows.detach().cpu().numpy()
+def _log_likelihood(density: Density, flat: Mapping[str, Tensor]) -> tuple[Arrays, str]:
+    """log p(y_n | theta, z_n) of each observed site with rows: name -> (S, N); and why it is missing, where it is."""
+    sites = [site.name for site in density.structure.observed if density.structure.by_row(site)]
+    if not sites:
+        return {}, ""
+    if len(next(iter(flat.values()))) * (density.data.rows or 0) * len(sites) > LARGEST:
+        return {}, ""
+    one = sites if len(sites) > 1 else [None]  # one site: factors beside it are counted too
+    try:
+        each = over_draws(lambda draw: [density.log_likelihood(draw, site=s) for s in one], flat, density.chunk())
+    except (RuntimeError, ValueError, NotImplementedError, AssertionError) as error:
+        return {}, f"no pointwise log likelihood ({str(error).splitlines()[0]})"
+    return {site: rows.detach().cpu().numpy() for site, rows in zip(sites, each, strict=True)}, ""
 
 
-def _commonest(order: np.ndarray | None, number: int) -> np.ndarray:
+def _commonest(order: np.ndarray) -> np.ndarray:
     """Whether each draw has the labelling that most draws have: (S,)."""
-    if order is None:
-        return np.ones(number, bool)
     _, which, counts = np.unique(order, axis=0, return_inverse=True, return_counts=True)
     return which.reshape(-1) == counts.argmax()
 
 
-def _observed(density: Density) -> str:
-    return density.structure.of_kind("observed")[0].name
-
-
-def _by_chain(groups: dict[str, dict[str, np.ndarray]], shape: torch.Size) -> dict[str, dict[str, np.ndarray]]:
+def _by_chain(values: np.ndarray, shape: torch.Size) -> np.ndarray:
     """Draws given end to end, laid out by chain: (S, ...) -> (chains, draws, ...)."""
-    return {
-        group: {name: value.reshape(*shape, *value.shape[1:]) for name, value in arrays.items()}
-        for group, arrays in groups.items()
-    }
+    return values.reshape(*shape, *values.shape[1:]) if len(values) == shape.numel() else values
 
 
-def _as_idata(
-    groups: dict[str, dict[str, np.ndarray]],
-    stats: dict[str, np.ndarray],
-    dims: Mapping[str, tuple[str, ...]],
-    data: Data,
-    density: Density,
-) -> az.InferenceData:
+def coords_of(density: Density, posterior: Mapping[str, np.ndarray], dims: Dims) -> dict[str, Any]:
+    """Names for the entries of dims: plates count, or are called after the categories that index them."""
+    data = density.data
+    coords: dict[str, Any] = {plate.name: np.arange(plate.full_size) for plate in density.structure.plates.values()}
+    sizes = {dim: a.shape[2 + i] for name, a in posterior.items() for i, dim in enumerate(dims[name])}
+    named = {**data.coords, **dict.fromkeys(("features", "features_bis"), data.columns)}
+    coords |= {dim: np.array(names) for dim, names in named.items() if names and sizes.get(dim) == len(names)}
+    return coords
+
+
+def _as_idata(groups: dict[str, Arrays], dims: Dims, density: Density) -> az.InferenceData:
     """The one place that speaks to `az.from_dict`."""
-    coords = {plate.name: np.arange(plate.full_size) for plate in density.structure.plates.values()}
-    for dim in ("features", "features_bis"):
-        sizes = {a.shape[2 + dims[n].index(dim)] for n, a in groups["posterior"].items() if dim in dims[n]}
-        if sizes == {len(data.columns)}:
-            coords[dim] = np.array(data.columns)
-    observed, values = density.structure.of_kind("observed")[0], data.values.cpu().numpy()
+    coords, rows = coords_of(density, groups["posterior"], dims), density.structure.rows
+    named = {name: list(names) for name, names in dims.items() if name in groups["posterior"]}
+    likelihood = groups.pop("log_likelihood")
     fitted = az.from_dict(
         posterior=groups["posterior"],
-        log_likelihood=groups["log_likelihood"] or None,
-        sample_stats=stats or None,
+        log_likelihood=likelihood or None,
+        sample_stats=groups["sample_stats"] or None,
         coords=coords,
-        dims={**{name: list(names) for name, names in dims.items()}, observed.name: ["data"]},
+        dims={**named, **{name: [rows.name] for name in likelihood if rows}},
     )
-    # A model may reshape what it observes: its dims are named only where the shapes agree.
-    names = {observed.name: list(observed.dims)} if observed.shape == values.shape else None
-    if values.size <= LARGEST:
-        fitted.extend(az.from_dict(observed_data={observed.name: values}, coords=coords, dims=names))
+    observed = density.observed()
+    if sum(value.size for value in observed.values()) <= LARGEST:
+        names = {name: list(dims[name]) for name, value in observed.items() if value.shape == _shape_of(name, density)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # ArviZ's, of dims without coords
+            fitted.extend(az.from_dict(observed_data=observed, coords=coords, dims=names))
     return fitted
+
+
+def _shape_of(name: str, density: Density) -> torch.Size:
+    return next(site.shape for site in density.structure.sites if site.name == name)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from .scores import COLUMNS, ROW_COLUMNS
+
 __all__ = ["as_text"]
 
-DECIMALS = {"elbo": 2, "elbo_se": 2, "log_evidence": 2, "khat": 2, "lpd_test": 2, "lpd_test_se": 2, "bias": 2}
-DECIMALS |= {"elbo_test": 2, "log_p_test": 2, "log_p_test_se": 3, "gap": 3, "gap_se": 3, "active": 0}
-DECIMALS |= {"ess": 0, "draws": 0, "log_weight_sd": 2}
-DECIMALS |= {"sd_ratio": 2, "rhat": 3, "ess_bulk": 0, "divergences": 0, "steps": 0, "seconds": 1}
+DECIMALS = {column.name: column.decimals for column in (*ROW_COLUMNS, *COLUMNS)}
+DECIMALS |= {"nats": 3, "se": 3, "log_bias": 3, "ess": 0, "draws": 0, "log_weight_sd": 2}  # of the marginal likelihood
 
 
 def as_text(table: pd.DataFrame) -> str:

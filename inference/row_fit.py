@@ -19,14 +19,14 @@ from torch.distributions import Distribution, Independent, Normal
 from ..errors import InputError
 from ..guides.vae import Free
 from ..models.vae import VAE
-from .data import Data, Tabular, as_new_data
+from .data import Data, DataLike
 from .estimators import USUAL, Budget
 from .fit import Fit
 from .gaps import amortisation_gaps
 from .isolation import isolated
 from .marginal import log_likelihood, marginal_likelihood
-from .pairing import Pairing
 from .row_plots import plot_portrait
+from .steps.pairing import Pairing
 
 __all__ = ["RowFit", "row_fit", "tells_new", "tells_q"]
 
@@ -63,29 +63,28 @@ class RowPosterior:
 class RowFit(Fit):
     """A trained VAE and its guide.
 
-    guide: with posterior(x, rows). test_losses: minus the held-out ELBO after each epoch, nats a row: (epochs,).
+    test_losses: minus the held-out ELBO after each epoch, nats a row: (epochs,).
     `elbo_draws` are of the whole data, nats; the posterior holds draws of z for as many draws as fit.
     """
 
-    guide: Any = None
     test_losses: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
 
-    def rows(self, x_new: Tabular | None = None) -> np.ndarray:
+    def rows(self, x_new: DataLike | None = None) -> np.ndarray:
         """The rows that were fitted, or others brought to their shape: (M, *row)."""
         return self._rows(x_new)[0].cpu().numpy()
 
-    def encode(self, x_new: Tabular | None = None) -> np.ndarray:
+    def encode(self, x_new: DataLike | None = None) -> np.ndarray:
         """E_q[z | x] of each row: (M, latent). x_new: None takes the rows that were fitted."""
         return self._each(x_new, lambda x, rows: _mean(self.q(x_new).posterior(x, rows)))
 
-    def decode(self, z: Tabular) -> np.ndarray:
+    def decode(self, z: DataLike) -> np.ndarray:
         """E[x | z] of latent vectors (M, latent): (M, *row)."""
         values = torch.as_tensor(np.asarray(z), dtype=self.data.values.dtype, device=self.data.values.device)
         if values.dim() != 2 or values.shape[1] != self.vae.latent:
             raise InputError(f"z has shape {tuple(values.shape)}, and the model wants (M, {self.vae.latent})")
         return self._decoded(values).cpu().numpy()
 
-    def reconstruct(self, x_new: Tabular | None = None) -> np.ndarray:
+    def reconstruct(self, x_new: DataLike | None = None) -> np.ndarray:
         """E[x | z] at the mean of q(z | x), for each row: (M, *row)."""
         return self.decode(self.encode(x_new))
 
@@ -98,7 +97,7 @@ class RowFit(Fit):
             rows = self.vae.network(self.data.values)(z).sample()
         return pd.DataFrame(rows.reshape(n, -1).cpu().numpy(), columns=list(self.data.columns))
 
-    def interpolate(self, a: Tabular, b: Tabular, steps: int = 8) -> np.ndarray:
+    def interpolate(self, a: DataLike, b: DataLike, steps: int = 8) -> np.ndarray:
         """Decoded points on the line from row a to row b in latent space, both ends included: (steps, *row)."""
         if steps < 2:
             raise InputError(f"steps={steps} must be 2 or more: both ends are among them")
@@ -106,7 +105,7 @@ class RowFit(Fit):
         share = np.linspace(0, 1, steps)[:, None]
         return self.decode((1 - share) * ends[0] + share * ends[1])
 
-    def complete(self, x_new: Tabular, mask: np.ndarray, steps: int = 50, seed: int = 0) -> np.ndarray:
+    def complete(self, x_new: DataLike, mask: np.ndarray, steps: int = 50, seed: int = 0) -> np.ndarray:
         """Rows with their missing entries filled in: (M, *row).
 
         mask: True where an entry was observed, of the shape of x_new; what x_new holds elsewhere is not looked at. The
@@ -133,7 +132,7 @@ class RowFit(Fit):
         return torch.where(known, given, mean).cpu().numpy()
 
     def log_likelihood(
-        self, x_new: Tabular | None = None, method: str = "importance", draws: int = 500, seed: int = 0
+        self, x_new: DataLike | None = None, method: str = "importance", draws: int = 500, seed: int = 0
     ) -> pd.DataFrame:
         """log p(x) of each row by `method`, nats: a DataFrame (M, 5) with estimate, se, ess, log_weight_sd and khat.
 
@@ -143,7 +142,7 @@ class RowFit(Fit):
         return log_likelihood(self.vae, self.q(x_new), x, method, budget=Budget(draws=draws), rows=rows, seed=seed)
 
     def marginal_likelihood(
-        self, x_new: Tabular | None = None, methods: Sequence[str] = USUAL, seed: int = 0, **budget: int
+        self, x_new: DataLike | None = None, methods: Sequence[str] = USUAL, seed: int = 0, **budget: int
     ) -> pd.DataFrame:
         """log p(x) a row by every method, side by side; see `inference.marginal.marginal_likelihood`.
 
@@ -175,7 +174,7 @@ class RowFit(Fit):
         assert isinstance(self.model, VAE)
         return self.model
 
-    def q(self, x_new: Tabular | None = None) -> RowPosterior:
+    def q(self, x_new: DataLike | None = None) -> RowPosterior:
         """q(z | x), for the training rows, or for others where x_new is given."""
         return RowPosterior(self.name, self.guide, x_new is not None)
 
@@ -188,12 +187,12 @@ class RowFit(Fit):
         with torch.no_grad():
             return torch.cat([network(part).mean for part in z.split(BLOCK)])
 
-    def _rows(self, x_new: Tabular | None) -> tuple[Tensor, Tensor | None]:
+    def _rows(self, x_new: DataLike | None) -> tuple[Tensor, Tensor | None]:
         if x_new is None:
             return self.data.values, torch.arange(len(self.data.values))
-        return as_new_data(x_new, self.data), None
+        return self.new_data(x_new).values, None
 
-    def _each(self, x_new: Tabular | None, fn: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
+    def _each(self, x_new: DataLike | None, fn: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
         """fn of some rows at a time, end to end."""
         x, rows = self._rows(x_new)
         with isolated(0, x.dtype), torch.no_grad():

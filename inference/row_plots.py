@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, FigureBase
 from scipy.stats import norm
 
 from ..errors import InputError
-from .data import Tabular
+from .data import DataLike
 from .drawing import drawn
 from .losses import smoothed
 from .panels import GREY, PALETTE
@@ -35,7 +35,7 @@ GAP = 1  # pixels between pictures
 MISSING = "#E8C9A0"  # what no pixel was seen of
 
 
-def plot_reconstructions(fit: RowFit, x: Tabular | None = None, number: int = 12) -> Figure:
+def plot_reconstructions(fit: RowFit, x: DataLike | None = None, number: int = 12) -> Figure:
     """The first rows, and below each E[x | z] at the mean of q(z | x). x: None takes the rows that were fitted."""
     return drawn(lambda figure: _reconstructions(figure, fit, x, number), 8.0, 2.0)
 
@@ -53,7 +53,7 @@ def plot_plane(fit: RowFit, side: int = 15) -> Figure:
     return drawn(lambda figure: _plane(figure, fit, side), 5.0, 5.2)
 
 
-def plot_latent(fit: RowFit, labels: Any = None, x: Tabular | None = None) -> Figure:
+def plot_latent(fit: RowFit, labels: Any = None, x: DataLike | None = None) -> Figure:
     """E_q[z | x] of each row in the two most active latent units, coloured by label.
 
     labels: one a row: a Series, array or list of names or numbers; None leaves them grey.
@@ -61,7 +61,7 @@ def plot_latent(fit: RowFit, labels: Any = None, x: Tabular | None = None) -> Fi
     return drawn(lambda figure: _latent(figure, fit, labels, x), 5.6, 4.6)
 
 
-def plot_interpolation(fit: RowFit, pairs: list[tuple[Tabular, Tabular]], steps: int = 10) -> Figure:
+def plot_interpolation(fit: RowFit, pairs: list[tuple[DataLike, DataLike]], steps: int = 10) -> Figure:
     """A line of pictures for each pair of rows: the first, the way between them in latent space, the second."""
     lines = [fit.interpolate(a, b, steps) for a, b in pairs]
 
@@ -73,7 +73,7 @@ def plot_interpolation(fit: RowFit, pairs: list[tuple[Tabular, Tabular]], steps:
     return drawn(draw, 8.0, 0.5 + 0.8 * len(lines))
 
 
-def plot_completion(fit: RowFit, x: Tabular, mask: np.ndarray, steps: int = 100, seed: int = 0) -> Figure:
+def plot_completion(fit: RowFit, x: DataLike, mask: np.ndarray, steps: int = 100, seed: int = 0) -> Figure:
     """Rows with their missing entries marked, below them the rows as completed, and as they are in x."""
     rows, known = fit.rows(x), np.asarray(mask, bool)
     completed = fit.complete(rows, known, steps, seed)
@@ -126,7 +126,7 @@ def _training(figure: FigureBase, fit: RowFit) -> None:
     axis.legend(loc="lower right")
 
 
-def _latent(figure: FigureBase, fit: RowFit, labels: Any, x: Tabular | None) -> None:
+def _latent(figure: FigureBase, fit: RowFit, labels: Any, x: DataLike | None) -> None:
     axis = figure.subplots()
     z = fit.encode(x)
     first, second = _most_active(z)
@@ -159,7 +159,7 @@ def _coloured(axis: Axes, across: np.ndarray, up: np.ndarray, labels: pd.Series)
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5, title=labels.name)
 
 
-def _reconstructions(figure: FigureBase, fit: RowFit, x: Tabular | None, number: int) -> None:
+def _reconstructions(figure: FigureBase, fit: RowFit, x: DataLike | None, number: int) -> None:
     rows = fit.rows(x)[:number]
     again = fit.reconstruct(rows) if x is not None else fit.reconstruct()[:number]
     axis = figure.subplots()

@@ -13,30 +13,32 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import ELBO
 from pyro.optim import Adam, ClippedAdam, PyroOptim
 from torch import Tensor
 
 from ..errors import InputError
-from ..guides import Guide, GuideFactory, catalogue
+from ..guides import Guide, GuideFactory
 from ..models import VAE
-from ..models.structure import Model, Structure, model_name, read_structure
+from ..models.structure import Model, model_name
 from .approximation import approximation
 from .batches import on_all_rows, with_batch_size
 from .compiled import Compile
-from .course import Course
-from .data import Data, Tabular, as_data
-from .density import Density
+from .data import DataLike
+from .density import Density, data_for, structure_on
 from .fit import Fit
-from .isolation import isolated, one_thread_if_small
-from .pairing import pair
+from .guide_of import guide_of
+from .isolation import one_thread_if_small
 from .posterior import fit_of
 from .progress import progress_bar
 from .row_fit import row_fit
+from .steps.pairing import pair
+from .steps.step import Schedule
 from .training import Start, begin
 
-__all__ = ["made", "optimizer_of", "structure_of", "svi"]
+__all__ = ["Optimizer", "optimizer_of", "svi"]
+
+Optimizer = str | type[torch.optim.Optimizer] | torch.optim.Optimizer | PyroOptim
 
 MOST = 100  # draws of the ELBO of a model with a latent vector a row: its rows average it already
 CLIP = 10.0  # of a gradient's entry, ClippedAdam's own default
@@ -46,17 +48,18 @@ RACE = 10  # several starts run 1 / RACE of the steps before the best goes on
 def svi(
     model: Model,
     guide: str | GuideFactory | Guide,
-    x: Tabular,
+    x: DataLike,
     *,
     estimator: str | ELBO = "auto",
     steps: int = 2000,
-    optimizer: str | type[torch.optim.Optimizer] | PyroOptim = "ClippedAdam",
+    optimizer: Optimizer = "ClippedAdam",
     lr: float = 0.01,
     batch_size: int | None = None,
     starts: int = 1,
     draws: int = 1000,
     seed: int = 0,
     compile: Compile = "auto",
+    dtype: torch.dtype | None = None,
     progress: bool = True,
     name: str | None = None,
 ) -> Fit:
@@ -94,61 +97,59 @@ def svi(
     """
     began = time.perf_counter()
     _check_positive(steps=steps, starts=starts, draws=draws)
-    data = training_data(model, x)
     model = copy.deepcopy(model)  # a module in it is trained in place
+    data, whole = data_for(on_all_rows(model), x, dtype)
     model = model if batch_size is None else with_batch_size(model, batch_size)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
-    structure = structure_of(model, data.values, seed)
-
-    course = Course(steps, compile, structure.subsampled)
+    structure = structure_on(model, data)
+    schedule = Schedule(steps, compile, structure.subsampled)
+    rows = data.rows if whole.local and not whole.shared else 1
 
     def start(number: int) -> Start:
-        make = lambda: pair(model, made(guide, model, batch_size), name, data.values, structure, estimator)  # noqa: E731
         return begin(
-            make,
-            lambda: optimizer_of(optimizer, lr, steps, model, data.values),
-            data.values,
+            lambda: pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator),
+            lambda: optimizer_of(optimizer, lr, steps, rows or 1),
+            data,
             seed + 1000 * number,
-            course,
+            schedule,
         )
 
-    with one_thread_if_small(data.values):
-        best, start_losses = _race(start, starts, steps, progress, name)
+    with one_thread_if_small(data.numel):
+        best = _race(start, starts, steps, progress, name)
     if best.message:
         warnings.warn(
             f"{name}: {best.message}; the last good parameters are kept: lower lr, or try more starts", stacklevel=2
         )
     if best.compiled.startswith("eager:") or (compile is True and best.compiled.startswith("eager")):
         warnings.warn(f"{name}: the steps are not compiled but {best.compiled}", stacklevel=2)
-    with one_thread_if_small(data.values), best.at_work(seed):
+    with one_thread_if_small(data.numel), best.at_work(seed):
         params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
-        how = _how(best, params, start_losses)
+        how = _how(best, params)
         if isinstance(model, VAE):
             pairing = copy.deepcopy(best.pairing)  # as trained: the start puts its own back
             fit = row_fit(name, pairing, data, min(draws, MOST), **how)
             return replace(fit, seconds=time.perf_counter() - began)
-        density = Density(on_all_rows(model), data.values, params)
         trained = best.pairing.on_all_rows()
+        density = Density(trained.model, data, params)
         result = approximation(trained, density, draws)
-        chain = {key: value.unsqueeze(0) for key, value in result.sites.items()}
-        return fit_of(
+        fit = fit_of(
             name,
             trained.estimator,
             density,
-            data,
-            chain,
+            {key: value.unsqueeze(0) for key, value in result.sites.items()},
             elbo_draws=result.elbo_draws,
             log_weights=result.log_weights,
-            seconds=time.perf_counter() - began,
+            guide=copy.deepcopy(trained.guide),
             **how,
         )
+    return replace(fit, seconds=time.perf_counter() - began)
 
 
-def _how(best: Start, params: dict[str, Tensor], start_losses: np.ndarray) -> dict[str, Any]:
+def _how(best: Start, params: dict[str, Tensor]) -> dict[str, Any]:
     """What a Fit tells of its training."""
     return {
         "losses": np.array(best.losses),
-        "start_losses": start_losses,
+        "start_losses": np.array([best.recent_loss()]),
         "params": params,
         "steps": len(best.losses),
         "message": best.message,
@@ -156,75 +157,41 @@ def _how(best: Start, params: dict[str, Tensor], start_losses: np.ndarray) -> di
     }
 
 
-def training_data(model: Model, x: Tabular) -> Data:
-    """The data as the model wants them: a VAE takes pictures, and columns that are constant, on its own device."""
-    if isinstance(model, VAE):
-        data = as_data(x, dtype=model.dtype, constant_ok=True, ndim=(2, 3, 4))
-        return data if model.device is None else replace(data, values=data.values.to(model.device))
-    return as_data(x, components=getattr(model, "components", None))
-
-
-def structure_of(model: Model, x: Tensor, seed: int) -> Structure:
-    """The structure of the model as it trains; a model that can never see all rows is refused."""
-    with isolated(seed, x.dtype):
-        if read_structure(on_all_rows(model), x).subsampled:
-            mend = "write it as def model(x, batch_size=None), so that it can be scored on all of them"
-            raise InputError(f"model {model_name(model)} always looks at some rows only: {mend}")
-        return read_structure(model, x)
-
-
-def made(guide: str | GuideFactory | Guide, model: Model, batch_size: int | None) -> Guide:
-    """A fresh guide: by its name in the catalogue, from a factory, or a copy of the guide itself."""
-    if isinstance(guide, str):
-        known = catalogue(model)
-        if guide not in known:
-            raise InputError(f"model {model_name(model)} has no guide {guide!r}: choose one of {', '.join(known)}")
-        return known[guide](model)
-    if isinstance(guide, torch.nn.Module):
-        return copy.deepcopy(guide)
-    try:
-        with poutine.block(), pyro.get_param_store().scope():
-            made = guide(model)
-    except Exception:  # a guide rather than a factory: it was called on a model where it wants data
-        made = None
-    made = made if callable(made) else guide
-    takes = inspect.isfunction(made) and "batch_size" in inspect.signature(made).parameters
-    return with_batch_size(made, batch_size) if takes else made
-
-
-def _race(
-    start: Callable[[int], Start], starts: int, steps: int, progress: bool, name: str
-) -> tuple[Start, np.ndarray]:
-    """The best of several starts, trained to the end, and the loss of each when the best was chosen, nats."""
+def _race(start: Callable[[int], Start], starts: int, steps: int, progress: bool, name: str) -> Start:
+    """The best of several starts after a tenth of the steps, trained to the end."""
     heat = max(1, steps // RACE) if starts > 1 else 0
     with progress_bar(heat * (starts - 1) + steps, name, progress) as bar:
         running = [start(number) for number in range(starts)]
         for one in running:
             one.advance(heat, bar)
         best = min(running, key=lambda one: (bool(one.message), one.recent_loss()))
-        losses = np.array([one.recent_loss() for one in running])
         if not best.message:
             best.advance(steps - heat, bar)
     if not best.losses:
         raise InputError(f"guide {name}: {best.message}: check the model's priors and the guide's start on this data")
-    return best, losses if starts > 1 else np.array([best.recent_loss()])
+    return best
 
 
-def optimizer_of(
-    optimizer: str | type[torch.optim.Optimizer] | PyroOptim, lr: float, steps: int, model: Model, x: Tensor
-) -> PyroOptim:
-    """A fresh PyroOptim. A network's gradient is a sum over rows, and only what is far beyond that is clipped."""
+def optimizer_of(optimizer: Optimizer, lr: float, steps: int, rows: int = 1) -> PyroOptim:
+    """A fresh PyroOptim.
+
+    rows: of which a gradient is a sum where every row has latents of its own; only what is far beyond that is clipped.
+    """
     if isinstance(optimizer, PyroOptim):
         return copy.deepcopy(optimizer)
+    if isinstance(optimizer, torch.optim.Optimizer):  # of other tensors: its class and options are what is meant
+        usual = {name: p.default for name, p in inspect.signature(type(optimizer)).parameters.items()}
+        own = {name: value for name, value in optimizer.defaults.items() if value != usual.get(name, value)}
+        return PyroOptim(type(optimizer), {"lr": optimizer.defaults["lr"], **own})
     if isinstance(optimizer, type):
         return PyroOptim(optimizer, {"lr": lr})
     if optimizer == "ClippedAdam":
-        clip = CLIP * len(x) if isinstance(model, VAE) else CLIP
-        return ClippedAdam({"lr": lr, "lrd": 0.01 ** (1 / steps), "clip_norm": clip})
+        return ClippedAdam({"lr": lr, "lrd": 0.01 ** (1 / steps), "clip_norm": CLIP * rows})
     if optimizer == "Adam":
         return Adam({"lr": lr})
     raise InputError(
-        f"optimizer={optimizer!r} is unknown: choose ClippedAdam, Adam, a class of torch.optim, or a PyroOptim"
+        f"optimizer={optimizer!r} is unknown: choose ClippedAdam, Adam, an optimizer or class of torch.optim, or a "
+        "PyroOptim"
     )
 
 

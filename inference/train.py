@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyro
+import torch
 from pyro.infer import ELBO
 
 from ..errors import InputError
@@ -19,14 +20,16 @@ from ..models import VAE
 from ..models.decoders import check_choices
 from ..models.structure import model_name
 from .compiled import Compile
-from .course import Course
-from .data import Data, Tabular, as_new_data
+from .data import Data, DataLike, as_new_data
+from .density import data_for, structure_on
 from .epochs import Epochs, binarised
+from .guide_of import guide_of
 from .isolation import one_thread_if_small
-from .pairing import pair
 from .progress import progress_bar
 from .row_fit import RowFit, row_fit, tells_new, tells_q
-from .svi import made, optimizer_of, structure_of, training_data
+from .steps.pairing import pair
+from .steps.step import Schedule
+from .svi import optimizer_of
 from .training import Start, begin
 
 __all__ = ["train"]
@@ -37,9 +40,9 @@ Binarize = Literal["fixed", "stochastic"]
 def train(
     model: VAE,
     guide: str | GuideFactory | Guide,
-    x: Tabular,
+    x: DataLike,
     *,
-    x_test: Tabular | None = None,
+    x_test: DataLike | None = None,
     estimator: str | ELBO = "auto",
     epochs: int = 100,
     batch_size: int = 128,
@@ -84,31 +87,31 @@ def train(
     """
     began = time.perf_counter()
     _check(model, epochs=epochs, batch_size=batch_size, draws=draws)
-    data = training_data(model, x)
+    data, _ = data_for(replace(model, batch_size=None), x)
     batch_size = min(batch_size, len(data.values))
     model = replace(copy.deepcopy(model), batch_size=batch_size)
-    test = None if x_test is None else as_new_data(x_test, data, name="x_test")
+    test = None if x_test is None else as_new_data(x_test, data, model, name="x_test").values
     if patience is not None and test is None:
         raise InputError("patience needs x_test, rows held out, to tell when to stop")
     grey = data.values
     if binarize is not None:
         check_choices(binarize=(binarize, Binarize))
-        data = replace(data, values=_binary(grey, seed, "x"))
+        data = data.map(lambda x: _binary(x, seed, "x"))
         test = None if test is None else _binary(test, seed + 1, "x_test")
     model.check(data.values)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
-    structure = structure_of(model, data.values, seed)
+    structure = structure_on(model, data)
     steps = len(data.values) // batch_size  # of an epoch
     changing = binarize == "stochastic"
     compile = False if changing and not structure.subsampled else compile  # a graph may fold data that it sees whole
-    course = Course(epochs * steps, compile, structure.subsampled, warmup * steps, changing)
-    with one_thread_if_small(data.values):
+    schedule = Schedule(epochs * steps, compile, structure.subsampled, warmup * steps, changing)
+    with one_thread_if_small(data.numel):
         start = begin(
-            lambda: pair(model, made(guide, model, batch_size), name, data.values, structure, estimator),
-            lambda: optimizer_of(optimizer, lr, course.steps, model, data.values),
-            data.values.clone() if changing else data.values,
+            lambda: pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator),
+            lambda: optimizer_of(optimizer, lr, schedule.steps, len(grey)),
+            data.map(torch.clone) if changing else data,
             seed,
-            course,
+            schedule,
         )
         if test is not None:
             _check_test(start, model, test, name)

@@ -17,12 +17,12 @@ from torch import Tensor
 from tqdm import std
 
 from ..models.structure import sites_of
-from .compiled_svi import CompiledSteps, compiled_steps
-from .course import Course
-from .deck import Deck, dealt
-from .isolation import isolated
-from .pairing import Pairing
-from .warmup import warmed
+from .data import Data
+from .steps.compiled_steps import CompiledSteps, compiled_steps
+from .steps.kl_warmup import kl_weighted
+from .steps.minibatches import Minibatches, subsampled_to
+from .steps.pairing import Pairing
+from .steps.step import Schedule
 
 __all__ = ["Start", "begin"]
 
@@ -33,7 +33,7 @@ SNAPSHOT_EVERY = 25  # steps between two copies of the parameters that a NaN fal
 class Start:
     """One start on its way: what it has learnt so far, in a param store of its own.
 
-    deck: the rows of its minibatches. course: what is to come if it wins. losses: minus the ELBO of each step, nats.
+    minibatches: which rows each step sees. schedule: what is to come if it wins. losses: minus the ELBO a step, nats.
     compiled: how the steps are taken, empty before the first. message: why it stopped, empty while it may go on.
     initial, values: the unconstrained parameters at the beginning and by now; the store holds `values` only while the
     start is at work.
@@ -41,10 +41,10 @@ class Start:
 
     pairing: Pairing
     svi: SVI
-    x: Tensor
-    deck: Deck
+    data: Data
+    minibatches: Minibatches
     seed: int
-    course: Course
+    schedule: Schedule
     store: dict[str, Any]
     initial: dict[str, Tensor]
     values: dict[str, Tensor]
@@ -58,7 +58,7 @@ class Start:
         with self.at_work(self.seed + len(self.losses)) as params, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # Pyro's; ours names step and sites
             if not self.compiled:
-                made = compiled_steps(self.pairing, self.svi.optim, self.x, self.deck, self.course)
+                made = compiled_steps(self.pairing, self.svi.optim, self.data, self.minibatches, self.schedule)
                 self.fast, self.compiled = made
             good = _copied(params)
             for size in _blocks(steps):
@@ -80,7 +80,7 @@ class Start:
 
         A parameter may be a tensor that its model or guide took from outside, which is left as it was found.
         """
-        with isolated(seed, self.x.dtype, self.store):
+        with self.data.isolated(seed, self.store):
             params = pyro.get_param_store().get_state()["params"]
             _restore(params, self.values)
             try:
@@ -97,9 +97,9 @@ class Start:
     def _block(self, size: int) -> list[float]:
         """Losses of so many steps by `pyro.infer.SVI`, up to and with the first that is not finite."""
         losses: list[float] = []
-        for hand in self.deck.hands(size):
+        for batch in self.minibatches.draw(size):
             taken = len(self.losses) + len(losses)
-            with dealt(self.deck.by_plate(hand)), warmed(taken, self.course.warmup):
+            with subsampled_to(self.minibatches.by_plate(batch)), kl_weighted(taken, self.schedule.warmup):
                 losses.append(self._step(first=not self.losses and not losses))
             if not math.isfinite(losses[-1]):
                 break
@@ -107,7 +107,7 @@ class Start:
 
     def _step(self, first: bool) -> float:
         try:
-            return self.svi.step(self.x)
+            return self.data.run(self.svi.step)
         except (ValueError, RuntimeError):  # a factorization of NaNs, say
             if first:
                 raise
@@ -118,8 +118,8 @@ class Start:
         named = pyro.get_param_store().named_parameters()
         bad = [f"parameter {name!r}" for name, value in named if not value.isfinite().all()]
         try:
-            guide = poutine.trace(self.pairing.guide).get_trace(self.x)
-            model = poutine.trace(poutine.replay(self.pairing.program, trace=guide)).get_trace(self.x)
+            guide = self.data.run(poutine.trace(self.pairing.guide).get_trace)
+            model = self.data.run(poutine.trace(poutine.replay(self.pairing.program, trace=guide)).get_trace)
             for trace in (guide, model):
                 trace.compute_log_prob()
                 sites = sites_of(trace).items()
@@ -132,17 +132,17 @@ class Start:
 def begin(
     make: Callable[[], Pairing],
     optimizer: Callable[[], PyroOptim],
-    x: Tensor,
+    data: Data,
     seed: int,
-    course: Course,
+    schedule: Schedule,
 ) -> Start:
     """A fresh start: the guide made and paired under its own seed."""
-    with isolated(seed, x.dtype):
+    with data.isolated(seed):
         pairing = make()
         svi = SVI(pairing.program, pairing.guide, optimizer(), pairing.elbo)
         store = pyro.get_param_store().get_state()
         initial, values = _copied(store["params"]), _copied(store["params"])
-        return Start(pairing, svi, x, Deck(course.plates, seed), seed, course, store, initial, values)
+        return Start(pairing, svi, data, Minibatches(schedule.plates, seed), seed, schedule, store, initial, values)
 
 
 def _blocks(steps: int) -> Iterator[int]:

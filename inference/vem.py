@@ -10,7 +10,7 @@ from pyro.optim import PyroOptim
 
 from ..guides import Guide, GuideFactory
 from ..models import GMM
-from .data import Tabular
+from .data import DataLike
 from .fit import Fit
 from .svi import svi
 
@@ -20,7 +20,7 @@ __all__ = ["TurnTakingAdam", "alternating", "vem"]
 def vem(
     model: GMM,
     guide: str | GuideFactory | Guide,
-    x: Tabular,
+    x: DataLike,
     *,
     steps: int = 2000,
     e_steps: int = 1,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pyro
 import pyro.distributions as dist
@@ -16,20 +16,46 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from ..errors import InputError
+from .program import is_flat, permissive
 
 __all__ = [
+    "Extras",
     "Model",
     "Plate",
     "Site",
     "Structure",
     "deterministic",
+    "exchangeable_dims",
     "model_name",
     "one_line",
     "read_structure",
     "sites_of",
 ]
 
-Model = Callable[[Tensor], Any]
+Model = Callable[..., Any]
+COMPONENTS = "components"
+
+
+class Extras(Protocol):
+    """What a program may offer beside running; all of it is optional, and looked up by name.
+
+    init: starting values of sites by name, for the data. collapsed: the program with its discrete sites summed out by
+    hand. prepare: a single table, checked and in the dtype and on the device that the program wants. frozen: a copy
+    with nothing left to train. dims: names for the dims of its params. exchangeable: the dims whose order means
+    nothing, each with what a permutation does to variables that do not bear it: name -> (value, order) -> value, where
+    entry k of what is permuted was entry order[k].
+    """
+
+    dims: Mapping[str, tuple[str, ...]]
+    exchangeable: Sequence[str] | Mapping[str, Mapping[str, Callable[[Any, Any], Any]]]
+
+    def init(self, *args: Any, seed: int | None = None) -> dict[str, Tensor]: ...
+
+    def collapsed(self) -> Model: ...
+
+    def prepare(self, values: Tensor, columns: tuple[str, ...]) -> Tensor: ...
+
+    def frozen(self) -> Model: ...
 
 
 class Plate(NamedTuple):
@@ -43,7 +69,7 @@ class Plate(NamedTuple):
 
 @dataclass(frozen=True)
 class Site:
-    """One site of a model. kind: latent, discrete, observed, deterministic or param."""
+    """One site of a model. kind: latent, discrete, observed, factor, deterministic or param. flat: of a flat prior."""
 
     name: str
     kind: str
@@ -51,14 +77,22 @@ class Site:
     dims: tuple[str, ...]
     plates: tuple[Plate, ...]
     support: constraints.Constraint | None
+    flat: bool = False
 
 
 @dataclass(frozen=True)
 class Structure:
-    """The sites of a model and the plates around them."""
+    """The sites of a model and the plates around them.
+
+    rows: the plate called `data`, else the outermost around the first observed site that has one, else None. mixed:
+    whether the model brings tensors of another precision. undefined: whether an observed site's density is NaN.
+    """
 
     sites: tuple[Site, ...]
     plates: dict[str, Plate]
+    rows: Plate | None = None
+    mixed: bool = False
+    undefined: bool = False
 
     @property
     def max_plate_nesting(self) -> int:
@@ -87,7 +121,26 @@ class Structure:
     @cached_property
     def labels(self) -> tuple[Site, ...]:
         """The discrete sites with one value a row: which component a row came from."""
-        return tuple(site for site in self.discrete if [plate.name for plate in site.plates] == ["data"])
+        return tuple(site for site in self.discrete if self.rows and [p.name for p in site.plates] == [self.rows.name])
+
+    @cached_property
+    def observed(self) -> tuple[Site, ...]:
+        """The observed sites."""
+        return self.of_kind("observed")
+
+    def by_row(self, site: Site) -> bool:
+        """Whether a site stands under the plate of rows."""
+        return self.rows is not None and any(plate.name == self.rows.name for plate in site.plates)
+
+    @cached_property
+    def local(self) -> tuple[Site, ...]:
+        """The continuous latent sites of each row."""
+        return tuple(site for site in self.latent if self.by_row(site))
+
+    @cached_property
+    def shared(self) -> tuple[Site, ...]:
+        """The continuous latent sites that all rows have in common."""
+        return tuple(site for site in self.latent if not self.by_row(site))
 
 
 def deterministic(name: str, value: Tensor, dims: tuple[str, ...]) -> Tensor:
@@ -115,30 +168,61 @@ def sites_of(trace: poutine.Trace) -> dict[str, dict[str, Any]]:
     }
 
 
-def read_structure(model: Model, x: Tensor) -> Structure:
-    """Run the model once on x and read its structure; nothing outside is touched but torch's generator.
+def read_structure(model: Model, *args: Any, **kwargs: Any) -> Structure:
+    """Run the model once on the data and read its structure; nothing outside is touched but torch's generator.
 
-    Raises InputError where the model fails on this data, observes nothing, or has no plate named `data`.
+    Raises InputError where the model fails on this data, or observes nothing.
     """
-    with poutine.block(), pyro.get_param_store().scope(), torch.no_grad():  # blocked: a guide may ask within a trace
+    # Blocked, because a guide may ask within a trace.
+    with poutine.block(), pyro.get_param_store().scope(), torch.no_grad(), permissive(promote=True) as mode:
         try:
-            trace = poutine.trace(model).get_trace(x)
+            trace = poutine.trace(model).get_trace(*args, **kwargs)
         except InputError as error:
             raise InputError(str(error).splitlines()[0]) from error  # Pyro adds pages to it
         except Exception as error:
-            shape = tuple(x.shape)
-            raise InputError(f"model {model_name(model)} fails on data of shape {shape}: {one_line(error)}") from error
-    nodes = sites_of(trace)
+            where = _shapes(args, kwargs)
+            raise InputError(f"model {model_name(model)} fails on {where}: {one_line(error)}") from error
+        nodes = sites_of(trace)
+        undefined = any(node["is_observed"] and _is_undefined(node) for node in nodes.values())
     plates = {plate.name: plate for node in nodes.values() for plate in _plates(node)}
     params = {name: node for name, node in trace.nodes.items() if node["type"] == "param"}
-    dims = getattr(model, "dims", {})
-    sites = tuple(_site(name, node, plates, dims.get(name)) for name, node in {**nodes, **params}.items())
-    if not any(site.kind == "observed" for site in sites):
+    dims, shares = getattr(model, "dims", {}), _share_dims(model, plates)
+    sites = tuple(_site(name, node, plates, dims.get(name), shares) for name, node in {**nodes, **params}.items())
+    observed = [site for site in sites if site.kind in ("observed", "factor")]
+    if not observed:
         raise InputError(f"model {model_name(model)} observes nothing: give a site obs=x")
-    if "data" not in plates:
-        where = "put its observations under pyro.plate('data', len(x))"
-        raise InputError(f"model {model_name(model)} has no plate named 'data': {where}")
-    return Structure(sites, plates)
+    around = next((site.plates for site in observed if site.plates), (None,))
+    rows = plates.get("data", around[0])
+    return Structure(sites, plates, rows, mode.happened, undefined)
+
+
+def exchangeable_dims(model: Model) -> Mapping[str, Mapping[str, Callable[[Any, Any], Any]]]:
+    """The dims that a model says are exchangeable, each with what a permutation does to other variables."""
+    declared = getattr(model, "exchangeable", (COMPONENTS,))
+    return declared if isinstance(declared, Mapping) else {dim: {} for dim in declared}
+
+
+def _share_dims(model: Model, plates: dict[str, Plate]) -> dict[int, str]:
+    """How many entries a share of each exchangeable plate has, and its name."""
+    return {plates[dim].size: dim for dim in reversed([*exchangeable_dims(model)]) if dim in plates}
+
+
+def _is_undefined(node: dict[str, Any]) -> bool:
+    try:
+        log_prob = node["fn"].log_prob(node["value"])
+    except (ValueError, RuntimeError, NotImplementedError):
+        return False
+    mask = node["mask"] if isinstance(node["mask"], Tensor) else torch.tensor(node["mask"] is not False)
+    return bool((log_prob.isnan() & mask).any())
+
+
+def _shapes(args: Any, kwargs: Any) -> str:
+    """The shapes of the data, for a message."""
+    named = {f"argument {place}": value for place, value in enumerate(args, 1)} | kwargs
+    shapes = {name: tuple(value.shape) for name, value in named.items() if isinstance(value, Tensor)}
+    if len(shapes) == 1 and not kwargs:
+        return f"data of shape {next(iter(shapes.values()))}"
+    return "data of shapes " + ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
 def _plates(node: dict[str, Any]) -> tuple[Plate, ...]:
@@ -146,7 +230,9 @@ def _plates(node: dict[str, Any]) -> tuple[Plate, ...]:
     return tuple(Plate(f.name, f.dim, f.size, f.full_size or f.size) for f in frames)
 
 
-def _site(name: str, node: dict[str, Any], plates: dict[str, Plate], dims: tuple[str, ...] | None) -> Site:
+def _site(
+    name: str, node: dict[str, Any], plates: dict[str, Plate], dims: tuple[str, ...] | None, shares: dict[int, str]
+) -> Site:
     value = node["value"]
     if node["type"] == "param":
         return Site(name, "param", value.shape, dims or unnamed(name, value.dim()), (), None)
@@ -154,10 +240,11 @@ def _site(name: str, node: dict[str, Any], plates: dict[str, Plate], dims: tuple
     if node["infer"].get("_deterministic"):
         kind = "deterministic"
     elif node["is_observed"]:
-        kind = "observed"
+        kind = "factor" if isinstance(fn, dist.Unit) else "observed"
     else:
         kind = "discrete" if fn.has_enumerate_support else "latent"
-    return Site(name, kind, value.shape, dims or _site_dims(name, node, plates), _plates(node), fn.support)
+    named = dims or _site_dims(name, node, plates, shares)
+    return Site(name, kind, value.shape, named, _plates(node), fn.support, is_flat(fn))
 
 
 def unnamed(name: str, number: int) -> tuple[str, ...]:
@@ -165,7 +252,7 @@ def unnamed(name: str, number: int) -> tuple[str, ...]:
     return tuple(f"{name}_dim_{i}" for i in range(number))
 
 
-def _site_dims(name: str, node: dict[str, Any], plates: dict[str, Plate]) -> tuple[str, ...]:
+def _site_dims(name: str, node: dict[str, Any], plates: dict[str, Plate], shares: dict[int, str]) -> tuple[str, ...]:
     """Plate names for batch dims; the declared names, or name_dim_i, for event dims."""
     shape, event_dim = node["value"].shape, node["fn"].event_dim
     dims = list(unnamed(name, len(shape)))
@@ -177,12 +264,6 @@ def _site_dims(name: str, node: dict[str, Any], plates: dict[str, Plate]) -> tup
         if len(declared) != event_dim:
             raise InputError(f"site {name!r} names {len(declared)} event dims and has {event_dim}: name each of them")
         dims[len(shape) - event_dim :] = declared
-    elif _is_share(node["fn"].support, shape, plates):
-        dims[-1] = "components"
+    elif node["fn"].support is constraints.simplex and shape[-1] in shares:  # mixture weights, named or not
+        dims[-1] = shares[shape[-1]]
     return tuple(dims)
-
-
-def _is_share(support: object, shape: Size, plates: dict[str, Plate]) -> bool:
-    """Whether a simplex has one entry a component: mixture weights, whether their dim is named or not."""
-    simplex = support is constraints.simplex
-    return simplex and "components" in plates and shape[-1:] == (plates["components"].size,)

@@ -9,14 +9,14 @@ import torch
 from pyro.infer import SVI
 from pyro.optim import Adam, ClippedAdam, PyroOptim
 from pyrometer.guides import catalogue
-from pyrometer.inference.adam import Adam as OurAdam
-from pyrometer.inference.adam import State
+from pyrometer.inference.steps.adam import Adam as OurAdam
+from pyrometer.inference.steps.adam import State
 from pyrometer.inference.compiled import Compile
-from pyrometer.inference.compiled_svi import CompiledSteps, compiled_steps
-from pyrometer.inference.course import Course
-from pyrometer.inference.deck import Deck
-from pyrometer.inference.pairing import Pairing, pair
-from pyrometer.inference.step import Example
+from pyrometer.inference.steps.compiled_steps import CompiledSteps, compiled_steps
+from pyrometer.inference.schedule import Schedule
+from pyrometer.inference.minibatches import Minibatches
+from pyrometer.inference.steps.pairing import Pairing, pair
+from pyrometer.inference.steps.step import Example
 from pyrometer.inference.step_check import gap, reference
 from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from pyrometer.models.structure import Model, read_structure
@@ -43,8 +43,8 @@ def _pair(model: Model, guide: str) -> Pairing:
 
 
 def _compiled(pairing: Pairing, x: Tensor, optimizer: PyroOptim) -> CompiledSteps:
-    deck = Deck(read_structure(pairing.model, x).subsampled, 0)
-    steps, how = compiled_steps(pairing, optimizer, x, deck, Course(1000))
+    minibatches = Minibatches(read_structure(pairing.model, x).subsampled, 0)
+    steps, how = compiled_steps(pairing, optimizer, x, minibatches, Schedule(1000))
     assert steps is not None, how
     assert how == "script"
     return steps
@@ -56,10 +56,10 @@ def test_loss_and_gradient_are_those_of_pyro_for_the_same_noise(model: Model, gu
         steps = _compiled(_pair(model, guide), _data(model), ClippedAdam({"lr": 0.01}))
         flat = steps.state.flat + 0.05 * torch.randn_like(steps.state.flat)  # where the package itself did not look
         steps.training.write(flat)
-        hand = steps.training.deck.hands(1)[0]
-        loss, gradient = reference(steps.training, hand)
+        batch = steps.training.minibatches.draw(1)[0]
+        loss, gradient = reference(steps.training, batch)
         torch.manual_seed(0)
-        got, got_gradient = steps.step.one(*steps.state._replace(flat=flat), hand)[:2]
+        got, got_gradient = steps.step.one(*steps.state._replace(flat=flat), batch)[:2]
     assert float(got) == pytest.approx(loss, rel=1e-8)
     assert (got_gradient - gradient).abs().max() <= 1e-8 * gradient.abs().max()
 
@@ -71,7 +71,7 @@ def test_loss_and_gradient_are_those_of_pyro_for_the_same_noise(model: Model, gu
 def test_a_step_with_another_loss_or_gradient_is_told_apart(of_loss: float, of_gradient: float, least: float) -> None:
     with in_doubles(validate=False):
         steps = _compiled(_pair(BayesianGMM(2), "auto_normal"), two_clusters(), ClippedAdam({"lr": 0.01}))
-        examples = (Example(steps.training.start(), steps.training.deck.hands(1)[0]),)
+        examples = (Example(steps.training.start(), steps.training.minibatches.draw(1)[0]),)
 
         def off(*inputs: Tensor) -> tuple[Tensor, ...]:
             loss, gradient, *after = steps.step.one(*inputs)

@@ -4,7 +4,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyrometer.inference.deck import Deck, dealt
+from pyrometer.inference.minibatches import Minibatches, subsampled_to
 from pyrometer.models.structure import Plate
 from torch import Tensor
 from truths import standard_errors
@@ -13,28 +13,28 @@ DATA = Plate("data", -1, 4, 10)
 
 
 def test_a_row_comes_at_most_once_an_epoch() -> None:
-    hands = Deck((DATA,), seed=0).hands(20)
-    assert hands.shape == (20, 4)
-    for first in range(0, 20, 2):  # two hands of four are all that ten rows give
-        assert len(hands[first : first + 2].unique()) == 8
+    batches = Minibatches((DATA,), seed=0).draw(20)
+    assert batches.shape == (20, 4)
+    for first in range(0, 20, 2):  # two batches of four are all that ten rows give
+        assert len(batches[first : first + 2].unique()) == 8
 
 
 def test_every_row_is_as_likely_as_any_other() -> None:
-    hands = Deck((DATA,), seed=0).hands(4000)
+    batches = Minibatches((DATA,), seed=0).draw(4000)
     for row in range(10):
-        assert standard_errors((hands == row).any(1).double().numpy(), 0.4) < 5
+        assert standard_errors((batches == row).any(1).double().numpy(), 0.4) < 5
 
 
 def test_hands_do_not_depend_on_how_many_are_dealt_at_once() -> None:
-    deck = Deck((DATA,), seed=1)
-    assert torch.equal(torch.cat([deck.hands(3), deck.hands(4)]), Deck((DATA,), seed=1).hands(7))
+    minibatches = Minibatches((DATA,), seed=1)
+    assert torch.equal(torch.cat([minibatches.draw(3), minibatches.draw(4)]), Minibatches((DATA,), seed=1).draw(7))
 
 
 def test_plates_of_several_sizes_are_dealt_side_by_side() -> None:
-    deck = Deck((DATA, Plate("words", -2, 2, 3)), seed=0)
-    rows = deck.by_plate(deck.hands(1)[0])
+    minibatches = Minibatches((DATA, Plate("words", -2, 2, 3)), seed=0)
+    rows = minibatches.by_plate(minibatches.draw(1)[0])
     assert {name: len(value) for name, value in rows.items()} == {"data": 4, "words": 2}
-    assert Deck((), seed=0).by_plate(Deck((), seed=0).hands(2)[0]) == {}
+    assert Minibatches((), seed=0).by_plate(Minibatches((), seed=0).draw(2)[0]) == {}
 
 
 def test_the_plate_takes_the_rows_it_is_dealt() -> None:
@@ -42,8 +42,8 @@ def test_the_plate_takes_the_rows_it_is_dealt() -> None:
         with pyro.plate("data", len(x), subsample_size=4) as rows:
             pyro.sample("x", dist.Normal(0.0, 1.0), obs=x[rows])
 
-    x, hand = torch.arange(10.0), torch.tensor([7, 1, 2, 9])
-    with dealt({"data": hand}):
+    x, batch = torch.arange(10.0), torch.tensor([7, 1, 2, 9])
+    with subsampled_to({"data": batch}):
         trace = poutine.trace(model).get_trace(x)
-    assert torch.equal(trace.nodes["x"]["value"], x[hand])
+    assert torch.equal(trace.nodes["x"]["value"], x[batch])
     assert trace.nodes["x"]["scale"] == 10 / 4

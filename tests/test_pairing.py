@@ -11,7 +11,7 @@ from pyro.optim import PyroOptim
 from pyrometer import svi
 from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
-from pyrometer.inference.pairing import pair
+from pyrometer.inference.steps.pairing import pair
 from pyrometer.models import GMM, BayesianGMM
 from pyrometer.models.structure import read_structure
 from torch import Tensor

@@ -14,11 +14,11 @@ from pyro.optim import Adam
 from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
 from pyrometer.guides.vae import SemiAmortized
-from pyrometer.inference.compiled_svi import compiled_steps
-from pyrometer.inference.course import Course
-from pyrometer.inference.deck import Deck
+from pyrometer.inference.steps.compiled_steps import compiled_steps
+from pyrometer.inference.steps.step import Course
+from pyrometer.inference.steps.minibatches import Deck
 from pyrometer.inference.isolation import isolated
-from pyrometer.inference.pairing import pair
+from pyrometer.inference.steps.pairing import pair
 from pyrometer.inference.row_fit import RowFit
 from pyrometer.inference.step_check import reference
 from pyrometer.models import VAE

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ...models.structure import Structure
+from ..isolation import isolated
 
 __all__ = ["Data"]
 
@@ -16,12 +20,13 @@ __all__ = ["Data"]
 class Data:
     """Checked data: the arguments of a model, handed on as they are.
 
-    args, kwargs: tensors, floating ones in one dtype, whole numbers that index as int64; what is no array is left alone.
+    args, kwargs: tensors, floating ones in one dtype, whole numbers as int64; what is no array is left alone.
     rows: the size of the model's plate of rows; None until the model's structure is known, and where it has none. What
     is as long as that is cut along it, the rest is constant.
     columns: the names of the columns of a single table, () where there are several arguments.
     coords: argument or column -> the names of its categories, whose codes are in the data.
     missing: the line that refuses the first missing value, for models that do not mask it; empty where none is missing.
+    mixed: whether the model brings tensors of another precision, so that both are promoted to float64.
     """
 
     args: tuple[Any, ...] = ()
@@ -30,6 +35,7 @@ class Data:
     columns: tuple[str, ...] = ()
     coords: dict[str, tuple[str, ...]] = field(default_factory=dict)
     missing: str = ""
+    mixed: bool = False
 
     def run(self, program: Callable[..., Any]) -> Any:
         """What the program gives for these arguments."""
@@ -70,8 +76,17 @@ class Data:
         """Whether an argument is cut along the rows."""
         return isinstance(value, Tensor) and self.rows is not None and value.shape[:1] == (self.rows,)
 
+    def isolated(self, seed: int, params: dict[str, Any] | None = None) -> AbstractContextManager[None]:
+        """Pyro without a trace left behind, in the dtype of the data; see `inference.isolation`."""
+        return isolated(seed, self.dtype, params, self.mixed)
+
+    def for_model(self, structure: Structure) -> Data:
+        """The same, for a model of this structure: how many rows there are, and whether dtypes are mixed."""
+        rows = structure.rows.full_size if structure.rows else None
+        return replace(self, rows=rows, mixed=structure.mixed)
+
     def with_rows(self, rows: int | None) -> Data:
-        """The same, for a model with so many rows."""
+        """The same, with so many rows."""
         return replace(self, rows=rows)
 
     def take(self, rows: Tensor | slice) -> Data:
@@ -84,6 +99,11 @@ class Data:
         on = lambda value: fn(value) if isinstance(value, Tensor) else value  # noqa: E731
         args = tuple(on(value) for value in self.args)
         return replace(self, args=args, kwargs={name: on(value) for name, value in self.kwargs.items()})
+
+    def as_numpy(self) -> tuple[Any, ...]:
+        """Everything that the model sees, arrays as NumPy has them: what the data are known by."""
+        plain = self.map(lambda value: value.cpu().numpy())  # type: ignore[arg-type, return-value]
+        return plain.args, plain.kwargs
 
     def equals(self, other: Data) -> bool:
         """Whether both hold the same numbers."""

@@ -6,7 +6,7 @@ from decimal import Decimal
 from math import prod
 from numbers import Real
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -29,8 +29,9 @@ DataLike: TypeAlias = DataFrame | Series | np.ndarray | Tensor | DataLoader | st
 
 def as_data(
     x: DataLike,
+    model: Any = None,
     *,
-    dtype: torch.dtype = torch.float64,
+    dtype: torch.dtype | None = None,
     components: int | None = None,
     columns: tuple[str, ...] | None = None,
     constant_ok: bool = False,
@@ -70,6 +71,16 @@ def as_data(
     >>> as_data("faithful", components=2).columns
     ('eruptions', 'waiting')
     """
+    if isinstance(x, Data):
+        return x
+    if isinstance(x, tuple):
+        return Data(tuple(torch.as_tensor(np.asarray(v)) for v in x))
+    if isinstance(x, dict):
+        return Data((), {k: torch.as_tensor(np.asarray(v)) for k, v in x.items()})
+    components = components or getattr(model, "components", None)
+    if hasattr(model, "latent"):
+        ndim, constant_ok, dtype = (2, 3, 4), True, model.dtype
+    dtype = dtype or torch.float64
     table, name = _open(x, name)
     if len(table.shape) not in ndim:
         raise InputError(_wrong_dimensions(table, ndim, name))
@@ -86,7 +97,7 @@ def as_data(
     return Data((values.reshape(table.shape),), columns=table.columns)
 
 
-def as_new_data(x: DataLike, like: Data, *, name: str = "x_new") -> Data:
+def as_new_data(x: DataLike, like: Data, model: Any = None, *, name: str = "x_new") -> Data:
     """Check `x` against the data that were fitted, and bring it to their columns, shape, dtype and device.
 
     Columns are matched by name, in whatever order they come, and further ones are left aside; by position where one
@@ -102,6 +113,10 @@ def as_new_data(x: DataLike, like: Data, *, name: str = "x_new") -> Data:
     InputError
         As `as_data`, or a column of the fitted data is missing, or the rows are of another length.
     """
+    if isinstance(x, Data):
+        return x
+    if isinstance(x, tuple):
+        return replace(like, args=tuple(torch.as_tensor(np.asarray(v)) for v in x), rows=len(x[0]))
     table, name = _open(x, name)
     table = _matched(table, like, name)
     if len(table.shape) == 0 or prod(table.shape[1:]) != len(like.columns):

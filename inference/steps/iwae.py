@@ -9,8 +9,8 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from ..guides import Guide
-from ..models.structure import Model, sites_of
+from ...guides import Guide
+from ...models.structure import Model, sites_of
 
 __all__ = ["IWAE"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyro
@@ -19,10 +20,11 @@ from torch import Tensor
 from torch.distributions import kl_divergence, transform_to
 from torch.overrides import TorchFunctionMode
 
-from ..models.structure import Model, sites_of
-from .deck import dealt
-from .given_params import InPlaceOf
+from ...models.structure import Model, sites_of
+from ..data import Data
+from ..given_params import InPlaceOf
 from .iwae import IWAE
+from .minibatches import subsampled_to
 from .pairing import Pairing
 
 __all__ = ["objective"]
@@ -30,7 +32,7 @@ __all__ = ["objective"]
 Params = Mapping[str, Tensor]
 
 
-def objective(pairing: Pairing, x: Tensor) -> Callable[[Params, Params], Tensor]:
+def objective(pairing: Pairing, data: Data) -> Callable[[Params, Params], Tensor]:
     """Minus the ELBO of one particle, nats, at parameters given as unconstrained tensors by their names in the store,
     and for the rows given plate by plate.
 
@@ -42,27 +44,29 @@ def objective(pairing: Pairing, x: Tensor) -> Callable[[Params, Params], Tensor]
     kind = type(pairing.elbo)
 
     def loss(params: Params, rows: Params) -> Tensor:
-        with dealt(dict(rows)), _trained(params):
+        with subsampled_to(dict(rows)), _trained(params):
             if kind is TraceEnum_ELBO and collapsed is None:
-                return _enumerated(pairing, x)
+                return _enumerated(pairing, data)
             if isinstance(pairing.elbo, IWAE):
-                return pairing.elbo.differentiable_loss(pairing.model, pairing.guide, x)
-            return (_closed_form if kind is TraceMeanField_ELBO else _sampled)(collapsed or pairing.model, pairing, x)
+                return data.run(partial(pairing.elbo.differentiable_loss, pairing.model, pairing.guide))
+            return (_closed_form if kind is TraceMeanField_ELBO else _sampled)(
+                collapsed or pairing.model, pairing, data
+            )
 
     return loss
 
 
-def _sampled(model: Model, pairing: Pairing, x: Tensor) -> Tensor:
+def _sampled(model: Model, pairing: Pairing, data: Data) -> Tensor:
     """log q - log p at one draw of the guide (Ranganath et al. 2014, eq. 1)."""
-    guide = poutine.trace(pairing.guide).get_trace(x)
-    joint = poutine.trace(poutine.replay(model, trace=guide)).get_trace(x)
+    guide = data.run(poutine.trace(pairing.guide).get_trace)
+    joint = data.run(poutine.trace(poutine.replay(model, trace=guide)).get_trace)
     return guide.log_prob_sum() - joint.log_prob_sum(lambda _, node: not node["infer"].get("_deterministic"))
 
 
-def _closed_form(model: Model, pairing: Pairing, x: Tensor) -> Tensor:
+def _closed_form(model: Model, pairing: Pairing, data: Data) -> Tensor:
     """KL(q | prior) in closed form less the log likelihood at one draw."""
-    guide = poutine.trace(pairing.guide).get_trace(x)
-    joint = poutine.trace(poutine.replay(model, trace=guide)).get_trace(x)
+    guide = data.run(poutine.trace(pairing.guide).get_trace)
+    joint = data.run(poutine.trace(poutine.replay(model, trace=guide)).get_trace)
     joint.compute_log_prob(lambda _, node: _counts(node))
     seen = [node["log_prob_sum"] for node in sites_of(joint).values() if _counts(node)]
     divergences = [
@@ -76,9 +80,9 @@ def _counts(node: dict[str, Any]) -> bool:
     return node["is_observed"] and not node["infer"].get("_deterministic")
 
 
-def _enumerated(pairing: Pairing, x: Tensor) -> Tensor:
+def _enumerated(pairing: Pairing, data: Data) -> Tensor:
     """Discrete sites summed over, in the guide by q(z), else in the model."""
-    ((joint, guide),) = pairing.elbo._get_traces(pairing.program, pairing.guide, (x,), {})
+    ((joint, guide),) = pairing.elbo._get_traces(pairing.program, pairing.guide, data.args, data.kwargs)
     with _NothingDropped():
         return -_compute_dice_elbo(joint, guide)
 

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..compiled import Tier, inducted, known_to_inductor, scripted
+from ..data import Data
+from ..effort import pays
+from ..graph import NoGraph, traced
 from .adam import State
-from .compiled import Tier, inducted, known_to_inductor, scripted
-from .deck import Deck
-from .effort import pays
-from .graph import NoGraph, traced
+from .kl_warmup import kl_weighted
+from .minibatches import Minibatches
 from .objective import objective
-from .step import Example, Step, Training
-from .step_check import gap, least, most
-from .warmup import warmed
+from .step import Example, Step, Training, expected_gap, gap_to_pyro, largest_gap
 
 __all__ = ["step_for"]
 
@@ -26,7 +26,7 @@ AGAIN = 10  # times the gap of an earlier fit; further off, a constant of the mo
 
 
 class _Kept(NamedTuple):
-    x: Tensor
+    data: Data
     step: Step
     gap: float
 
@@ -41,34 +41,34 @@ def step_for(training: Training) -> Step:
     """
     if not training.params:
         raise NoGraph("there is nothing to train")
-    state, hands = training.start(), Deck(training.deck.plates, 0).hands(2)
+    state, batches = training.start(), Minibatches(training.minibatches.plates, 0).draw(2)
     moved = state._replace(flat=state.flat + 0.01 * torch.randn_like(state.flat))
-    examples = (Example(state, hands[0]), Example(moved, hands[1]))
-    if training.course.changing:
+    examples = (Example(state, batches[0]), Example(moved, batches[1]))
+    if training.schedule.changing:
         return _built(training, examples)[0]
-    key = (*training.kind, training.course.compile)
+    key = (*training.kind, training.schedule.compile)
     kept = _kept.get(key)
     if (
         kept
-        and torch.equal(kept.x, training.x)
-        and gap(kept.step, training, examples) <= AGAIN * max(kept.gap, least(training))
+        and kept.data.equals(training.data)
+        and gap_to_pyro(kept.step, training, examples) <= AGAIN * max(kept.gap, expected_gap(training))
     ):
         return kept.step
     step, found = _built(training, examples)
     if len(_kept) >= KEPT:
         del _kept[next(iter(_kept))]
-    _kept[key] = _Kept(training.x, step, found)
+    _kept[key] = _Kept(training.data, step, found)
     return step
 
 
 def _built(training: Training, examples: tuple[Example, ...]) -> tuple[Step, float]:
     """A fresh step, and how far it is from Pyro's."""
-    inputs = (*examples[0].state, examples[0].hand)
+    inputs = (*examples[0].state, examples[0].batch)
     graph = traced(_step_of(training), inputs)
-    if training.course.compile is True or known_to_inductor(graph, *inputs):
+    if training.schedule.compile is True or known_to_inductor(graph, *inputs):
         return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)
     step, found = _trusted(_step_by(scripted(graph, *inputs), training, "script"), training, examples)
-    if not pays(training.course.steps, training.numbers):
+    if not pays(training.schedule.steps, training.numbers):
         return step, found
     try:
         return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)
@@ -79,14 +79,14 @@ def _built(training: Training, examples: tuple[Example, ...]) -> tuple[Step, flo
 
 def _step_of(training: Training) -> Callable[..., Any]:
     """State and rows -> loss (), gradient (P,), the next state; a plain function."""
-    loss = objective(training.pairing, training.x)
+    loss = objective(training.pairing, training.data)
 
     def step(*inputs: Tensor) -> tuple[Tensor, ...]:
-        *state, hand = inputs
+        *state, batch = inputs
         with torch.enable_grad():
             parts = {name: part.detach().requires_grad_() for name, part in training.parts(state[0]).items()}
-            with warmed(state[3].to(state[0]), training.course.warmup):
-                value = loss(parts, training.deck.by_plate(hand))
+            with kl_weighted(state[3].to(state[0]), training.schedule.warmup):
+                value = loss(parts, training.minibatches.by_plate(batch))
             gradients = torch.autograd.grad(value, list(parts.values()), materialize_grads=True)
         if training.apart:
             return value.detach(), *gradients
@@ -103,18 +103,18 @@ def _step_by(one: Callable[..., Any], training: Training, tier: Tier) -> Step:
     adam = training.adam
 
     def whole(*inputs: Tensor) -> tuple[Tensor, ...]:
-        *state, hand = inputs
+        *state, batch = inputs
         after = State(*(value.clone() for value in state))
-        loss, *gradients = one(*after, hand)
+        loss, *gradients = one(*after, batch)
         gradient = torch.cat([each.reshape(-1) for each in gradients])
         adam.descend(after, gradients)
         return loss, gradient, *after
 
     def many(*inputs: Tensor) -> tuple[Tensor, ...]:
-        *state, hands = inputs
+        *state, batches = inputs
         after, losses = State(*(value.clone() for value in state)), []
-        for hand in hands:
-            loss, *gradients = one(*after, hand)
+        for batch in batches:
+            loss, *gradients = one(*after, batch)
             adam.descend(after, gradients)
             losses.append(loss)
         return *after, torch.stack(losses)
@@ -136,21 +136,21 @@ class _Loop(torch.nn.Module):
         self.step = step
 
     def forward(
-        self, flat: Tensor, mean: Tensor, square: Tensor, step: Tensor, schedule: Tensor, hands: Tensor
+        self, flat: Tensor, mean: Tensor, square: Tensor, step: Tensor, schedule: Tensor, batches: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         losses: list[Tensor] = []
-        for hand in hands:
-            loss, _gradient, flat, mean, square, step, schedule = self.step(flat, mean, square, step, schedule, hand)
+        for batch in batches:
+            loss, _gradient, flat, mean, square, step, schedule = self.step(flat, mean, square, step, schedule, batch)
             losses.append(loss)
         return flat, mean, square, step, schedule, torch.stack(losses)
 
 
 def _loop(one: Callable[..., Any]) -> Callable[..., Any]:
     def many(*inputs: Tensor) -> tuple[Tensor, ...]:
-        *now, hands = inputs
+        *now, batches = inputs
         losses = []
-        for hand in hands:
-            loss, _gradient, *now = one(*now, hand)
+        for batch in batches:
+            loss, _gradient, *now = one(*now, batch)
             losses.append(loss)
         return *now, torch.stack(losses)
 
@@ -158,7 +158,7 @@ def _loop(one: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _trusted(step: Step, training: Training, examples: tuple[Example, ...]) -> tuple[Step, float]:
-    found = gap(step, training, examples)
-    if found > most(training):
+    found = gap_to_pyro(step, training, examples)
+    if found > largest_gap(training):
         raise NoGraph("its graph gave other numbers than pyro.infer.SVI")
     return step, found

@@ -1,4 +1,4 @@
-"""Which rows each step of SVI sees: a shuffled deck, dealt out hand by hand."""
+"""Which rows each step of SVI sees: a shuffle of all of them, cut into minibatches."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
-from ..models.structure import Plate
+from ...models.structure import Plate
 
-__all__ = ["Deck", "dealt"]
+__all__ = ["Minibatches", "subsampled_to"]
 
 
 @dataclass
-class Deck:
-    """Rows of every subsampled plate, each once an epoch: a hand costs what it holds, where Pyro shuffles all rows.
+class Minibatches:
+    """Rows of every subsampled plate, each once an epoch: a batch costs what it holds, where Pyro shuffles all rows.
 
-    A row is in a hand with the same probability as any other, so that estimates stay unbiased. Rows left at the end of
-    an epoch, too few for a hand, sit that one out.
+    A row is in a batch with the same probability as any other, so that estimates stay unbiased. Rows left at the end of
+    an epoch, too few for a batch, sit that one out.
     """
 
     plates: tuple[Plate, ...]
@@ -35,21 +35,21 @@ class Deck:
 
     @property
     def width(self) -> int:
-        """Rows in a hand, all plates together."""
+        """Rows in a batch, all plates together."""
         return sum(plate.size for plate in self.plates)
 
-    def hands(self, number: int) -> Tensor:
+    def draw(self, number: int) -> Tensor:
         """The rows of so many steps: (number, width)."""
         empty = torch.empty(0, dtype=torch.long)
-        each = [torch.cat([self._hand(plate) for plate in self.plates] or [empty]) for _ in range(number)]
+        each = [torch.cat([self._batch(plate) for plate in self.plates] or [empty]) for _ in range(number)]
         return torch.stack(each) if each else empty.reshape(0, self.width)
 
-    def by_plate(self, hand: Tensor) -> dict[str, Tensor]:
-        """A hand (width,), plate by plate."""
+    def by_plate(self, batch: Tensor) -> dict[str, Tensor]:
+        """A batch (width,), plate by plate."""
         sizes = [plate.size for plate in self.plates]
-        return dict(zip((plate.name for plate in self.plates), hand.split(sizes), strict=True)) if sizes else {}
+        return dict(zip((plate.name for plate in self.plates), batch.split(sizes), strict=True)) if sizes else {}
 
-    def _hand(self, plate: Plate) -> Tensor:
+    def _batch(self, plate: Plate) -> Tensor:
         rest = self.rest.get(plate.name)
         if rest is None or len(rest) < plate.size:
             rest = torch.randperm(plate.full_size, generator=self.generator)
@@ -58,13 +58,13 @@ class Deck:
 
 
 @contextmanager
-def dealt(rows: dict[str, Tensor]) -> Iterator[None]:
+def subsampled_to(rows: dict[str, Tensor]) -> Iterator[None]:
     """Let the subsampled plates take these rows, in guide and model alike."""
-    with _Dealt(rows):
+    with _Subsampled(rows):
         yield
 
 
-class _Dealt(Messenger):
+class _Subsampled(Messenger):
     def __init__(self, rows: dict[str, Tensor]) -> None:
         super().__init__()
         self.rows = rows

@@ -10,11 +10,11 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
-__all__ = ["warmed"]
+__all__ = ["kl_weighted"]
 
 
 @contextmanager
-def warmed(step: Tensor | int, warmup: int) -> Iterator[None]:
+def kl_weighted(step: Tensor | int, warmup: int) -> Iterator[None]:
     """Weigh every latent site, in guide and model, by (step + 1) / warmup, up to one. warmup: steps; 0 for none."""
     with _Weighed(step, warmup) if warmup else nullcontext():
         yield

@@ -16,14 +16,14 @@ from pyro.infer import (
     TraceMeanField_ELBO,
     config_enumerate,
 )
-from torch import Tensor
 from torch.distributions import constraints, kl_divergence
 
-from ..errors import InputError
-from ..guides import Guide
-from ..models.structure import Model, Site, Structure, model_name, one_line, sites_of
-from ..models.units import RealVectorIn
-from .batches import on_all_rows
+from ...errors import InputError
+from ...guides import Guide
+from ...models.structure import Model, Site, Structure, model_name, one_line, sites_of
+from ...models.units import RealVectorIn
+from ..batches import on_all_rows
+from ..data import Data
 from .iwae import IWAE
 
 __all__ = ["ESTIMATORS", "Pairing", "pair"]
@@ -68,14 +68,14 @@ class Pairing:
         return replace(self, model=on_all_rows(self.model), guide=on_all_rows(self.guide))
 
 
-def pair(model: Model, guide: Guide, name: str, x: Tensor, structure: Structure, estimator: str | ELBO) -> Pairing:
+def pair(model: Model, guide: Guide, name: str, data: Data, structure: Structure, estimator: str | ELBO) -> Pairing:
     """Hold the guide to the model, site by site, and choose the estimator.
 
-    Both run once on x, which makes the guide's parameters. estimator: auto, a key of ESTIMATORS, or an ELBO of Pyro's.
-    Raises InputError naming the site and the mend.
+    Both run once on the data, which makes the guide's parameters. estimator: auto, a key of ESTIMATORS, or an ELBO of
+    Pyro's. Raises InputError naming the site and the mend.
     """
     try:
-        guide_trace = poutine.trace(guide).get_trace(x)
+        guide_trace = data.run(poutine.trace(guide).get_trace)
     except InputError as error:
         raise InputError(str(error).splitlines()[0]) from error  # Pyro adds pages to it
     except Exception as error:
@@ -85,7 +85,7 @@ def pair(model: Model, guide: Guide, name: str, x: Tensor, structure: Structure,
     own = [sites[site.name] for site in structure.latent]
     auxiliary = [node for node in sites.values() if node["infer"].get("is_auxiliary")]
     point = bool(own) and not auxiliary and all(isinstance(node["fn"], Delta) for node in own)
-    elbo = _make(_choose(model, guide_trace, structure, x) if estimator == "auto" else estimator, structure)
+    elbo = _make(_choose(model, guide_trace, structure, data) if estimator == "auto" else estimator, structure)
     _check_estimator(elbo, name, sites, structure)
     return Pairing(model, guide, elbo, point, assigns=any(site.name in sites for site in structure.discrete))
 
@@ -143,22 +143,22 @@ def _check_discrete(name: str, key: str, node: dict[str, Any], site: Site) -> No
         raise InputError(f"guide {name} draws site {key!r} outside its support, {site.support}: {mend}")
 
 
-def _choose(model: Model, guide_trace: poutine.Trace, structure: Structure, x: Tensor) -> str:
+def _choose(model: Model, guide_trace: poutine.Trace, structure: Structure, data: Data) -> str:
     """The estimator that the treatment of the discrete sites calls for."""
     sites = sites_of(guide_trace)
     if not structure.discrete:
-        return "TraceMeanField" if _closed_form(model, guide_trace, structure, x) else "Trace"
+        return "TraceMeanField" if _closed_form(model, guide_trace, structure, data) else "Trace"
     sampled = [site.name in sites and not sites[site.name]["infer"].get("enumerate") for site in structure.discrete]
     return "TraceGraph" if all(sampled) else "TraceEnum"
 
 
-def _closed_form(model: Model, guide_trace: poutine.Trace, structure: Structure, x: Tensor) -> bool:
+def _closed_form(model: Model, guide_trace: poutine.Trace, structure: Structure, data: Data) -> bool:
     """Whether the KL divergence of every site is known, and the sites come in one order in model and guide."""
     sites = sites_of(guide_trace)
     names = [site.name for site in structure.latent]
     if [name for name in sites if name in names] != names or len(sites) != len(names):
         return False
-    model_sites = sites_of(poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x))
+    model_sites = sites_of(data.run(poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace))
     try:
         for name in names:
             if isinstance(sites[name]["fn"], Delta):
@@ -205,8 +205,9 @@ def _check_estimator(elbo: ELBO, name: str, sites: Sites, structure: Structure) 
 def _check_local(name: str, sites: Sites, structure: Structure) -> None:
     """Refuse the importance-weighted bound where the rows do not each have latent sites of their own, and no others."""
     own = {key: [frame.name for frame in node["cond_indep_stack"]] for key, node in sites.items()}
-    shared = [key for key, plates in own.items() if plates != ["data"]]
-    shared += [site.name for site in structure.latent if [plate.name for plate in site.plates] != ["data"]]
+    rows = [structure.rows.name] if structure.rows else [""]
+    shared = [key for key, plates in own.items() if plates != rows]
+    shared += [site.name for site in structure.latent if [plate.name for plate in site.plates] != rows]
     if shared:
         mend = "choose Trace, or Renyi without minibatches"
         raise InputError(f"IWAE weighs rows one by one, and guide {name} draws {shared[0]!r} for several: {mend}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import pyro
 import torch
@@ -15,12 +16,13 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
 
-from ..models.structure import sites_of
+from ...models.structure import sites_of
+from ..data import Data
+from ..graph import NoGraph
+from ..schedule import Schedule
 from .adam import State, adam_of
-from .course import Course
-from .deck import Deck
-from .graph import NoGraph
 from .iwae import IWAE
+from .minibatches import Minibatches
 from .pairing import Pairing
 from .step import Step, Training
 from .step_graph import step_for
@@ -40,23 +42,23 @@ class CompiledSteps:
 
     def take(self, size: int) -> list[float]:
         """Losses of so many steps, nats, up to and with the first that is not finite."""
-        before, noise, hands = self.state, torch.get_rng_state(), self.training.deck.hands(size)
+        before, noise, batches = self.state, torch.get_rng_state(), self.training.minibatches.draw(size)
         try:
-            *state, losses = self.step.many(*before, hands)
+            *state, losses = self.step.many(*before, batches)
         except RuntimeError:  # a factorization of NaNs, say
-            return self._one_by_one(before, noise, hands)
+            return self._one_by_one(before, noise, batches)
         if not losses.isfinite().all():
-            return self._one_by_one(before, noise, hands)
+            return self._one_by_one(before, noise, batches)
         self._set(State(*state))
         return losses.tolist()
 
-    def _one_by_one(self, state: State, noise: Tensor, hands: Tensor) -> list[float]:
+    def _one_by_one(self, state: State, noise: Tensor, batches: Tensor) -> list[float]:
         """The same steps again, no further than the first bad one."""
         torch.set_rng_state(noise)
         losses: list[float] = []
-        for hand in hands:
+        for batch in batches:
             try:
-                loss, _, *after = self.step.one(*state, hand)
+                loss, _, *after = self.step.one(*state, batch)
             except RuntimeError:
                 losses.append(float("nan"))
                 break
@@ -73,21 +75,21 @@ class CompiledSteps:
 
 
 def compiled_steps(
-    pairing: Pairing, optimizer: PyroOptim, x: Tensor, deck: Deck, course: Course
+    pairing: Pairing, optimizer: PyroOptim, data: Data, minibatches: Minibatches, schedule: Schedule
 ) -> tuple[CompiledSteps | None, str]:
     """The steps of a training, compiled, and how; None where `pyro.infer.SVI` is to take them.
 
     How: script, inductor, eager; `eager (why)` where that was clear from the start, `eager: why` where it failed.
     To be called in the param store of the training, before its first step; the generator is left as it was.
     """
-    if course.compile is False or (course.compile == "auto" and course.steps < FEWEST):
+    if schedule.compile is False or (schedule.compile == "auto" and schedule.steps < FEWEST):
         return None, "eager"
     with torch.random.fork_rng([]):
-        adam, why = adam_of(optimizer), _ineligible(pairing, x)
+        adam, why = adam_of(optimizer), _ineligible(pairing, data)
         if adam is None or why:
             return None, f"eager ({why or 'an optimizer other than Adam'})"
-        _make_params(pairing, x)
-        training = Training(pairing, x, adam, deck, _trained(), course)
+        _make_params(pairing, data)
+        training = Training(pairing, data, adam, minibatches, _trained(), schedule)
         try:
             step = step_for(training)
         except NoGraph as error:
@@ -95,27 +97,27 @@ def compiled_steps(
     return CompiledSteps(training, step, training.start()), step.tier
 
 
-def _ineligible(pairing: Pairing, x: Tensor) -> str:
+def _ineligible(pairing: Pairing, data: Data) -> str:
     """Why a pair is left to Pyro; empty where nothing is known against it."""
     kind = type(pairing.elbo)
     one_draw = kind in (Trace_ELBO, TraceMeanField_ELBO, TraceEnum_ELBO) and pairing.elbo.num_particles == 1
     if not one_draw and kind is not IWAE:
         return pairing.estimator
-    if x.device.type != "cpu":
-        return f"data on {x.device.type}"
+    if data.like.device.type != "cpu":
+        return f"data on {data.like.device.type}"
     with torch.random.fork_rng([]):
-        guide = sites_of(poutine.trace(pairing.guide).get_trace(x))
+        guide = sites_of(data.run(poutine.trace(pairing.guide).get_trace))
     for name, node in guide.items():
         if not (node["fn"].has_rsample or node["infer"].get("enumerate") == "parallel"):
             return f"site {name} is not reparameterised"
     return ""
 
 
-def _make_params(pairing: Pairing, x: Tensor) -> None:
+def _make_params(pairing: Pairing, data: Data) -> None:
     """Run guide and model once, as the first step would, so that all parameters are there."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pairing.elbo.loss(pairing.program, pairing.guide, x)
+        data.run(partial(pairing.elbo.loss, pairing.program, pairing.guide))
 
 
 def _trained() -> dict[str, Tensor]:
