@@ -2,10 +2,9 @@
 
 from . import datasets, guides, models
 from .errors import InputError
-from .inference.cavi import cavi
+from .inference.closed_form import cavi, em
 from .inference.compare import compare
 from .inference.comparison import Comparison
-from .inference.em import em
 from .inference.fit import Fit
 from .inference.nuts import nuts
 from .inference.svi import svi

@@ -65,8 +65,7 @@ def _problem(n: int, d: int, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ours(method: str, x: np.ndarray, start: np.ndarray, k: int) -> Callable[[int], None]:
-    from pyrometer.inference.cavi import cavi
-    from pyrometer.inference.em import em
+    from pyrometer.inference.closed_form import cavi, em
     from pyrometer.models import GMM, BayesianGMM
 
     same: dict[str, Any] = {"responsibilities": start, "tol": 0.0, "progress": False}

@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 from ..errors import InputError
 from ..guides import Guide, GuideFactory, catalogue, defaults
 from ..models.structure import model_name
-from .cavi import cavi
-from .em import em
+from .closed_form import cavi, em
 from .fit import Fit
 from .guide_of import guide_of
 from .nuts import nuts

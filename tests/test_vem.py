@@ -6,8 +6,8 @@ import torch
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyrometer import datasets
 from pyrometer.guides import catalogue
+from pyrometer.inference.closed_form import em
 from pyrometer.inference.density import Density
-from pyrometer.inference.em import em
 from pyrometer.inference.isolation import isolated
 from pyrometer.inference.vem import TurnTakingAdam, vem
 from pyrometer.models import GMM
@@ -21,7 +21,7 @@ def test_the_bound_is_the_likelihood_when_q_is_the_exact_posterior(covariance: s
     model = GMM(2, covariance=covariance)  # type: ignore[arg-type]
     fit = em(model, X)
     x = fit.data.values
-    logits = Density(model, x, fit.params).assignment_logits({})
+    logits = Density(model, fit.data, fit.params).assignment_logits({})
     bounds = []
     with isolated(0, torch.float64):
         store = pyro.get_param_store()

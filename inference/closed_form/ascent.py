@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import std
 
-from ..errors import InputError
-from .progress import progress_bar
+from ...errors import InputError
+from ..progress import progress_bar
 
-__all__ = ["Climb", "Objective", "Restart", "Stop", "best_of", "check_responsibilities", "check_steps"]
+__all__ = ["Ascent", "Objective", "Restart", "StoppingRule", "best_ascent", "check_responsibilities", "check_sizes"]
 
 S = TypeVar("S")
 E = TypeVar("E")
 ROUNDING = 1e-10  # a relative decrease that rounding explains
 
 
-class Stop(NamedTuple):
-    """When to stop: after so many steps, or where the objective changes by less than tol times itself."""
+class StoppingRule(NamedTuple):
+    """After so many steps, or where the objective changes by less than tol times itself."""
 
     max_steps: int
     tol: float
@@ -48,27 +49,39 @@ class Objective(Generic[S, E]):
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Climb(Generic[S]):
-    """One start's end. values: the objective of each step, nats. state: the one that has the last of them.
+class Updates(Protocol[S, E]):
+    """The updates of one mixture on one data set, as its starts: each a first state and the objective from there."""
 
-    steps: work done, those before a restart included. message: empty if it converged undisturbed.
+    def from_kmeans(self, seed: int, clusters: int) -> tuple[S, Objective[S, E]]:
+        """A start at so many clusters of k-means++."""
+
+    def from_responsibilities(self, seed: int, responsibilities: Tensor) -> tuple[S, Objective[S, E]]:
+        """A start at responsibilities (N, K)."""
+
+
+@dataclass(frozen=True)
+class Ascent(Generic[S]):
+    """Where a start ended. values: the objective of each step, nats. state: the one that has the last of them.
+
+    steps: work done, those before a restart included. message: empty if it converged undisturbed. start_losses: minus
+    the objective of every start, nats, infinite where refused; known of the best start alone.
     """
 
     state: S
     values: tuple[float, ...]
     steps: int
     message: str
+    start_losses: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
-def climb(first: S, objective: Objective[S, E], stop: Stop, bar: std.tqdm) -> Climb[S]:
+def ascend(first: S, objective: Objective[S, E], stop: StoppingRule, bar: std.tqdm) -> Ascent[S]:
     """Evaluate and update until the objective settles. A fall within rounding ends it, at the state before."""
     state, previous, step = first, first, 0
     values: list[float] = []
 
-    def end(state: S, settled: bool) -> Climb[S]:
+    def end(state: S, settled: bool) -> Ascent[S]:
         late = [] if settled or stop.tol == 0 else [f"not converged in {stop.max_steps} steps"]
-        return Climb(state, tuple(values), step, "; ".join([*objective.notes, *late]))
+        return Ascent(state, tuple(values), step, "; ".join([*objective.notes, *late]))
 
     while True:
         value, evidence = objective.evaluate(state)
@@ -93,20 +106,30 @@ def climb(first: S, objective: Objective[S, E], stop: Stop, bar: std.tqdm) -> Cl
             state, values = restart.state, []  # type: ignore[assignment]
 
 
-def best_of(
-    starts: Iterable[Callable[[], tuple[S, Objective[S, E]]]], stop: Stop, name: str, progress: bool
-) -> tuple[Climb[S], np.ndarray]:
-    """The best of several starts, each run to its end; and minus the objective of each, nats, infinite if refused.
+def best_ascent(
+    updates: Updates[S, E],
+    clusters: Sequence[int],
+    responsibilities: Tensor | None,
+    seed: int,
+    stop: StoppingRule,
+    name: str,
+    progress: bool,
+) -> Ascent[S]:
+    """The best of several starts, each run to its end.
 
-    Raises InputError where every start is refused: the reason of the last.
+    clusters: of each start from k-means++. responsibilities: the one start in their place, where given. Raises
+    InputError where every start is refused: the reason of the last.
     """
-    starts = list(starts)
-    best: Climb[S] | None = None
-    losses, refusal = [], None
+    if responsibilities is None:
+        starts = [partial(updates.from_kmeans, seed + 1000 * number, k) for number, k in enumerate(clusters)]
+    else:
+        starts = [partial(updates.from_responsibilities, seed, responsibilities)]
+    best: Ascent[S] | None = None
+    losses, refusal = [], InputError(f"{name}: there is no start")
     with progress_bar(len(starts) * stop.max_steps, name, progress) as bar:
         for number, start in enumerate(starts):
             try:
-                end = climb(*start(), stop, bar)
+                end = ascend(*start(), stop, bar)
             except InputError as error:
                 refusal = error
                 losses.append(math.inf)
@@ -115,11 +138,11 @@ def best_of(
             best = end if best is None or end.values[-1] > best.values[-1] else best
             bar.update((number + 1) * stop.max_steps - bar.n)
     if best is None:
-        raise refusal or InputError(f"{name}: there is no start")
-    return best, np.array(losses)
+        raise refusal
+    return replace(best, start_losses=np.array(losses))
 
 
-def check_steps(max_steps: int, tol: float, starts: int, draws: int = 1) -> None:
+def check_sizes(max_steps: int, tol: float, starts: int, draws: int = 1) -> None:
     """Refuse sizes that are not whole and positive, and a negative or missing tolerance."""
     for name, value in {"max_steps": max_steps, "starts": starts, "draws": draws}.items():
         if not isinstance(value, int) or value < 1:
@@ -128,8 +151,10 @@ def check_steps(max_steps: int, tol: float, starts: int, draws: int = 1) -> None
         raise InputError(f"tol={tol!r} must be 0 or more, and below 1")
 
 
-def check_responsibilities(responsibilities: object, rows: int, components: int) -> Tensor:
-    """A start given as responsibilities, as a float64 tensor (N, K); refused unless each row is a distribution."""
+def check_responsibilities(responsibilities: object, rows: int, components: int) -> Tensor | None:
+    """Responsibilities that are given as a start, float64 (N, K); refused unless each row is a distribution."""
+    if responsibilities is None:
+        return None
     try:
         given = torch.as_tensor(np.asarray(responsibilities), dtype=torch.float64)
     except (TypeError, ValueError) as error:

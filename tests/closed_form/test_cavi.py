@@ -15,14 +15,14 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyrometer import datasets
 from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
-from pyrometer.inference.cavi import cavi
-from pyrometer.inference.cavi_steps import CAVISteps
+from pyrometer.inference.closed_form import cavi
+from pyrometer.inference.closed_form.cavi import CAVIUpdates
+from pyrometer.inference.closed_form.e_step import INLINE, terms, weighted_sums
+from pyrometer.inference.closed_form.row_blocks import as_row_blocks
+from pyrometer.inference.data import Data
 from pyrometer.inference.density import Density
 from pyrometer.inference.isolation import isolated
-from pyrometer.inference.passes import terms, weighted_sums
-from pyrometer.inference.stream import as_stream
 from pyrometer.inference.svi import svi
-from pyrometer.inference.threads import INLINE
 from pyrometer.models import GMM, BayesianGMM
 from sklearn.mixture import BayesianGaussianMixture
 
@@ -107,7 +107,7 @@ def test_the_bound_is_pyros_elbo_of_the_same_q(covariance: str) -> None:
 def best_logits(params: dict[str, torch.Tensor], covariance: str, x: torch.Tensor) -> torch.Tensor:
     """E[log weights_k + log Normal(x | k)] by 100 draws: (N, K), up to a constant a row."""
     model = BayesianGMM(2, covariance=covariance)  # type: ignore[arg-type]
-    density = Density(model, x)
+    density = Density(model, Data((x,), rows=len(x)))
     guide = catalogue(model)["structured"](model)
     guide(x)
     for name, value in params.items():
@@ -126,7 +126,7 @@ def test_log_weights_are_those_of_the_models_own_density() -> None:
         model = BayesianGMM(2, covariance=covariance)  # type: ignore[arg-type]
         fit = cavi(model, x, draws=4, starts=1)
         with isolated(0, torch.float64):
-            density, guide = Density(model, x), catalogue(model)["structured"](model)
+            density, guide = Density(model, fit.data), catalogue(model)["structured"](model)
             guide(x)
             for name, value in fit.params.items():
                 pyro.get_param_store()[name] = value
@@ -153,16 +153,16 @@ def test_the_bound_on_four_rows_is_the_sum_over_all_assignments() -> None:
     """ELBO = sum_z q(z) [log p(x, z) - log q(z) - KL(q(theta) || p(theta | x, z))], z over 2^4 assignments."""
     x = torch.as_tensor(np.array([[0.0], [0.3], [4.0], [4.4]]))
     model = BayesianGMM(2, loc=2.0, scale=1.0, df=3.0, loc_precision=0.1)
-    steps = CAVISteps(model, as_stream(x, 2), INLINE)
-    q, _ = steps.from_kmeans(0, 2)
-    log_q = torch.cat(list(terms([x], q.expected_components(), steps.units)), -1).log_softmax(0)
+    updates = CAVIUpdates(model, as_row_blocks(x, model), INLINE)
+    q, _ = updates.from_kmeans(0, 2)
+    log_q = torch.cat(list(terms([x], q.expected_components(), updates.blocks.units)), -1).log_softmax(0)
     bound = 0.0
     for z in itertools.product((0, 1), repeat=4):
-        sums = weighted_sums(lambda: [x], torch.eye(2, dtype=torch.float64)[list(z)])
+        sums = weighted_sums([x], torch.eye(2, dtype=torch.float64)[list(z)])
         log_q_z = log_q[list(z), range(4)].sum()
-        gap = q.kl(steps.prior.updated(sums))  # type: ignore[arg-type]
+        gap = q.kl(updates.prior.updated(sums))  # type: ignore[arg-type]
         bound += (log_q_z.exp() * (log_evidence_of(x[:, 0], z) - log_q_z - gap)).item()
-    assert steps.evaluate(q)[0] == pytest.approx(bound, rel=1e-10)
+    assert updates.evaluate(q)[0] == pytest.approx(bound, rel=1e-10)
     log_joint = [log_evidence_of(x[:, 0], z) for z in itertools.product((0, 1), repeat=4)]
     assert bound < np.logaddexp.reduce(log_joint)
 

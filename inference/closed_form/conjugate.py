@@ -1,4 +1,7 @@
-"""Dirichlet x Normal-Wishart over the parameters of K components: the family of prior, posterior and q(theta) alike."""
+"""The conjugate families over the parameters of K components: of prior, posterior and q(theta) alike.
+
+Dirichlet x Normal-Wishart for BayesianGMM, independent normals for UnivariateMixture.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Dirichlet, Gamma, kl_divergence
+from torch.distributions import Dirichlet, Distribution, Gamma, Normal, kl_divergence
 
-from ..models import BayesianGMM
-from ..models.bayesian_gmm import Prior
-from ..models.covariance import Covariance, inverse_tril, laid_out
-from ..models.distributions import NormalPrecisionCholesky, WishartCholesky
-from ..models.sufficient import Components, Sums
+from ...models import BayesianGMM, UnivariateMixture
+from ...models.covariance import Covariance, inverse_tril, laid_out, structured
+from ...models.distributions import NormalPrecisionCholesky, WishartCholesky
+from ...models.sufficient import Components, Sums, Units
+from .e_step import whiteners
 
-__all__ = ["MixtureFamily", "mixture_prior"]
+__all__ = ["Family", "MixtureFamily", "UnivariateFamily", "prior_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,7 @@ class MixtureFamily:
         precision = self.loc_precision + counts
         away = sums.means - self.locs
         shrunk = (self.loc_precision * counts / precision)[:, None, None]
-        scatters = self._pooled(sums.scatters + shrunk * away.unsqueeze(-1) * away.unsqueeze(-2))
+        free = sums.scatters + shrunk * away.unsqueeze(-1) * away.unsqueeze(-2)
         weighted = self.loc_precision.unsqueeze(-1) * self.locs + counts.unsqueeze(-1) * sums.means
         return MixtureFamily(
             self.covariance,
@@ -50,7 +53,7 @@ class MixtureFamily:
             precision,
             weighted / precision.unsqueeze(-1),
             self.df + (counts.sum() if self.covariance == "tied" else counts),
-            self.scales + scatters,
+            self.scales + structured(self.covariance, free, torch.ones_like(counts)),
         )
 
     def expected_components(self) -> Components:
@@ -58,10 +61,7 @@ class MixtureFamily:
         size = self.locs.shape[-1]
         log_weights = self.concentration.digamma() - self.concentration.sum().digamma()
         constant = (self._expected_log_det() - size * math.log(2 * math.pi) - size / self.loc_precision) / 2
-        trils = torch.linalg.cholesky(self.scales)
-        eye = torch.eye(size, dtype=trils.dtype, device=trils.device)
-        whiteners = torch.linalg.solve_triangular(trils, eye.expand_as(trils), upper=False)
-        return Components(log_weights + constant, self.locs, self.df.sqrt()[:, None, None] * whiteners)
+        return Components(log_weights + constant, self.locs, self.df.sqrt()[:, None, None] * whiteners(self.scales)[0])
 
     def kl(self, prior: MixtureFamily) -> Tensor:
         """KL(this || prior) in nats (the terms 10.73, 10.74, 10.76 and 10.77): ()."""
@@ -76,17 +76,13 @@ class MixtureFamily:
         sites = {"weights": Dirichlet(self.concentration).sample((draws,))}
         name, precisions = self._precisions()
         sites[name] = precisions.sample((draws,))
-        trils = self.trils(sites)
-        scaled = self.loc_precision.sqrt()[:, None, None] * trils
-        return sites | {"locs": NormalPrecisionCholesky(self.locs, scaled).sample()}
+        return sites | {"locs": self._locs(sites).sample()}
 
     def log_prob(self, sites: dict[str, Tensor]) -> Tensor:
         """The log density of each draw, over the model's own sites: (S,)."""
         name, precisions = self._precisions()
-        scaled = self.loc_precision.sqrt()[:, None, None] * self.trils(sites)
-        of_locs = NormalPrecisionCholesky(self.locs, scaled).log_prob(sites["locs"]).sum(-1)
-        of_precisions = precisions.log_prob(sites[name])
-        of_precisions = of_precisions.reshape(len(of_locs), -1).sum(-1)
+        of_locs = self._locs(sites).log_prob(sites["locs"]).sum(-1)
+        of_precisions = precisions.log_prob(sites[name]).reshape(len(of_locs), -1).sum(-1)
         return Dirichlet(self.concentration).log_prob(sites["weights"]) + of_locs + of_precisions
 
     def drawn_components(self, sites: dict[str, Tensor]) -> Components:
@@ -119,34 +115,22 @@ class MixtureFamily:
         }
         return named | laid_out(self.covariance, inverse_tril(self.scales), prefix="precision_")
 
-    def _pooled(self, scatters: Tensor) -> Tensor:
-        """What each scale gains of the scatters: (K, D, D) -> (K, D, D)."""
-        if self.covariance == "full":
-            return scatters
-        if self.covariance == "tied":
-            return scatters.sum(0).expand_as(scatters)
-        squares = scatters.diagonal(dim1=-2, dim2=-1)
-        if self.covariance == "spherical":
-            squares = squares.mean(-1, keepdim=True).expand_as(squares)
-        return torch.diag_embed(squares)
+    def _locs(self, sites: dict[str, Tensor]) -> NormalPrecisionCholesky:
+        """Of the locations, given the precisions drawn: batch (S, K)."""
+        return NormalPrecisionCholesky(self.locs, self.loc_precision.sqrt()[:, None, None] * self.trils(sites))
 
-    def _squares(self) -> Tensor:
-        """The diagonals of the scales: (K, D)."""
-        return self.scales.diagonal(dim1=-2, dim2=-1)
-
-    def _precisions(self) -> tuple[str, torch.distributions.Distribution]:
+    def _precisions(self) -> tuple[str, Distribution]:
         """The precisions' site and its distribution."""
+        size, squares = self.locs.shape[-1], self.scales.diagonal(dim1=-2, dim2=-1)
         match self.covariance:
             case "full":
                 return "precision_trils", WishartCholesky(self.df, inverse_tril(self.scales))
             case "tied":
                 return "precision_tril", WishartCholesky(self.df[0], inverse_tril(self.scales[0]))
             case "diagonal":
-                squares = self._squares()
                 return "precisions", Gamma((self.df / 2).unsqueeze(-1).expand_as(squares), squares / 2)
             case "spherical":
-                size = self.locs.shape[-1]
-                return "precisions", Gamma(self.df * size / 2, self._squares()[:, 0] * size / 2)
+                return "precisions", Gamma(self.df * size / 2, squares[:, 0] * size / 2)
 
     def _expected_log_det(self) -> Tensor:
         """E[log |precision_k|] (eq. 10.65): (K,)."""
@@ -154,9 +138,10 @@ class MixtureFamily:
         if self.covariance in ("full", "tied"):
             rows = self.df.unsqueeze(-1) - torch.arange(size, dtype=self.df.dtype, device=self.df.device)
             return (rows / 2).digamma().sum(-1) + size * math.log(2) - torch.logdet(self.scales)
-        if self.covariance == "diagonal":
-            return ((self.df / 2).digamma().unsqueeze(-1) - (self._squares() / 2).log()).sum(-1)
-        return size * ((self.df * size / 2).digamma() - (self._squares()[:, 0] * size / 2).log())
+        _, gamma = self._precisions()
+        assert isinstance(gamma, Gamma)
+        each = gamma.concentration.digamma() - gamma.rate.log()
+        return each.sum(-1) if self.covariance == "diagonal" else size * each
 
     def _kl_precisions(self, prior: MixtureFamily) -> Tensor:
         if self.covariance in ("diagonal", "spherical"):
@@ -170,27 +155,83 @@ class MixtureFamily:
     def _log_normalizer(self) -> Tensor:
         """log B(W, df) of a Wishart (Bishop 2006, eq. B.79): (K,)."""
         size = self.locs.shape[-1]
-        rows = self.df.unsqueeze(-1) - torch.arange(size, dtype=self.df.dtype, device=self.df.device)
-        constant = self.df * size / 2 * math.log(2) + size * (size - 1) / 4 * math.log(math.pi)
-        return self.df / 2 * torch.logdet(self.scales) - constant - torch.lgamma(rows / 2).sum(-1)
+        constant = self.df * size / 2 * math.log(2) + torch.mvlgamma(self.df / 2, size)
+        return self.df / 2 * torch.logdet(self.scales) - constant
 
 
-def mixture_prior(model: BayesianGMM, prior: Prior) -> MixtureFamily:
-    """A model's prior as a member of the family."""
-    number, size = model.components, len(prior.loc)
-    factor = inverse_tril(prior.scale)
-    if model.covariance in ("full", "tied"):
-        scale = prior.scale
-    else:  # the model reads a Gamma's rate off the diagonal of W's Cholesky factor
-        scale = torch.diag_embed(factor.diagonal().square().reciprocal())
+@dataclass(frozen=True, eq=False)
+class UnivariateFamily:
+    """prod_k Normal(locs_k | loc_k, variance_k), and the known standard deviation of a row. loc, variance: (K,)."""
+
+    sd: float
+    loc: Tensor
+    variance: Tensor
+
+    def updated(self, sums: Sums) -> UnivariateFamily:
+        """m_k and s_k^2, this being the prior (Blei et al. 2017, eq. 34)."""
+        precision = 1 / self.variance + sums.counts / self.sd**2
+        weighted = self.loc / self.variance + sums.counts * sums.means[:, 0] / self.sd**2
+        return UnivariateFamily(self.sd, weighted / precision, 1 / precision)
+
+    def expected_components(self) -> Components:
+        """E[log Normal(x | locs_k, sd^2)] - log K as a function of x (eq. 26, its constants kept)."""
+        return self._components(self.loc, self.variance)
+
+    def kl(self, prior: UnivariateFamily) -> Tensor:
+        """KL(this || prior) in nats: ()."""
+        return kl_divergence(self._normal, prior._normal).sum()
+
+    def sample(self, draws: int) -> dict[str, Tensor]:
+        """Exact draws of locs: (S, K)."""
+        return {"locs": self._normal.sample((draws,))}
+
+    def log_prob(self, sites: dict[str, Tensor]) -> Tensor:
+        """The log density of each draw: (S,)."""
+        return self._normal.log_prob(sites["locs"]).sum(-1)
+
+    def drawn_components(self, sites: dict[str, Tensor]) -> Components:
+        """log Normal(x | locs_k, sd^2) - log K of each draw: (S, K), (S, K, 1), (S, K, 1, 1)."""
+        return self._components(sites["locs"], torch.zeros_like(sites["locs"]))
+
+    def params(self) -> dict[str, Tensor]:
+        """This as the trained parameters of the guide `mean_field`."""
+        return {"locs_loc": self.loc, "locs_scale": self.variance.sqrt()}
+
+    @property
+    def _normal(self) -> Normal:
+        return Normal(self.loc, self.variance.sqrt())
+
+    def _components(self, locs: Tensor, variances: Tensor) -> Components:
+        constant = math.log(2 * math.pi * self.sd**2) / 2 + math.log(locs.shape[-1])
+        whiteners = torch.full_like(locs, 1 / self.sd)[..., None, None]
+        return Components(-variances / (2 * self.sd**2) - constant, locs.unsqueeze(-1), whiteners)
+
+
+Family = MixtureFamily | UnivariateFamily
+
+
+def prior_of(model: BayesianGMM | UnivariateMixture, units: Units) -> Family:
+    """A model's prior as a member of its family. units: mean and standard deviation of the data's columns, (D,)."""
+    loc, scale = units.loc, units.scale
+    if isinstance(model, UnivariateMixture):
+        zeros = loc.new_zeros(model.components)
+        return UnivariateFamily(model.sd, zeros, zeros + model.sigma**2)
+    number, size = model.components, len(loc)
+    prior = model.prior(torch.stack([loc - scale, loc + scale]))  # two rows with the moments of them all
+    matrix = prior.scale
+    if model.covariance not in (
+        "full",
+        "tied",
+    ):  # the model reads a Gamma's rate off the diagonal of W's Cholesky factor
+        matrix = torch.diag_embed(inverse_tril(matrix).diagonal().square().reciprocal())
     if model.covariance == "spherical":
-        scale = scale[0, 0] * torch.eye(size, dtype=scale.dtype, device=scale.device)
-    each = prior.loc.new_ones(number)
+        matrix = matrix[0, 0] * torch.eye(size, dtype=matrix.dtype, device=matrix.device)
+    each = loc.new_ones(number)
     return MixtureFamily(
         model.covariance,
         prior.concentration.clone(),
         prior.loc_precision * each,
         prior.loc.expand(number, size),
         prior.df * each,
-        scale.expand(number, size, size),
+        matrix.expand(number, size, size),
     )

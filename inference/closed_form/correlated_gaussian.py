@@ -1,4 +1,4 @@
-"""The mean-field lesson: what independence costs on a correlated Gaussian, in closed form and as a picture."""
+"""Mean field on the correlated Gaussian: what independence costs, in closed form and as a picture."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from pyro.distributions import Independent, MultivariateNormal, Normal
 from torch import Tensor
 
-from ..models import CorrelatedGaussian
-from .data import DataLike, as_data
-from .fit import Fit
+from ...models import CorrelatedGaussian
+from ..data import DataLike, as_data
+from ..fit import Fit
 
 __all__ = ["coordinate_ascent", "mean_field", "plot_mean_field"]
 
@@ -25,7 +25,7 @@ def mean_field(model: CorrelatedGaussian, x: DataLike) -> Independent:
 
     The marginal variance is (P^-1)_ii; mean field's is that times 1 - r^2, r the posterior's correlation.
     """
-    posterior = model.posterior(as_data(x).values)
+    posterior = model.posterior(as_data(x, model).values)
     return Normal(posterior.loc, posterior.precision_matrix.diagonal().rsqrt()).to_event(1)
 
 
@@ -35,7 +35,7 @@ def coordinate_ascent(model: CorrelatedGaussian, x: DataLike, start: tuple[float
     m_1 = mu_1 - P_12 (m_2 - mu_2) / P_11, and likewise m_2; mu, P: the posterior's mean and precision.
     Returns (1 + 2 steps, 2), the start first.
     """
-    posterior = model.posterior(as_data(x).values)
+    posterior = model.posterior(as_data(x, model).values)
     mu, precision = posterior.loc, posterior.precision_matrix
     path = [torch.tensor(start, dtype=mu.dtype)]
     for step in range(2 * steps):
@@ -51,7 +51,7 @@ def plot_mean_field(model: CorrelatedGaussian, x: DataLike, fits: Mapping[str, F
 
     fits: name -> a Fit of this model, auto_normal and auto_mvn say; drawn by the moments of their draws.
     """
-    posterior, factored = model.posterior(as_data(x).values), mean_field(model, x)
+    posterior, factored = model.posterior(as_data(x, model).values), mean_field(model, x)
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
     _contours(axes, posterior, "posterior", "black", "-")

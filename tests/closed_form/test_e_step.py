@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from pyrometer.inference.passes import expectation, log_sums, weighted_sums
-from pyrometer.inference.threads import threads
+from pyrometer.inference.closed_form.e_step import e_step, log_sums, weighted_sums, worker_pool
 from pyrometer.models.sufficient import ByComponent, ByFeatures, Components, Units, expected_terms, kernel_of
 from torch import Tensor
 from torch.distributions import MultivariateNormal
@@ -52,8 +51,8 @@ def test_log_densities_and_moments_are_those_of_the_definition(n: int, d: int, k
     scatters = torch.einsum("kn,kni,knj->kij", shares, centred, centred)
     before = torch.get_num_threads()
     torch.set_num_threads(number)
-    with threads() as crew:
-        log_total, sums = expectation([x], components, units_of(x), crew)
+    with worker_pool() as pool:
+        log_total, sums = e_step([x], components, units_of(x), pool)
     assert torch.get_num_threads() == number
     torch.set_num_threads(before)
     assert log_total.item() == pytest.approx(log_densities.logsumexp(0).sum().item(), rel=1e-10)
@@ -70,7 +69,7 @@ def test_log_densities_and_moments_are_those_of_the_definition(n: int, d: int, k
 def test_diagonal_covariances_need_squares_only() -> None:
     x, locs, _ = problem(1000, 4, 3)
     components = components_of(locs, torch.eye(4).double().expand(3, 4, 4) * 0.7)
-    full, squares = (expectation([x], components, units_of(x, squares)) for squares in (False, True))
+    full, squares = (e_step([x], components, units_of(x, squares)) for squares in (False, True))
     assert relative(squares.log_total, full.log_total) < 1e-12
     assert relative(squares.sums.scatters, torch.diag_embed(full.sums.scatters.diagonal(dim1=-2, dim2=-1))) < 1e-10
     assert units_of(x, True).size == 9
@@ -83,7 +82,7 @@ def test_cancellation_is_noticed_and_avoided() -> None:
     components, units = components_of(locs, covariances), units_of(x)
     assert isinstance(kernel_of(components, units), ByComponent)
     exact = torch.stack([MultivariateNormal(m, c).log_prob(x) for m, c in zip(locs, covariances, strict=True)])
-    log_total, sums = expectation([x], components, units)
+    log_total, sums = e_step([x], components, units)
     assert log_total.item() == pytest.approx(exact.logsumexp(0).sum().item(), rel=1e-8)
     z = exact.argmax(0)
     for k in range(3):
@@ -99,7 +98,7 @@ def test_well_separated_components_still_go_by_features() -> None:
 def test_blocks_add_up() -> None:
     x, locs, covariances = problem(5000, 3, 2)
     components, units = components_of(locs, covariances), units_of(x)
-    whole, parts = expectation([x], components, units), expectation(x.split(700), components, units)
+    whole, parts = e_step([x], components, units), e_step(x.split(700), components, units)
     assert relative(parts.log_total, whole.log_total) < 1e-12
     assert all(relative(a, b) < 1e-10 for a, b in zip(parts.sums, whole.sums, strict=True))
 
@@ -108,7 +107,7 @@ def test_given_responsibilities_are_weights() -> None:
     x, *_ = problem(200, 3, 2)
     shares = torch.rand(200, 4, dtype=torch.float64)
     shares[:, 3] = 0.0  # an empty component stays finite
-    sums = weighted_sums(lambda: x.split(64), shares)
+    sums = weighted_sums(x.split(64), shares)
     covariances = [np.cov(x.T, aweights=shares[:, k], ddof=0) for k in range(3)]
     assert relative(sums.scatters[:3], torch.as_tensor(np.stack(covariances)) * sums.counts[:3, None, None]) < 1e-12
     assert all(part.isfinite().all() for part in sums)

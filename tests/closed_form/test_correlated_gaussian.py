@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from pyrometer.errors import InputError
-from pyrometer.inference.lesson import coordinate_ascent, mean_field, plot_mean_field
+from pyrometer.inference.closed_form.correlated_gaussian import coordinate_ascent, mean_field, plot_mean_field
 from pyrometer.inference.svi import svi
 from pyrometer.models import CorrelatedGaussian
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pyrometer import datasets
 from pyrometer.errors import InputError
-from pyrometer.inference.em import em
+from pyrometer.inference.closed_form import em
 from pyrometer.models import GMM
 from sklearn.mixture import GaussianMixture
 

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from pyrometer import datasets
 from pyrometer.errors import InputError
-from pyrometer.inference.cavi import cavi
+from pyrometer.inference.closed_form import cavi
 from pyrometer.inference.density import Density
 from pyrometer.inference.fitted_density import plot_fitted_density
 from pyrometer.inference.svi import svi
@@ -53,7 +53,7 @@ def test_the_bound_never_falls_and_is_the_mean_of_its_draws() -> None:
 def test_log_weights_are_those_of_the_models_own_density() -> None:
     model = UnivariateMixture(3)
     fit = cavi(model, FRAME, draws=3)
-    density = Density(model, torch.as_tensor(FRAME.to_numpy()))
+    density = Density(model, fit.data)
     order = fit.params["locs_loc"].argsort().argsort()
     for draw in range(3):
         locs = fit.sites()["locs"][draw][order]

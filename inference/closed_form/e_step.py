@@ -1,0 +1,184 @@
+"""The E-step: responsibilities of all rows and their moments, chunk by chunk, on every thread that torch may use.
+
+Blocks are tensors of rows, (n, D) each, in float64; chunks are the parts of a block that fit into a thread's cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from ...models.sufficient import ByComponent, Components, Kernel, Sums, Units, kernel_of
+
+__all__ = [
+    "INLINE",
+    "EStep",
+    "WorkerPool",
+    "e_step",
+    "log_sums",
+    "log_totals",
+    "normal_components",
+    "terms",
+    "weighted_sums",
+    "whiteners",
+    "worker_pool",
+]
+
+T = TypeVar("T")
+Parts = tuple[Tensor, ...]
+CHUNK_NUMBERS = 700_000  # held at a time by a thread, so that they stay in its cache
+CHUNK_ROWS = 16_384  # at most, in a chunk
+MIN_POOL_ROWS = 8_192  # fewer are not worth sharing out
+
+
+@dataclass(frozen=True)
+class WorkerPool:
+    """Worker threads, each running torch on one thread. executor: None runs everything in the caller's."""
+
+    number: int = 1
+    executor: ThreadPoolExecutor | None = None
+
+    def map(self, fn: Callable[[Tensor], T], x: Tensor) -> Iterable[T]:
+        """fn of the rows of x, in one equal part a worker."""
+        if self.executor is None or x.is_cuda or len(x) < MIN_POOL_ROWS:
+            return [fn(x)]
+        return self.executor.map(fn, x.split(-(-len(x) // self.number)))
+
+
+INLINE = WorkerPool()
+
+
+@contextmanager
+def worker_pool() -> Iterator[WorkerPool]:
+    """As many workers as torch has threads, until the end of the block, where torch's own number is as it was."""
+    number = torch.get_num_threads()
+    if number == 1:
+        yield INLINE
+        return
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as executor:
+            yield WorkerPool(number, executor)
+    finally:
+        torch.set_num_threads(number)
+
+
+class EStep(NamedTuple):
+    """log_total: sum_n log sum_k exp(term_nk), nats. sums: the moments under the responsibilities."""
+
+    log_total: Tensor
+    sums: Sums
+
+
+def e_step(blocks: Iterable[Tensor], components: Components, units: Units, pool: WorkerPool = INLINE) -> EStep:
+    """Responsibilities exp(term_nk) / sum_j exp(term_nj) and their moments (Bishop 2006, eqs. 9.23 to 9.27)."""
+    kernel = kernel_of(components, units)
+
+    def parts(rows: Tensor) -> Parts:
+        shares = kernel.terms(rows)
+        log_total = _normalize(shares).sum()
+        return log_total, *kernel.tally(rows, shares)
+
+    log_total, counts, first, second = _total_over(blocks, kernel, parts, pool)
+    return EStep(log_total, kernel.sums((counts, first, second)))
+
+
+def log_totals(
+    blocks: Iterable[Tensor], components: Components, units: Units, groups: int, pool: WorkerPool = INLINE
+) -> Tensor:
+    """sum_n log sum_k exp(term_nk) of so many mixtures of K components each, end to end: (groups,)."""
+    kernel = kernel_of(components, units)
+
+    def parts(rows: Tensor) -> Parts:
+        return (kernel.terms(rows).unflatten(0, (groups, -1)).logsumexp(1).sum(-1),)
+
+    return _total_over(blocks, kernel, parts, pool)[0]
+
+
+def weighted_sums(blocks: Iterable[Tensor], responsibilities: Tensor) -> Sums:
+    """The moments under responsibilities that are given, (N, K); means first, scatters about them in a second pass.
+
+    blocks: iterated over twice.
+    """
+    counts, place, first = responsibilities.sum(0), 0, torch.zeros(())
+    for x in blocks:
+        first = first + responsibilities[place : place + len(x)].mT @ x
+        place += len(x)
+    locs = first / counts.clamp(min=torch.finfo(counts.dtype).tiny).unsqueeze(-1)
+    kernel, place = ByComponent(Components(counts, locs, locs.new_zeros(*locs.shape, locs.shape[-1]))), 0
+    total: Parts = ()
+    for rows in (rows for x in blocks for rows in x.split(CHUNK_ROWS)):
+        total = _added(total, kernel.tally(rows, responsibilities[place : place + len(rows)].mT))
+        place += len(rows)
+    return kernel.sums(total)  # type: ignore[arg-type]
+
+
+def terms(blocks: Iterable[Tensor], components: Components, units: Units) -> Iterator[Tensor]:
+    """The terms of each row, chunk by chunk: (K, n) each."""
+    kernel = kernel_of(components, units)
+    for x in blocks:
+        for rows in _chunks(x, kernel):
+            yield kernel.terms(rows)
+
+
+def log_sums(blocks: Iterable[Tensor], components: Components, units: Units, groups: int = 1) -> Iterator[Tensor]:
+    """log sum_k exp(term_nk) of each row, chunk by chunk: (groups, n) each.
+
+    groups: the components are so many mixtures of K each, end to end.
+    """
+    for chunk in terms(blocks, components, units):
+        yield chunk.unflatten(0, (groups, -1)).logsumexp(1)
+
+
+def whiteners(covariances: Tensor) -> tuple[Tensor, Tensor]:
+    """C^-1 and log |C| of the Cholesky factors C of covariances: (K, D, D) -> (K, D, D), (K,)."""
+    trils = torch.linalg.cholesky(covariances)
+    eye = torch.eye(trils.shape[-1], dtype=trils.dtype, device=trils.device).expand_as(trils)
+    return torch.linalg.solve_triangular(trils, eye, upper=False), trils.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def normal_components(weights: Tensor, locs: Tensor, covariances: Tensor) -> Components:
+    """log weights_k + log Normal(x | locs_k, covariances_k): (K,), (K, D), (K, D, D)."""
+    inverses, log_dets = whiteners(covariances)
+    return Components(weights.log() - log_dets - locs.shape[-1] / 2 * math.log(2 * math.pi), locs, inverses)
+
+
+def _total_over(blocks: Iterable[Tensor], kernel: Kernel, parts: Callable[[Tensor], Parts], pool: WorkerPool) -> Parts:
+    """The sum of `parts` over all chunks of all blocks, each block shared out among the workers."""
+
+    def share(x: Tensor) -> Parts:
+        return _total(parts(rows) for rows in _chunks(x, kernel))
+
+    return _total(part for x in blocks for part in pool.map(share, x))
+
+
+def _total(parts: Iterable[Parts]) -> Parts:
+    return reduce(_added, parts, ())
+
+
+def _added(total: Parts, part: Parts) -> Parts:
+    return tuple(a + b for a, b in zip(total, part, strict=True)) if total else part
+
+
+def _chunks(x: Tensor, kernel: Kernel) -> Iterator[Tensor]:
+    """What the kernel makes of the rows of x, some at a time, all in one buffer."""
+    size = min(len(x), CHUNK_ROWS, max(64, CHUNK_NUMBERS // kernel.width))
+    out = x.new_empty(size * kernel.width)
+    for rows in x.split(size):
+        yield kernel.rows(rows, out)
+
+
+def _normalize(terms: Tensor) -> Tensor:
+    """Terms (K, n) become responsibilities, in place; the log of their sums, (n,)."""
+    top = terms.amax(0)
+    total = terms.sub_(top).exp_().sum(0)
+    terms.div_(total)
+    return top.add_(total.log_())
