@@ -119,7 +119,7 @@ def _reference(problem: Problem, reference: str | Fit | None, entries: Any, meth
             raise InputError("a model with latents a row only needs a guide: name one")
         return reference if isinstance(reference, str) else None
     if isinstance(reference, Fit):
-        problem.check(reference)
+        problem.check(reference, "reference")
         return reference.name
     if reference is not None and reference not in {*METHODS, *entries}:
         raise InputError(f"reference={reference!r} is not one of {', '.join([*METHODS, *entries])}")

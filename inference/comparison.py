@@ -124,9 +124,10 @@ def compared(
         notes += more
     columns, rows = ROW_COLUMNS if problem.by_row else COLUMNS, {}
     for name, fit in fits.items():
+        scored = Scored(fit, ruler, problem.test, known)
         try:
-            rows[name], failed = scores(Scored(fit, ruler, problem.test, known), columns)
-            notes += failed
+            rows[name], failed = scores(scored, columns)
+            notes += [*failed, *scored.remarks()]
         except KeyboardInterrupt:
             rows[name] = dict.fromkeys([column.name for column in columns], np.nan) | {"estimator": fit.estimator}
             notes.append(f"{name}: interrupted before it was scored")

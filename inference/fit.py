@@ -101,6 +101,11 @@ class Fit:
         return "sample_stats" in self.idata.groups() and "diverging" in self.idata["sample_stats"]
 
     @property
+    def exchangeable(self) -> tuple[str, ...]:
+        """The dims whose labels were put in one order."""
+        return tuple(labels.dim for labels in self.labels)
+
+    @property
     def log_labellings(self) -> float:
         """log of how many labellings the posterior repeats itself in: sum of log K! over exchangeable dims."""
         return sum(math.lgamma(self.posterior.sizes.get(labels.dim, 1) + 1) for labels in self.labels)

@@ -49,21 +49,21 @@ class Problem:
         """What every method is called with."""
         return {"seed": self.seed, "progress": self.progress}
 
-    def check(self, fit: Fit) -> None:
+    def check(self, fit: Fit, called: str = "fit") -> None:
         """Refuse a fit of other data or of another model, in one line."""
         if not fit.data.equals(self.data):
             shapes = [" ".join(str(tuple(v.shape)) for v in data.tensors) for data in (fit.data, self.data)]
-            raise InputError(f"fit {fit.name} is of other data, {shapes[0]} and not {shapes[1]}: fit it to these first")
+            raise InputError(f"{called} {fit.name} is of other data, {shapes[0]} and not {shapes[1]}: fit it to these first")
         mine, theirs = (
             {s.name: s.shape for s in st.of_kind("latent", "param")} for st in (self.structure, fit.structure)
         )
         if not self.by_row and mine != theirs:
             odd = next(iter(set(mine.items()) ^ set(theirs.items())))
             what = f"site {odd[0]!r} of shape {tuple(odd[1])} is in one of them only"
-            raise InputError(f"fit {fit.name} is of another model than {model_name(self.model)}: {what}")
+            raise InputError(f"{called} {fit.name} is of another model than {model_name(self.model)}: {what}")
         if not self.by_row and self._differs(fit):
             what = "their densities differ at its draws"
-            raise InputError(f"fit {fit.name} is of another model than {model_name(self.model)}: {what}")
+            raise InputError(f"{called} {fit.name} is of another model than {model_name(self.model)}: {what}")
 
     def _differs(self, fit: Fit) -> bool:
         mine = Density(on_all_rows(self.model), self.data, fit.params)

@@ -51,6 +51,14 @@ class Scored:
         """Of the held-out rows."""
         return None if self.test is None or self.fit.structure.rows is None else self.fit.predictive_of_rows(self.test)
 
+    def remarks(self) -> list[str]:
+        """How the latents of held-out rows were integrated, where they have some."""
+        found = self.__dict__.get("predictive")
+        if found is None or not found.how:
+            return []
+        what = f"lpd_test integrates each new row's latents by importance sampling from {found.how}"
+        return [f"{self.fit.name}: {what}, k-hat up to {np.nanmax(found.khat):.2f}"]
+
     @cached_property
     def lpd(self) -> tuple[float, float]:
         """Sum over the held-out rows of log p(y_n | x), and its standard error over rows, as `az.loo` has them."""
