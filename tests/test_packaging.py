@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sources() -> set[str]:
     """Every file of the package, as it is called once installed."""
-    inside = [*ROOT.glob("*.py"), *(path for name in PACKAGES for path in (ROOT / name).glob("*.py"))]
-    inside += [ROOT / "py.typed", *(ROOT / "datasets").glob("*.csv")]
+    inside = [*ROOT.glob("*.py"), *(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))]
+    inside += [ROOT / "py.typed", *(ROOT / "datasets").glob("*.csv"), *(ROOT / "datasets/posteriordb").iterdir()]
     return {f"pyrometer/{path.relative_to(ROOT).as_posix()}" for path in inside}
 
 
@@ -45,7 +46,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_no_other(built: Path) -> 
 
 def test_every_folder_of_code_is_a_listed_package() -> None:
     folders = {path.parent.relative_to(ROOT).parts for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
-    assert folders == {(name,) for name in PACKAGES}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert {".".join(("pyrometer", *folder)) for folder in {(), *folders}} == set(settings["packages"])
 
 
 def test_the_sdist_holds_the_package_its_tests_and_its_notebooks_and_no_environment(built: Path) -> None:
@@ -64,9 +66,10 @@ def test_the_installed_wheel_imports_and_reads_its_data_away_from_the_checkout(b
         wheel.extractall(tmp_path / "site")
     code = (
         "import pyrometer, pyrometer.inference.data; from pyrometer import datasets; "
-        "print(pyrometer.__file__, datasets.load('faithful').shape, datasets.load('galaxies').shape)"
+        "print(pyrometer.__file__, datasets.load('faithful').shape, datasets.load('galaxies').shape, "
+        "len(datasets.reference('sblrc-blr')))"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert run.stdout.split(" ", 1) == [str(tmp_path / "site/pyrometer/__init__.py"), "(272, 2) (82, 1)\n"]
+    assert run.stdout.split(" ", 1) == [str(tmp_path / "site/pyrometer/__init__.py"), "(272, 2) (82, 1) 6\n"]
