@@ -60,5 +60,5 @@ class Posterior:
 def _entry(name: str, draws: Mapping[str, Any]) -> np.ndarray:
     """theta[2, 1] is entry (1, 0) of the draws of theta."""
     site, _, index = name.removesuffix("]").partition("[")
-    places = tuple(int(number) - 1 for number in index.split(",")) if index else ()
-    return np.asarray(draws[site])[(..., *places)]
+    places: tuple[Any, ...] = (..., *(int(number) - 1 for number in index.split(",") if number))
+    return np.asarray(draws[site])[places]
