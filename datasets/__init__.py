@@ -1,4 +1,4 @@
-"""Data to try things on: small real tables that ship here, scikit-learn's, seeded mixtures, and a user's own files."""
+"""Data to try things on: tables and published posteriors that ship here, scikit-learn's, mixtures, and a user's own."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +8,7 @@ from pandas import DataFrame
 from ..errors import InputError
 from .files import SUFFIXES, read_table
 from .pictures import LABELLED, WHITE, labels, mnist, pixels
+from .published import PUBLISHED, published_data, reference
 from .scikit_learn import digits, iris, wine
 from .shipped import faithful, galaxies
 from .synthetic import blobs, univariate_blobs
@@ -15,6 +16,7 @@ from .synthetic import blobs, univariate_blobs
 __all__ = [
     "DATASETS",
     "LABELLED",
+    "PUBLISHED",
     "WHITE",
     "blobs",
     "digits",
@@ -25,6 +27,8 @@ __all__ = [
     "load",
     "mnist",
     "pixels",
+    "published_data",
+    "reference",
     "univariate_blobs",
     "wine",
 ]

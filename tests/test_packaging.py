@@ -32,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sources() -> set[str]:
     """Every file of the package, as it is called once installed."""
     inside = [*ROOT.glob("*.py"), *(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))]
-    inside += [ROOT / "py.typed", *(ROOT / "datasets").glob("*.csv")]
+    inside += [ROOT / "py.typed", *(ROOT / "datasets").glob("*.csv"), *(ROOT / "datasets/posteriordb").iterdir()]
     return {f"pyrometer/{path.relative_to(ROOT).as_posix()}" for path in inside}
 
 
@@ -66,9 +66,10 @@ def test_the_installed_wheel_imports_and_reads_its_data_away_from_the_checkout(b
         wheel.extractall(tmp_path / "site")
     code = (
         "import pyrometer, pyrometer.inference.data; from pyrometer import datasets; "
-        "print(pyrometer.__file__, datasets.load('faithful').shape, datasets.load('galaxies').shape)"
+        "print(pyrometer.__file__, datasets.load('faithful').shape, datasets.load('galaxies').shape, "
+        "len(datasets.reference('sblrc-blr')))"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert run.stdout.split(" ", 1) == [str(tmp_path / "site/pyrometer/__init__.py"), "(272, 2) (82, 1)\n"]
+    assert run.stdout.split(" ", 1) == [str(tmp_path / "site/pyrometer/__init__.py"), "(272, 2) (82, 1) 6\n"]
