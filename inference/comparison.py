@@ -122,6 +122,8 @@ def compared(
     if problem.by_row and reference:
         known, more = gaps_of(problem, fits, model, known)
         notes += more
+    if problem.test is not None and problem.structure.rows is None:
+        notes.append("no lpd_test: the model has no plate of rows, so that none can be held out")
     columns, rows = ROW_COLUMNS if problem.by_row else COLUMNS, {}
     for name, fit in fits.items():
         scored = Scored(fit, ruler, problem.test, known)

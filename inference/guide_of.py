@@ -17,7 +17,7 @@ from ..guides.auto import Continuous
 from ..models.structure import Model, model_name
 from .batches import with_batch_size
 
-__all__ = ["guide_of", "is_factory"]
+__all__ = ["copied_guide", "guide_of", "is_factory"]
 
 
 def guide_of(guide: str | GuideFactory | Guide, model: Model, batch_size: int | None = None) -> Guide:
@@ -33,7 +33,7 @@ def guide_of(guide: str | GuideFactory | Guide, model: Model, batch_size: int | 
             raise InputError(f"model {model_name(model)} has no guide {guide!r}: choose one of {', '.join(known)}")
         return known[guide](model)
     if isinstance(guide, torch.nn.Module):
-        return _with_plates(copy.deepcopy(guide), model)
+        return _own_plates(copied_guide(guide), model)
     if isinstance(guide, type) and issubclass(guide, AutoGuide):
         return auto(guide)(model)
     if not callable(guide):
@@ -56,8 +56,19 @@ def _is_named(parameter: inspect.Parameter) -> bool:
     return parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
 
 
-def _with_plates(guide: Any, model: Model) -> Guide:
-    """An AutoGuide of the user's that enters the model's own plates, or it would see all rows of a minibatch."""
+def copied_guide(guide: Any) -> Any:
+    """A copy of a guide; copying takes Pyro's own their models, the original's too, which both are given back."""
+    modules: list[Any] = list(guide.modules()) if isinstance(guide, torch.nn.Module) else []
+    kept = [{name: vars(module)[name] for name in ("_model", "master") if name in vars(module)} for module in modules]
+    copied = copy.deepcopy(guide)
+    for old, new, state in zip(modules, copied.modules() if modules else [], kept, strict=True):
+        vars(old).update(state)
+        vars(new).update({name: value for name, value in state.items() if name == "_model"})
+    return copied
+
+
+def _own_plates(guide: Any, model: Model) -> Guide:
+    """An AutoGuide that enters the model's own plates, where it would enter them at full size."""
     if isinstance(guide, AutoGuide) and guide.create_plates is None:
         guide.create_plates = Continuous(model).create_plates
     return guide

@@ -27,7 +27,7 @@ from .compiled import Compile
 from .data import DataLike
 from .density import Density, data_for, structure_on
 from .fit import Fit
-from .guide_of import guide_of
+from .guide_of import copied_guide, guide_of
 from .isolation import one_thread_if_small
 from .posterior import fit_of
 from .progress import progress_bar
@@ -139,7 +139,7 @@ def svi(
             {key: value.unsqueeze(0) for key, value in result.sites.items()},
             elbo_draws=result.elbo_draws,
             log_weights=result.log_weights,
-            guide=copy.deepcopy(trained.guide),
+            guide=copied_guide(trained.guide),
             **how,
         )
     return replace(fit, seconds=time.perf_counter() - began)

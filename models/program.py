@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from pyro.distributions import ImproperUniform
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import Distribution, transform_to
 from torch.overrides import TorchFunctionMode
@@ -40,15 +42,33 @@ def is_flat(fn: Any) -> bool:
 
 
 class _Permissive(Messenger):
-    """A value for flat sites that nobody else has given one; observed whole numbers as floats."""
+    """A value for flat sites that nobody else has given one; observed whole numbers as floats; no validation.
+
+    A distribution made before validation was switched off would still look at values, which no graph can.
+    """
 
     def _pyro_sample(self, msg: Any) -> None:
         value = msg["value"]
+        if not isinstance(msg["fn"], _Subsample):
+            msg["fn"] = _unvalidated(msg["fn"])
         if msg["is_observed"]:
             if isinstance(value, Tensor) and not (value.is_floating_point() or value.is_complex()):
                 msg["value"] = value.to(torch.get_default_dtype())
         elif value is None and is_flat(msg["fn"]):
             msg["value"] = _draw(msg["fn"])
+
+
+def _unvalidated(fn: Any) -> Any:
+    """The distribution, or a copy without validation, of what it is made of too."""
+    base = getattr(fn, "base_dist", None)
+    inner = _unvalidated(base) if isinstance(base, Distribution) else base
+    if inner is base and not getattr(fn, "_validate_args", False):
+        return fn
+    fn = copy.copy(fn)
+    fn._validate_args = False
+    if inner is not base:
+        fn.base_dist = inner
+    return fn
 
 
 def _draw(fn: Any) -> Tensor:

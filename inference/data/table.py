@@ -129,6 +129,8 @@ def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: t
 
     where: what messages call it. columns, categories: those of the fitted data, where there are any.
     """
+    if isinstance(value, list):
+        value = _listed_numbers(value)
     if not _is_array(value):
         return Part(value)
     if not getattr(value, "ndim", 1):
@@ -145,6 +147,15 @@ def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: t
     places = [where] if first is not None else [f"{where}: column {column!r}" for column in table.columns]
     numbers, missing = _numbers(table, places, keep_whole=True)
     return Part(numbers, table.columns if named else (), (), missing)
+
+
+def _listed_numbers(value: list[Any]) -> Any:
+    """An array of what is a list of numbers, or of such lists of one length; anything else as it is."""
+    try:
+        found = np.asarray(value)
+    except ValueError:  # lists of unlike lengths
+        return value
+    return found if found.size and found.dtype.kind in "biuf" else value
 
 
 def table_numbers(table: Table, name: str) -> tuple[Tensor, str]:
