@@ -97,6 +97,8 @@ def compare(
         extra = {reference.name: reference, **extra}
     if problem.by_row:
         extra = {}
+    if not {**extra, **entries}:
+        raise InputError("there is nothing to fit: name a guide, a method or a reference")
     return compared(problem, *run(problem, jobs_of(problem, {**extra, **entries})), ruler)
 
 

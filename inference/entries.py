@@ -58,7 +58,8 @@ def _job(problem: Problem, name: str, entry: Any) -> Job:
         options = problem.nuts if entry == "nuts" else {}
         return partial(METHODS[entry], x=problem.data, name=name, **options, **problem.common)
     if is_method(entry):
-        return partial(entry, **_given(entry, {"name": name, **problem.common}), **{_data_of(entry): problem.data})
+        shared = {**problem.svi, **problem.nuts, **problem.common, "name": name}
+        return partial(entry, **_unbound(entry, shared), **{_data_of(entry): problem.data})
     options = {"guide": entry, **_for_rows(problem, entry), **problem.svi}
     return partial(svi, x=problem.data, name=name, **options, **problem.common)
 
@@ -70,10 +71,11 @@ def is_method(entry: Any) -> bool:
     return {"seed", "progress", "name"} <= set(inspect.signature(entry).parameters)
 
 
-def _given(entry: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """The options, but for those that were bound by hand."""
+def _unbound(entry: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that a method takes by name, but for those that were bound by hand."""
     bound = entry.keywords if isinstance(entry, partial) else {}
-    return {name: value for name, value in options.items() if name not in bound}
+    taken = set(inspect.signature(entry).parameters) - set(bound)
+    return {name: value for name, value in options.items() if name in taken}
 
 
 def _data_of(entry: Any) -> str:

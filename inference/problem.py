@@ -53,7 +53,9 @@ class Problem:
         """Refuse a fit of other data or of another model, in one line."""
         if not fit.data.equals(self.data):
             shapes = [" ".join(str(tuple(v.shape)) for v in data.tensors) for data in (fit.data, self.data)]
-            raise InputError(f"{called} {fit.name} is of other data, {shapes[0]} and not {shapes[1]}: fit it to these first")
+            raise InputError(
+                f"{called} {fit.name} is of other data, {shapes[0]} and not {shapes[1]}: fit it to these first"
+            )
         mine, theirs = (
             {s.name: s.shape for s in st.of_kind("latent", "param")} for st in (self.structure, fit.structure)
         )

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyro
@@ -139,6 +139,7 @@ def begin(
     """A fresh start: the guide made and paired under its own seed."""
     with data.isolated(seed):
         pairing = make()
+        data = replace(data, mixed=data.mixed or pairing.mixed)
         svi = SVI(pairing.program, pairing.guide, optimizer(), pairing.elbo)
         store = pyro.get_param_store().get_state()
         initial, values = _copied(store["params"]), _copied(store["params"])

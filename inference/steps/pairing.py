@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.distributions import constraints, kl_divergence
 
 from ...errors import InputError
 from ...guides import Guide
+from ...models.program import Promoted
 from ...models.structure import Model, Site, Structure, model_name, one_line, sites_of
 from ...models.units import RealVectorIn
 from ..batches import on_all_rows
@@ -36,6 +38,7 @@ ESTIMATORS: dict[str, type[ELBO]] = {
     "Renyi": RenyiELBO,
     "IWAE": IWAE,
 }
+IWAE_PARTICLES = 5
 Sites = dict[str, dict[str, Any]]
 
 
@@ -44,7 +47,8 @@ class Pairing:
     """A model and a guide that fit, and how to estimate their ELBO.
 
     point: whether the guide is a point estimate
-    (all of its distributions are Deltas). assigns: whether the guide has a q for some discrete site.
+    (all of its distributions are Deltas). assigns: whether the guide has a q for some discrete site. mixed: whether the
+    guide brings tensors of another precision than the data's.
     """
 
     model: Model
@@ -52,6 +56,7 @@ class Pairing:
     elbo: ELBO
     point: bool
     assigns: bool
+    mixed: bool = False
 
     @property
     def estimator(self) -> str:
@@ -75,7 +80,8 @@ def pair(model: Model, guide: Guide, name: str, data: Data, structure: Structure
     Pyro's. Raises InputError naming the site and the mend.
     """
     try:
-        guide_trace = data.run(poutine.trace(guide).get_trace)
+        with Promoted() as promoted:
+            guide_trace = data.run(poutine.trace(guide).get_trace)
     except InputError as error:
         raise InputError(str(error).splitlines()[0]) from error  # Pyro adds pages to it
     except Exception as error:
@@ -85,9 +91,13 @@ def pair(model: Model, guide: Guide, name: str, data: Data, structure: Structure
     own = [sites[site.name] for site in structure.latent]
     auxiliary = [node for node in sites.values() if node["infer"].get("is_auxiliary")]
     point = bool(own) and not auxiliary and all(isinstance(node["fn"], Delta) for node in own)
-    elbo = _make(_choose(model, guide_trace, structure, data) if estimator == "auto" else estimator, structure)
+    kinds = {node["value"].dtype for node in sites.values() if node["value"].is_floating_point()}
+    mixed = promoted.happened or not kinds <= {data.dtype}
+    with Promoted() if mixed else nullcontext():
+        elbo = _make(_choose(model, guide_trace, structure, data) if estimator == "auto" else estimator, structure)
     _check_estimator(elbo, name, sites, structure)
-    return Pairing(model, guide, elbo, point, assigns=any(site.name in sites for site in structure.discrete))
+    assigns = any(site.name in sites for site in structure.discrete)
+    return Pairing(model, guide, elbo, point, assigns, mixed)
 
 
 def _check_sites(model: Model, name: str, sites: Sites, structure: Structure) -> None:
@@ -178,8 +188,11 @@ def _make(estimator: str | ELBO, structure: Structure) -> ELBO:
         raise InputError(
             f"estimator={estimator!r} is unknown: choose auto, {', '.join(ESTIMATORS)}, or an ELBO of Pyro's"
         )
+    nesting = structure.max_plate_nesting
+    if name == "IWAE" and structure.shared:  # one weight for all rows together
+        return RenyiELBO(alpha=0, num_particles=IWAE_PARTICLES, max_plate_nesting=nesting)
     options: dict[str, Any] = {"num_particles": 10} if name == "Renyi" else {}
-    return ESTIMATORS[name](max_plate_nesting=structure.max_plate_nesting, **options)
+    return ESTIMATORS[name](max_plate_nesting=nesting, **options)
 
 
 def _check_estimator(elbo: ELBO, name: str, sites: Sites, structure: Structure) -> None:

@@ -256,7 +256,7 @@ def test_the_rows_of_nested_plates_are_those_of_the_outer_one() -> None:
     linear = answers.nested_linear(MARKS)
     posterior = linear.posterior(MARKS.flatten())
     found = compare(
-        programs.nested, MARKS, ["auto_mvn"], x_test=MARKS_NEW, **{**BRIEF, "steps": 800, "draws": 500, "lr": 0.02}
+        programs.nested, MARKS, ["auto_mvn"], x_test=MARKS_NEW, **{**BRIEF, "steps": 2500, "draws": 500, "lr": 0.02}
     )
     assert not found.skipped
     for fit in found.fits.values():
@@ -313,7 +313,7 @@ def test_a_linear_bayesian_network_is_the_regression_compiled() -> None:
 
 def test_a_bayesian_network_with_a_hidden_unit_draws_the_curve_of_the_grid() -> None:
     """Its weights have two signs; the curve and the density of new rows do not know which."""
-    fit = nuts(programs.TanhNet(), (CURVE_X, CURVE_Y), **{**CHAINS, "warmup": 300, "draws": 600})
+    fit = nuts(programs.TanhNet(), (CURVE_X, CURVE_Y), **{**CHAINS, "warmup": 500, "draws": 2000})
     curve, density = answers.tanh_curve(CURVE_X, CURVE_Y, CURVE_X_NEW, CURVE_Y_NEW)
     inner, outer = (fit.idata["posterior"][f"{name}.weight"].values.reshape(-1, 1) for name in ("inner", "outer"))
     found = outer * np.tanh(inner * CURVE_X_NEW[:, 0].numpy())

@@ -227,7 +227,7 @@ def test_a_fit_of_other_data_is_no_entry() -> None:
         {"optimizer": "Adam", "lr": 0.02},
         {"optimizer": torch.optim.SGD, "lr": 1e-4},
         {"optimizer": pyro.optim.Adam({"lr": 0.03})},
-        {"estimator": "Trace"},
+        {"estimator": "Renyi"},
         {"estimator": Trace_ELBO(num_particles=3)},
     ],
     ids=["lr", "adam", "class", "pyro_optim", "estimator", "elbo"],
