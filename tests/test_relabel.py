@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from pyrometer.inference.density import Density
-from pyrometer.inference.relabel import component_features, match, permute, relabel
+from pyrometer.inference.relabel import Labels, component_features, match, permute, relabel
 from pyrometer.models import BayesianGMM
-from truths import COVARIANCES, in_doubles, two_clusters
+from truths import COVARIANCES, data_of, in_doubles, two_clusters
 
 DIMS = {
     "weights": ("components",),
@@ -19,6 +19,7 @@ DIMS = {
     "transitions": ("states", "components"),
     "scale": (),
 }
+COMPONENTS = Labels("components", {})
 X = two_clusters()
 
 
@@ -39,24 +40,24 @@ def shuffled(draws: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Each draw's components in an order of its own."""
     rng = np.random.default_rng(1)
     number, components = draws["weights"].shape
-    return permute(draws, DIMS, rng.permuted(np.tile(np.arange(components), (number, 1)), axis=1))
+    return permute(draws, DIMS, COMPONENTS, rng.permuted(np.tile(np.arange(components), (number, 1)), axis=1))
 
 
 def test_draws_permuted_at_random_are_restored() -> None:
     draws = draws_in_order()
     mixed = shuffled(draws)
     assert not np.array_equal(mixed["locs"], draws["locs"])
-    order = relabel(mixed, DIMS)
+    order = relabel(mixed, DIMS, "components")
     assert order is not None
-    restored = permute(mixed, DIMS, order)
+    restored = permute(mixed, DIMS, COMPONENTS, order)
     for name, values in draws.items():
         np.testing.assert_array_equal(restored[name], values, err_msg=name)
 
 
 def test_components_stand_by_rising_mean_of_the_first_feature_of_locs() -> None:
     draws = draws_in_order()
-    backwards = permute(draws, DIMS, np.tile([3, 2, 1, 0], (400, 1)))
-    order = relabel(backwards, DIMS)
+    backwards = permute(draws, DIMS, COMPONENTS, np.tile([3, 2, 1, 0], (400, 1)))
+    order = relabel(backwards, DIMS, "components")
     assert order is not None
     assert (order == [3, 2, 1, 0]).all()
 
@@ -65,26 +66,26 @@ def test_chains_with_switched_labels_agree_afterwards() -> None:
     mixed = draws_in_order()
     switch = np.tile(np.arange(4), (400, 1))
     switch[200:] = [2, 0, 3, 1]
-    chains = permute(mixed, DIMS, switch)
+    chains = permute(mixed, DIMS, COMPONENTS, switch)
 
     def rhat(draws: dict[str, np.ndarray]) -> float:
         return float(az.rhat(draws["locs"].reshape(2, 200, 4, 2)[..., 1, 0]))
 
     assert rhat(chains) > 1.5
-    order = relabel(chains, DIMS)
+    order = relabel(chains, DIMS, "components")
     assert order is not None
-    assert rhat(permute(chains, DIMS, order)) < 1.01
+    assert rhat(permute(chains, DIMS, COMPONENTS, order)) < 1.01
 
 
 def test_a_pivot_sets_the_order() -> None:
     draws = draws_in_order()
-    features = component_features(draws, DIMS)
+    features = component_features(draws, DIMS, "components")
     assert features is not None
     pivot = features.mean(0)[[1, 3, 0, 2]]
-    order = relabel(shuffled(draws), DIMS, pivot)
+    order = relabel(shuffled(draws), DIMS, "components", pivot)
     assert order is not None
-    expected = permute(draws, DIMS, np.tile([1, 3, 0, 2], (400, 1)))
-    np.testing.assert_array_equal(permute(shuffled(draws), DIMS, order)["locs"], expected["locs"])
+    expected = permute(draws, DIMS, COMPONENTS, np.tile([1, 3, 0, 2], (400, 1)))
+    np.testing.assert_array_equal(permute(shuffled(draws), DIMS, COMPONENTS, order)["locs"], expected["locs"])
 
 
 def test_the_match_has_the_least_squared_distance_of_all_orders() -> None:
@@ -100,13 +101,13 @@ def test_the_match_has_the_least_squared_distance_of_all_orders() -> None:
 def test_every_variable_is_permuted_alike_so_that_the_log_joint_is_unchanged(covariance: Any) -> None:
     model = BayesianGMM(3, covariance)
     with in_doubles(validate=False):
-        density = Density(model, X)
+        density = Density(model, data_of(X))
         flat = density.unconstrain(model.init(X, seed=0)) + 0.2 * torch.randn(4, 1)
         points = [density.constrain(u)[0] for u in flat]
         dims = {site.name: site.dims for site in density.structure.latent}
         draws = {name: torch.stack([point[name] for point in points]).numpy() for name in dims}
         order = np.array([[2, 0, 1], [1, 0, 2], [0, 2, 1], [2, 1, 0]])
-        switched = {name: torch.as_tensor(value) for name, value in permute(draws, dims, order).items()}
+        switched = {name: torch.as_tensor(value) for name, value in permute(draws, dims, COMPONENTS, order).items()}
         before = [density.log_joint(point) for point in points]
         after = [density.log_joint({name: value[s] for name, value in switched.items()}) for s in range(4)]
     torch.testing.assert_close(torch.stack(after), torch.stack(before))
@@ -116,17 +117,17 @@ def test_every_variable_is_permuted_alike_so_that_the_log_joint_is_unchanged(cov
 def test_draws_without_components_are_left_as_they_are() -> None:
     draws = {"scale": np.ones(5), "transitions": np.ones((5, 2))}
     dims = {"scale": (), "transitions": ("states",)}
-    assert relabel(draws, dims) is None
-    assert component_features(draws, dims) is None
-    np.testing.assert_array_equal(permute(draws, dims, np.zeros((5, 0), int))["transitions"], draws["transitions"])
+    assert relabel(draws, dims, "components") is None
+    assert component_features(draws, dims, "components") is None
+    np.testing.assert_array_equal(permute(draws, dims, COMPONENTS, np.zeros((5, 0), int))["transitions"], draws["transitions"])
 
 
 def test_one_draw_and_one_component_are_no_special_case() -> None:
     one = {"locs": np.array([[[5.0], [2.0]]])}
     dims = {"locs": ("components", "features")}
-    order = relabel(one, dims)
+    order = relabel(one, dims, "components")
     assert order is not None
     assert order.tolist() == [[1, 0]]
-    single = relabel({"locs": np.ones((7, 1, 2))}, dims)
+    single = relabel({"locs": np.ones((7, 1, 2))}, dims, "components")
     assert single is not None
     assert single.tolist() == [[0]] * 7
