@@ -18,6 +18,7 @@ from pyrometer.models.structure import sites_of
 from truths import (
     COUNTS,
     COVARIANCES,
+    data_of,
     in_doubles,
     normal_wishart_log_evidence,
     normal_wishart_posterior,
@@ -56,7 +57,7 @@ def test_a_guide_trains_under_pyros_own_svi(model: Any, name: str, batch_size: i
         guide = catalogue(model)[name](model)
         svi = SVI(program, guide, Adam({"lr": 1e-3}), elbo_for(name))
         losses = [svi.step(x) for _ in range(2)]
-        structure = Density(model, x).structure
+        structure = Density(model, data_of(x)).structure
         sites = guide_trace(guide, x)
         svi.loss_and_grads(program, guide, x)
         gradients = {key: value.grad for key, value in pyro.get_param_store().named_parameters()}
@@ -97,7 +98,7 @@ def test_a_structured_guide_at_the_conjugate_posterior_has_constant_weights_equa
         store["locs_precision"] = posterior.loc_precision.expand(1)
         store["precision_df"] = posterior.df.expand(1)
         store["precision_scale_trils"] = torch.linalg.cholesky(torch.linalg.inv(posterior.scale)).expand(1, 2, 2)
-        density = Density(model, X)
+        density = Density(model, data_of(X))
         weights = []
         for _ in range(5):
             trace = poutine.trace(guide).get_trace(X)
@@ -114,7 +115,7 @@ def test_a_gaussian_in_unconstrained_space_is_pushed_forward_with_its_jacobian(c
     with in_doubles():
         guide = catalogue(model)[f"gaussian_{family}"](model)
         trace = poutine.trace(guide).get_trace(X)
-        density = Density(model, X)
+        density = Density(model, data_of(X))
         values = {site.name: trace.nodes[site.name]["value"] for site in density.structure.latent}
         flat = density.unconstrain(values)
         normal = trace.nodes["unconstrained"]["fn"]
