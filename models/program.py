@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,15 +41,30 @@ def is_flat(fn: Any) -> bool:
 
 
 class _Permissive(Messenger):
-    """A value for flat sites that nobody else has given one; observed whole numbers as floats."""
+    """A value for flat sites that nobody else has given one; observed whole numbers as floats.
+
+    Where validation is off, distributions that were made while it was on are as if made now.
+    """
 
     def _pyro_sample(self, msg: Any) -> None:
         value = msg["value"]
+        if not Distribution._validate_args:
+            msg["fn"] = _unchecked(msg["fn"])
         if msg["is_observed"]:
             if isinstance(value, Tensor) and not (value.is_floating_point() or value.is_complex()):
                 msg["value"] = value.to(torch.get_default_dtype())
         elif value is None and is_flat(msg["fn"]):
             msg["value"] = _draw(msg["fn"])
+
+
+def _unchecked(fn: Any) -> Any:
+    """A distribution that checks nothing, nor do those in it: a check looks at values, which no graph can."""
+    inside = {name: _unchecked(value) for name, value in vars(fn).items() if isinstance(value, Distribution)}
+    if not vars(fn).get("_validate_args") and all(vars(fn)[name] is value for name, value in inside.items()):
+        return fn
+    made = copy.copy(fn)
+    vars(made).update(inside, _validate_args=False)
+    return made
 
 
 def _draw(fn: Any) -> Tensor:
