@@ -195,6 +195,32 @@ def test_a_pyro_module_in_float32_has_the_same_posterior_and_nuts_runs_it_compil
     assert fit.compiled == "script"
 
 
+def test_a_program_that_no_graph_can_follow_is_promoted_in_the_samplers_own_thread_too() -> None:
+    def looks(y: Tensor) -> None:
+        in_a_closure(y)
+        sign = pyro.sample("sign", dist.Normal(0.0, 1.0))
+        pyro.factor("half", y.new_zeros(()) if float(sign.detach()) > 0 else sign)
+
+    fit = nuts(looks, Y, warmup=50, draws=50, chains=1, compile=False, progress=False)
+    assert fit.compiled == "eager"
+    assert fit.draws()["b"].shape == (50, 2)
+
+
+def test_a_distribution_made_while_pyro_checked_its_values_is_traced_all_the_same() -> None:
+    """`expand` remembers the validation of its day; the user's own object is left as it is."""
+    prior = dist.Normal(torch.zeros(2).double(), 10.0).expand([2]).to_event(1)
+
+    def model(y: Tensor) -> None:
+        b = pyro.sample("b", prior)
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(b.sum(), 1.0), obs=y)
+
+    assert prior.base_dist._validate_args
+    assert nuts(model, Y, warmup=20, draws=20, chains=1, progress=False).compiled == "script"
+    assert svi(model, "auto_normal", Y, steps=120, draws=5, progress=False).compiled == "script"
+    assert prior.base_dist._validate_args
+
+
 def test_all_in_float32_where_that_is_asked_for() -> None:
     fit = svi(in_a_closure, "auto_normal", Y, dtype=torch.float32, steps=20, draws=20, progress=False)
     assert fit.data.dtype == torch.float32
