@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sources() -> set[str]:
     """Every file of the package, as it is called once installed."""
-    inside = [*ROOT.glob("*.py"), *(path for name in PACKAGES for path in (ROOT / name).glob("*.py"))]
+    inside = [*ROOT.glob("*.py"), *(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))]
     inside += [ROOT / "py.typed", *(ROOT / "datasets").glob("*.csv")]
     return {f"pyrometer/{path.relative_to(ROOT).as_posix()}" for path in inside}
 
@@ -45,7 +46,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_no_other(built: Path) -> 
 
 def test_every_folder_of_code_is_a_listed_package() -> None:
     folders = {path.parent.relative_to(ROOT).parts for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
-    assert folders == {(name,) for name in PACKAGES}
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert sorted(listed) == sorted(["pyrometer", *(".".join(("pyrometer", *folder)) for folder in folders)])
 
 
 def test_the_sdist_holds_the_package_its_tests_and_its_notebooks_and_no_environment(built: Path) -> None:
