@@ -11,6 +11,7 @@ import torch
 from pyrometer.errors import InputError
 from pyrometer.inference import batched
 from pyrometer.inference.batched import over_draws
+from pyrometer.inference.data import Data
 from pyrometer.inference.density import Density
 from pyrometer.inference.graph import graph_of
 from pyrometer.models import GMM, BayesianGMM
@@ -194,6 +195,45 @@ def test_two_discrete_sites_are_summed_out_and_each_can_be_kept() -> None:
     close(s, terms.logsumexp(1))
     prior = dist.Normal(0.0, 5.0).log_prob(locs).sum()
     torch.testing.assert_close(log_joint, prior + rows.sum())
+
+
+def two_observed_sites(x: Tensor) -> None:
+    """eta_n ~ Normal(loc, 2), a_n ~ Normal(eta_n, 1), b_n ~ Poisson(exp(eta_n)). x: (N, 2), a beside b."""
+    loc = pyro.sample("loc", dist.Normal(0.0, 5.0))
+    with pyro.plate("data", len(x)):
+        eta = pyro.sample("eta", dist.Normal(loc, 2.0))
+        pyro.sample("a", dist.Normal(eta, 1.0), obs=x[:, 0])
+        pyro.sample("b", dist.Poisson(eta.exp()), obs=x[:, 1])
+
+
+def test_a_likelihood_has_no_prior_in_it_and_each_observed_site_its_own() -> None:
+    x = torch.tensor([[0.3, 2.0], [-1.0, 0.0], [1.4, 5.0]]).double()
+    loc, eta = torch.tensor(0.7).double(), torch.tensor([0.2, -0.5, 1.1]).double()
+    with in_doubles(validate=False):
+        density, sites = Density(two_observed_sites, data_of(x)), {"loc": loc, "eta": eta}
+        both, joint = density.log_likelihood(sites), density.log_joint(sites)
+        a, b = (density.log_likelihood(sites, site=site) for site in ("a", "b"))
+        rows, prior = density.log_joint_rows(sites), density.log_prior_rows(sites)
+    torch.testing.assert_close(a, dist.Normal(eta, 1.0).log_prob(x[:, 0]))
+    torch.testing.assert_close(b, dist.Poisson(eta.exp()).log_prob(x[:, 1]))
+    torch.testing.assert_close(both, a + b)
+    torch.testing.assert_close(prior, dist.Normal(loc, 2.0).log_prob(eta))
+    torch.testing.assert_close(rows, both + prior)
+    torch.testing.assert_close(joint, rows.sum() + dist.Normal(0.0, 5.0).log_prob(loc))
+
+
+def test_a_model_without_rows_has_a_joint_and_no_rows_to_score() -> None:
+    def model(x: Tensor) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 5.0))
+        pyro.sample("x", dist.MultivariateNormal(loc.expand(3), torch.eye(3)), obs=x)
+
+    x, loc = torch.tensor([1.0, 2.0, 4.0]).double(), torch.tensor(0.5).double()
+    with in_doubles(validate=False):
+        density = Density(model, Data((x,)))
+        joint = density.log_joint({"loc": loc})
+        with pytest.raises(InputError, match="model model has no plate of rows: put its observations under"):
+            density.log_likelihood({"loc": loc})
+    torch.testing.assert_close(joint, dist.Normal(0.0, 5.0).log_prob(loc) + dist.Normal(loc, 1.0).log_prob(x).sum())
 
 
 @pytest.mark.parametrize("inner", [False, True], ids=["a z a row", "a z an entry"])

@@ -12,6 +12,7 @@ from pyro.infer import SVI, TraceEnum_ELBO, TraceGraph_ELBO, config_enumerate
 from pyro.optim import Adam
 from pyrometer.guides import CATALOGUE, DEFAULTS, catalogue, defaults
 from pyrometer.guides.auto import AUTO
+from pyrometer.guides.gaussian import GaussianGuide, diagonal, full, low_rank
 from pyrometer.inference.density import Density
 from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from pyrometer.models.structure import sites_of
@@ -122,6 +123,26 @@ def test_a_gaussian_in_unconstrained_space_is_pushed_forward_with_its_jacobian(c
         _, log_jacobian = density.constrain(flat)
         torch.testing.assert_close(flat, trace.nodes["unconstrained"]["value"])
         torch.testing.assert_close(trace.log_prob_sum(), normal.log_prob(flat) - log_jacobian)
+
+
+@pytest.mark.parametrize("family", [diagonal, full, low_rank])
+def test_a_gaussian_has_the_sites_of_a_plate_that_is_not_the_rightmost(family: Any) -> None:
+    """A site in a plate at -2 alone has a batch dim of one on its right."""
+
+    def model(x: torch.Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-2):
+            width = pyro.sample("width", pyro.distributions.LogNormal(0.0, 1.0))
+            with pyro.plate("entries", 2, dim=-1):
+                pyro.sample("x", pyro.distributions.Normal(0.0, width), obs=x)
+
+    with in_doubles():
+        trace = poutine.trace(GaussianGuide(model, family)).get_trace(X)
+        density = Density(model, data_of(X))
+        node, normal = trace.nodes["width"], trace.nodes["unconstrained"]
+        _, log_jacobian = density.constrain(normal["value"])
+        torch.testing.assert_close(trace.log_prob_sum(), normal["fn"].log_prob(normal["value"]) - log_jacobian)
+    assert node["value"].shape == (len(X), 1)
+    assert node["fn"].event_dim == 0
 
 
 @pytest.mark.parametrize("name", ["auto_delta", "auto_normal", "auto_mvn", "auto_low_rank", "auto_iaf"])

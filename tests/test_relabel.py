@@ -1,15 +1,18 @@
 """Whatever order the components of each draw come in, relabelling brings them to one."""
 
 from itertools import permutations
-from typing import Any
+from typing import Any, ClassVar
 
 import arviz as az
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer.inference.density import Density
-from pyrometer.inference.relabel import Labels, component_features, match, permute, relabel
+from pyrometer.inference.relabel import Labels, component_features, match, permute, relabel, seen_exchangeable
 from pyrometer.models import BayesianGMM
+from torch import Tensor
 from truths import COVARIANCES, data_of, in_doubles, two_clusters
 
 DIMS = {
@@ -131,3 +134,74 @@ def test_one_draw_and_one_component_are_no_special_case() -> None:
     single = relabel({"locs": np.ones((7, 1, 2))}, dims, "components")
     assert single is not None
     assert single.tolist() == [[0]] * 7
+
+
+def seen(model: Any, sites: dict[str, Tensor]) -> tuple[list[str], tuple[str, ...]]:
+    """The dims that were seen to be exchangeable at these draws, name -> (S, ...), and what was refused."""
+    with in_doubles(validate=False):
+        labels, refused = seen_exchangeable(Density(model, data_of(X[:, 0])), sites)
+    return [each.dim for each in labels], refused
+
+
+MIXTURE = {
+    "weights": torch.tensor([[0.2, 0.8], [0.4, 0.6]]).double(),
+    "locs": torch.tensor([[0.0, 5.0], [-1.0, 6.0]]).double(),
+}
+
+
+def mixture_of_two(spread: float) -> Any:
+    """weights ~ Dirichlet(1, 1), locs_k ~ Normal(k spread, 3), x_n ~ sum_k weights_k Normal(locs_k, 1)."""
+
+    def model(x: Tensor) -> None:
+        weights = pyro.sample("weights", dist.Dirichlet(torch.ones(2)))
+        with pyro.plate("components", 2):
+            locs = pyro.sample("locs", dist.Normal(spread * torch.arange(2.0), 3.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Categorical(weights))
+            pyro.sample("x", dist.Normal(locs[z], 1.0), obs=x)
+
+    return model
+
+
+def test_a_dim_is_exchangeable_where_a_permutation_leaves_the_density_as_it_is() -> None:
+    assert seen(mixture_of_two(0.0), MIXTURE) == (["components"], ())
+
+
+def test_a_dim_whose_prior_tells_its_entries_apart_is_not_and_a_remark_says_so() -> None:
+    dims, refused = seen(mixture_of_two(1.0), MIXTURE)
+    assert dims == []
+    assert len(refused) == 1
+    assert "components is not exchangeable: permuting weights, locs changes the density" in refused[0]
+
+
+def mixing_by_a_share(x: Tensor) -> None:
+    """theta ~ Beta(5, 5), locs_k ~ Normal(0, 3), x_n ~ theta Normal(locs_0, 1) + (1 - theta) Normal(locs_1, 1)."""
+    theta = pyro.sample("theta", dist.Beta(5.0, 5.0))
+    with pyro.plate("components", 2):
+        locs = pyro.sample("locs", dist.Normal(0.0, 3.0))
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Categorical(torch.stack([theta, 1 - theta])))
+        pyro.sample("x", dist.Normal(locs[z], 1.0), obs=x)
+
+
+class Declared:
+    """The same, with what a permutation does to theta."""
+
+    exchangeable: ClassVar[Any] = {
+        "components": {"theta": lambda theta, order: theta if order[0] == 0 else 1 - theta}
+    }
+
+    def __call__(self, x: Tensor) -> None:
+        mixing_by_a_share(x)
+
+
+def test_what_a_permutation_does_to_other_variables_can_be_told() -> None:
+    sites = {"theta": torch.tensor([0.2, 0.4]).double(), "locs": MIXTURE["locs"]}
+    assert seen(mixing_by_a_share, sites)[0] == []
+    assert seen(Declared(), sites) == (["components"], ())
+    labels = Labels("components", Declared.exchangeable["components"])
+    draws = {name: value.numpy() for name, value in sites.items()}
+    dims = {"theta": (), "locs": ("components",)}
+    turned = permute(draws, dims, labels, np.array([[1, 0], [0, 1]]))
+    np.testing.assert_allclose(turned["theta"], [0.8, 0.4])
+    np.testing.assert_array_equal(turned["locs"], [[5.0, 0.0], [-1.0, 6.0]])
