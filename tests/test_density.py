@@ -269,7 +269,10 @@ def test_one_row_and_one_component_are_no_special_case(rows: int, components: in
     with in_doubles(validate=False):
         sites = model.init(X, seed=0)
         density = Density(model, data_of(X))
-        logits, log_rows = density.assignment_logits(sites, data_of(X[:rows])), density.log_likelihood(sites, data_of(X[:rows]))
+        logits, log_rows = (
+            density.assignment_logits(sites, data_of(X[:rows])),
+            density.log_likelihood(sites, data_of(X[:rows])),
+        )
         whole, all_rows = density.assignment_logits(sites), density.log_likelihood(sites)
     assert logits.shape == (rows, components)
     torch.testing.assert_close(logits, whole[:rows])

@@ -122,7 +122,9 @@ def test_draws_without_components_are_left_as_they_are() -> None:
     dims = {"scale": (), "transitions": ("states",)}
     assert relabel(draws, dims, "components") is None
     assert component_features(draws, dims, "components") is None
-    np.testing.assert_array_equal(permute(draws, dims, COMPONENTS, np.zeros((5, 0), int))["transitions"], draws["transitions"])
+    np.testing.assert_array_equal(
+        permute(draws, dims, COMPONENTS, np.zeros((5, 0), int))["transitions"], draws["transitions"]
+    )
 
 
 def test_one_draw_and_one_component_are_no_special_case() -> None:
@@ -187,9 +189,7 @@ def mixing_by_a_share(x: Tensor) -> None:
 class Declared:
     """The same, with what a permutation does to theta."""
 
-    exchangeable: ClassVar[Any] = {
-        "components": {"theta": lambda theta, order: theta if order[0] == 0 else 1 - theta}
-    }
+    exchangeable: ClassVar[Any] = {"components": {"theta": lambda theta, order: theta if order[0] == 0 else 1 - theta}}
 
     def __call__(self, x: Tensor) -> None:
         mixing_by_a_share(x)
