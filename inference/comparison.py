@@ -137,8 +137,8 @@ def compared(
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
     distances, lost = (pd.DataFrame(), []) if problem.by_row else invariants(fits, first)
-    name = reference if ruler is not None else None
-    return Comparison(fits, table, name, skipped, distances, (*notes, *lost), known, model, problem)
+    held_to = reference if ruler is not None else None
+    return Comparison(fits, table, held_to, skipped, distances, (*notes, *lost), known, model, problem)
 
 
 def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:
