@@ -85,6 +85,7 @@ def test_it_is_batched_over_draws() -> None:
 PEAK = """
 import re, torch
 from pathlib import Path
+from pyrometer.inference.data import Data
 from pyrometer.inference.density import Density
 from pyrometer.models import BayesianGMM
 torch.set_default_dtype(torch.float64)
@@ -94,7 +95,7 @@ def memory(kind):
 
 def gradient(rows):
     x = torch.randn(rows, 8)
-    density = Density(BayesianGMM(10), data_of(x))
+    density = Density(BayesianGMM(10), Data((x,), rows=rows))
     flat = density.unconstrain(BayesianGMM(10).init(x[:10_000], 0)).detach().requires_grad_()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = memory("VmRSS")
