@@ -34,6 +34,7 @@ def ours(x: np.ndarray, k: int) -> None:
     import torch
     from pyrometer.inference.chains import start_of
     from pyrometer.inference.compiled import value_and_gradient
+    from pyrometer.inference.data import Data
     from pyrometer.inference.density import Density
     from pyrometer.inference.isolation import isolated
     from pyrometer.models import BayesianGMM
@@ -41,7 +42,7 @@ def ours(x: np.ndarray, k: int) -> None:
     torch.set_num_threads(1)
     with isolated(0, torch.float64):
         began = time.perf_counter()
-        density = Density(BayesianGMM(k), torch.as_tensor(x))
+        density = Density(BayesianGMM(k), Data((torch.as_tensor(x),), rows=len(x)))
         start = start_of(density, 0)
         gradient, how = value_and_gradient(density.log_density, start, start + 0.1, tier="inductor")
         gradient(start)

@@ -12,11 +12,12 @@ from pyro.optim import ClippedAdam
 from pyrometer.guides import catalogue
 from pyrometer.inference.chains import start_of
 from pyrometer.inference.compiled import value_and_gradient
-from pyrometer.inference.schedule import Schedule
+from pyrometer.inference.data import Data
 from pyrometer.inference.density import Density
 from pyrometer.inference.isolation import isolated
-from pyrometer.inference.steps.pairing import pair
 from pyrometer.inference.progress import progress_bar
+from pyrometer.inference.steps.pairing import pair
+from pyrometer.inference.steps.step import Schedule
 from pyrometer.inference.training import begin
 from pyrometer.models import BayesianGMM
 from pyrometer.models.structure import Plate, read_structure
@@ -48,11 +49,12 @@ def svi_step(x: torch.Tensor) -> float:
 def _training(x: torch.Tensor, steps: int) -> float:
     plate = Plate("data", -1, 1000, len(x))
     model = BayesianGMM(10, batch_size=1000 if len(x) > 1000 else None)
+    data = Data((x,), rows=len(x))
     with isolated(0, torch.float64):
-        make = lambda: pair(model, catalogue(model)["auto_normal"](model), "", x, read_structure(model, x), "auto")  # noqa: E731
+        make = lambda: pair(model, catalogue(model)["auto_normal"](model), "", data, read_structure(model, x), "auto")  # noqa: E731
         plates = (plate,) if len(x) > 1000 else ()
         optimizer = lambda: ClippedAdam({"lr": 0.01, "lrd": 0.999})  # noqa: E731
-        start = begin(make, optimizer, x, 0, Schedule(steps, plates=plates))
+        start = begin(make, optimizer, data, 0, Schedule(steps, plates=plates))
         with progress_bar(steps, "", False) as bar:
             began = time.perf_counter()
             start.advance(steps, bar)
@@ -62,7 +64,7 @@ def _training(x: torch.Tensor, steps: int) -> float:
 def density_gradient(x: torch.Tensor) -> float:
     """Seconds a gradient of the log posterior of all rows."""
     with isolated(0, torch.float64):
-        density = Density(BayesianGMM(10), x)
+        density = Density(BayesianGMM(10), Data((x,), rows=len(x)))
         start = start_of(density, 0)
         gradient, _ = value_and_gradient(density.log_density, start, start + 0.01, tier="inductor")
         return least_seconds(lambda: gradient(start), rounds=3, seconds=1.0)

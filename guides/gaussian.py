@@ -53,7 +53,7 @@ class GaussianGuide:
             with ExitStack() as stack:
                 for plate in site.plates:
                     stack.enter_context(plates[plate.name])
-                pyro.sample(site.name, _pushed(value, transform, len(site.shape) - len(site.plates)))
+                pyro.sample(site.name, _pushed(value, transform, transform.codomain.event_dim))
 
     def _start(self, *args: Any, **kwargs: Any) -> Tensor:
         """The model's own start where it has one, the origin elsewhere: (dim,)."""

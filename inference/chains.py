@@ -6,7 +6,7 @@ import hashlib
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import std
 
 from ..errors import InputError
+from ..models.program import Promoted
 from ..models.structure import Model, model_name
 from .board import Board
 from .compiled import Tier, value_and_gradient
@@ -174,11 +175,21 @@ def _prepared(plan: Plan) -> _Prepared:
         with plan.data.isolated(plan.seed):
             density = Density(plan.model, plan.data)
             start = start_of(density, plan.seed)
-            made = value_and_gradient(density.log_density, start, start + 0.1, tier=plan.tier)
+            made = value_and_gradient(_in_any_thread(density), start, start + 0.1, tier=plan.tier)
         if len(_kept) >= KEPT:
             del _kept[next(iter(_kept))]
         _kept[key] = _Prepared(density, *made)
     return _kept[key]
+
+
+def _in_any_thread(density: Density) -> Callable[[Tensor], Tensor]:
+    """The log density, mixed precisions promoted: what this thread has set for that, a sampler's own does not know."""
+
+    def log_density(flat: Tensor) -> Tensor:
+        with Promoted():
+            return density.log_density(flat)
+
+    return log_density if density.data.mixed else density.log_density
 
 
 def start_of(density: Density, seed: int) -> Tensor:

@@ -92,7 +92,9 @@ def compare(
     named = _methods(methods)
     entries = chosen_guides(problem, guides) if SVI in named else {}
     ruler = _reference(problem, reference, entries, named)
-    extra = {name: name for name in ([ruler] if ruler in METHODS else []) + [m for m in named if m != SVI]}
+    extra: dict[str, Any] = {
+        name: name for name in ([ruler] if ruler in METHODS else []) + [m for m in named if m != SVI]
+    }
     if isinstance(reference, Fit):
         extra = {reference.name: reference, **extra}
     if problem.by_row:

@@ -15,6 +15,7 @@ from ..models.structure import Model
 from .convergence import unconverged
 from .entries import Entries, chosen_guides, jobs_of
 from .fit import Fit
+from .gaps import summarised
 from .invariants import invariants
 from .plots import plot
 from .posterior import matched_to
@@ -125,8 +126,9 @@ def compared(
     if problem.test is not None and problem.structure.rows is None:
         notes.append("no lpd_test: the model has no plate of rows, so that none can be held out")
     columns, rows = ROW_COLUMNS if problem.by_row else COLUMNS, {}
+    means = summarised(known) if len(known) else None
     for name, fit in fits.items():
-        scored = Scored(fit, ruler, problem.test, known)
+        scored = Scored(fit, ruler, problem.test, means)
         try:
             rows[name], failed = scores(scored, columns)
             notes += [*failed, *scored.remarks()]
@@ -138,8 +140,8 @@ def compared(
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
     distances, lost = (pd.DataFrame(), []) if problem.by_row else invariants(fits, first)
-    name = reference if ruler is not None else None
-    return Comparison(fits, table, name, skipped, distances, (*notes, *lost), known, model, problem)
+    held_to = reference if ruler is not None else None
+    return Comparison(fits, table, held_to, skipped, distances, (*notes, *lost), known, model, problem)
 
 
 def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -178,7 +179,7 @@ def _has_components(fit: Fit) -> bool:
 
 def _thinned(fit: Fit) -> Fit:
     thinned = fit.idata.sel(draw=slice(None, None, -(-fit.number // DRAWS)))
-    return fit if thinned is None else fit.with_idata(thinned)
+    return fit if thinned is None else replace(fit, idata=thinned)
 
 
 def _rows(fit: Fit) -> np.ndarray:

@@ -40,8 +40,8 @@ def gaps_of(
     if len(known):
         sound = known.groupby(level="guide")["converged"].sum().iloc[0]
         notes.append(
-            f"gaps are means over {len(known.index.unique('row'))} rows, nats a row; NUTS converged on {sound}, "
-            "and bias and sd_ratio are medians over those"
+            f"gaps are means over {len(known.index.unique('row'))} rows, nats a row; NUTS converged on {sound} of "
+            "them, and bias and sd_ratio are medians over those"
         )
     return known, notes
 

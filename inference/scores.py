@@ -197,7 +197,8 @@ ROW_COLUMNS = (
 
 def scores(scored: Scored, columns: tuple[Column, ...]) -> tuple[dict[str, Any], list[str]]:
     """A row of the table, name -> value; and a note for each column that could not be computed."""
-    row, notes = {}, {}
+    row: dict[str, Any] = {}
+    notes: dict[str, list[str]] = {}
     for column in columns:
         try:
             row[column.name] = column.of(scored)

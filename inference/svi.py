@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyro
@@ -38,7 +38,7 @@ from .training import Start, begin
 
 __all__ = ["Optimizer", "optimizer_of", "svi"]
 
-Optimizer = str | type[torch.optim.Optimizer] | torch.optim.Optimizer | PyroOptim
+Optimizer: TypeAlias = str | type[torch.optim.Optimizer] | torch.optim.Optimizer | PyroOptim
 
 MOST = 100  # draws of the ELBO of a model with a latent vector a row: its rows average it already
 CLIP = 10.0  # of a gradient's entry, ClippedAdam's own default
@@ -127,8 +127,8 @@ def svi(
         how = _how(best, params)
         if isinstance(model, VAE):
             pairing = copy.deepcopy(best.pairing)  # as trained: the start puts its own back
-            fit = row_fit(name, pairing, data, min(draws, MOST), **how)
-            return replace(fit, seconds=time.perf_counter() - began)
+            by_row = row_fit(name, pairing, data, min(draws, MOST), **how)
+            return replace(by_row, seconds=time.perf_counter() - began)
         trained = best.pairing.on_all_rows()
         density = Density(trained.model, data, params)
         result = approximation(trained, density, draws)

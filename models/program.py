@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from pyro.distributions import ImproperUniform
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import Distribution, transform_to
 from torch.overrides import TorchFunctionMode
@@ -42,15 +41,15 @@ def is_flat(fn: Any) -> bool:
 
 
 class _Permissive(Messenger):
-    """A value for flat sites that nobody else has given one; observed whole numbers as floats; no validation.
+    """A value for flat sites that nobody else has given one; observed whole numbers as floats.
 
-    A distribution made before validation was switched off would still look at values, which no graph can.
+    Where validation is off, distributions that were made while it was on are as if made now.
     """
 
     def _pyro_sample(self, msg: Any) -> None:
         value = msg["value"]
-        if not isinstance(msg["fn"], _Subsample):
-            msg["fn"] = _unvalidated(msg["fn"])
+        if not Distribution._validate_args:
+            msg["fn"] = _unchecked(msg["fn"])
         if msg["is_observed"]:
             if isinstance(value, Tensor) and not (value.is_floating_point() or value.is_complex()):
                 msg["value"] = value.to(torch.get_default_dtype())
@@ -58,17 +57,14 @@ class _Permissive(Messenger):
             msg["value"] = _draw(msg["fn"])
 
 
-def _unvalidated(fn: Any) -> Any:
-    """The distribution, or a copy without validation, of what it is made of too."""
-    base = getattr(fn, "base_dist", None)
-    inner = _unvalidated(base) if isinstance(base, Distribution) else base
-    if inner is base and not getattr(fn, "_validate_args", False):
+def _unchecked(fn: Any) -> Any:
+    """A distribution that checks nothing, nor do those in it: a check looks at values, which no graph can."""
+    inside = {name: _unchecked(value) for name, value in vars(fn).items() if isinstance(value, Distribution)}
+    if not vars(fn).get("_validate_args") and all(vars(fn)[name] is value for name, value in inside.items()):
         return fn
-    fn = copy.copy(fn)
-    fn._validate_args = False
-    if inner is not base:
-        fn.base_dist = inner
-    return fn
+    made = copy.copy(fn)
+    vars(made).update(inside, _validate_args=False)
+    return made
 
 
 def _draw(fn: Any) -> Tensor:

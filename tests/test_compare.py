@@ -10,6 +10,8 @@ import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import pyro
+import pyro.distributions as dist
 import pytest
 from pyrometer import Comparison, compare, nuts, svi
 from pyrometer.errors import InputError
@@ -42,7 +44,7 @@ def gaussian() -> Iterator[Comparison]:
 def test_a_users_own_model_and_guide_are_compared_without_registration(poisson: Comparison) -> None:
     table = poisson.table
     assert list(table.index) == ["nuts", "own", "auto_normal", "auto_mvn"]
-    assert tuple(table.columns) == COLUMNS
+    assert list(table.columns) == [column.name for column in COLUMNS]
     assert not poisson.skipped
     assert poisson.reference == "nuts"
     own = COUNTS[:20].mean().item(), COUNTS[20:40].mean().item()
@@ -186,3 +188,34 @@ def test_what_compare_is_told_to_compile_reaches_every_fit() -> None:
     for compile, expected in modes:
         comparison = compare(BayesianGMM(2), X, ["mean_field"], compile=compile, **options)
         assert {name: fit.compiled for name, fit in comparison.fits.items()} == dict.fromkeys(comparison.fits, expected)
+
+
+def without_rows(x: Tensor) -> None:
+    """loc ~ Normal(0, 1), x ~ Normal(loc, 1) as one event."""
+    loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+    pyro.sample("x", dist.Normal(loc, 1.0).expand(x.shape).to_event(1), obs=x)
+
+
+def test_a_model_without_rows_is_compared_with_dashes_for_what_needs_them() -> None:
+    x = X[:, 0] - 4
+    found = compare(without_rows, x, ["auto_normal"], x_test=x[:5], **BRIEF)
+    assert list(found.table.index) == ["nuts", "auto_normal"]
+    assert found.table["lpd_test"].isna().all()
+    assert found.table.loc["auto_normal", ["elbo", "log_evidence", "khat", "bias", "sd_ratio"]].notna().all()
+    assert all("log_likelihood" not in fit.idata.groups() for fit in found.fits.values())
+    assert not found.skipped
+    exact = x.sum().item() / (len(x) + 1)
+    assert abs(found["nuts"].draws()["loc"].mean() - exact) < 5 * (len(x) + 1) ** -0.5 / 50**0.5
+
+
+def test_a_column_that_never_changes_is_welcome_where_the_model_says_nothing_against_it() -> None:
+    """y_n ~ Normal(b x_n, 1) with an intercept in x."""
+
+    def regression(x: Tensor) -> None:
+        b = pyro.sample("b", dist.Normal(0.0, 10.0).expand([1]).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(x[:, :1] @ b, 1.0), obs=x[:, 1])
+
+    frame = pd.DataFrame({"one": 1.0, "y": X[:, 0].numpy()})
+    found = compare(regression, frame, ["auto_normal"], reference=None, **BRIEF)
+    assert math.isfinite(found.table.loc["auto_normal", "elbo"])

@@ -14,14 +14,14 @@ from pyrometer.inference.fusible import fusible
 from pyrometer.inference.graph import traced
 from pyrometer.models import BayesianGMM, UnivariateMixture
 from torch import Tensor
-from truths import COUNTS, in_doubles, normal_mean, poisson_mixture, two_clusters
+from truths import COUNTS, data_of, in_doubles, normal_mean, poisson_mixture, two_clusters
 
 X = two_clusters()
 
 
 def agrees(model: Any, x: Tensor, tier: Tier) -> None:
     with in_doubles(validate=False):
-        density = Density(model, x)
+        density = Density(model, data_of(x))
         start = start_of(density, 0)
         both, how = value_and_gradient(density.log_density, start, start + 0.1, tier=tier)
         assert how == tier

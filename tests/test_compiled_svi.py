@@ -9,19 +9,19 @@ import torch
 from pyro.infer import SVI
 from pyro.optim import Adam, ClippedAdam, PyroOptim
 from pyrometer.guides import catalogue
+from pyrometer.inference.compiled import Compile
+from pyrometer.inference.minibatches import Minibatches
+
+from pyrometer.inference.step_check import gap, reference
 from pyrometer.inference.steps.adam import Adam as OurAdam
 from pyrometer.inference.steps.adam import State
-from pyrometer.inference.compiled import Compile
 from pyrometer.inference.steps.compiled_steps import CompiledSteps, compiled_steps
-from pyrometer.inference.schedule import Schedule
-from pyrometer.inference.minibatches import Minibatches
 from pyrometer.inference.steps.pairing import Pairing, pair
 from pyrometer.inference.steps.step import Example
-from pyrometer.inference.step_check import gap, reference
 from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from pyrometer.models.structure import Model, read_structure
 from torch import Tensor
-from truths import in_doubles, two_clusters
+from truths import data_of, in_doubles, two_clusters
 
 MODELS: list[Model] = [
     GMM(2),
@@ -39,12 +39,12 @@ def _data(model: Model) -> Tensor:
 
 def _pair(model: Model, guide: str) -> Pairing:
     x = _data(model)
-    return pair(model, catalogue(model)[guide](model), guide, x, read_structure(model, x), "auto")
+    return pair(model, catalogue(model)[guide](model), guide, data_of(x), read_structure(model, x), "auto")
 
 
 def _compiled(pairing: Pairing, x: Tensor, optimizer: PyroOptim) -> CompiledSteps:
     minibatches = Minibatches(read_structure(pairing.model, x).subsampled, 0)
-    steps, how = compiled_steps(pairing, optimizer, x, minibatches, Schedule(1000))
+    steps, how = compiled_steps(pairing, optimizer, data_of(x), minibatches, Schedule(1000))
     assert steps is not None, how
     assert how == "script"
     return steps

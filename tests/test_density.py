@@ -11,12 +11,13 @@ import torch
 from pyrometer.errors import InputError
 from pyrometer.inference import batched
 from pyrometer.inference.batched import over_draws
+from pyrometer.inference.data import Data
 from pyrometer.inference.density import Density
 from pyrometer.inference.graph import graph_of
 from pyrometer.models import GMM, BayesianGMM
 from torch import Tensor
 from torch.autograd.functional import jacobian
-from truths import COUNTS, COVARIANCES, in_doubles, mixture, mixture_logits, poisson_mixture, two_clusters
+from truths import COUNTS, COVARIANCES, data_of, in_doubles, mixture, mixture_logits, poisson_mixture, two_clusters
 
 X = two_clusters()
 NEW = two_clusters(7) + 1
@@ -25,7 +26,7 @@ NEW = two_clusters(7) + 1
 def theta(model: BayesianGMM, seed: int = 0) -> dict[str, Tensor]:
     """A point near the model's start."""
     with in_doubles(seed, validate=False):
-        density = Density(model, X)
+        density = Density(model, data_of(X))
         flat = density.unconstrain(model.init(X, seed=0))
         return density.constrain(flat + 0.3 * torch.randn_like(flat))[0]
 
@@ -63,9 +64,9 @@ def test_the_log_joint_of_a_bayesian_mixture_is_bishops(covariance: Any) -> None
     sites, prior = theta(model), model.prior(X)
     precisions = precisions_of(covariance, sites)
     with in_doubles(validate=False):
-        got = Density(model, X).log_joint(sites)
-        rows = Density(model, X).log_likelihood(sites)
-        new_rows = Density(model, X).log_likelihood(sites, NEW)
+        got = Density(model, data_of(X)).log_joint(sites)
+        rows = Density(model, data_of(X)).log_likelihood(sites)
+        new_rows = Density(model, data_of(X)).log_likelihood(sites, data_of(NEW))
     locs = dist.MultivariateNormal(prior.loc, precision_matrix=prior.loc_precision * precisions)
     exact = mixture(sites["weights"], sites["locs"], torch.linalg.inv(precisions))
     log_prior = (
@@ -83,7 +84,7 @@ def test_assignment_logits_are_the_joint_of_row_and_component(covariance: Any) -
     model = BayesianGMM(2, covariance)
     sites = theta(model)
     with in_doubles(validate=False):
-        logits = Density(model, X).assignment_logits(sites, NEW)
+        logits = Density(model, data_of(X)).assignment_logits(sites, data_of(NEW))
     covariances = torch.linalg.inv(precisions_of(covariance, sites))
     expected = mixture_logits(sites["weights"], sites["locs"], covariances, NEW)
     torch.testing.assert_close(logits, expected, rtol=1e-11, atol=1e-10)
@@ -95,10 +96,10 @@ def test_params_among_the_sites_come_before_stored_ones_and_those_before_pyros_o
         start = model.init(X, seed=0)
         start = {**start, "scale_trils": torch.linalg.cholesky(start.pop("covariances"))}
         moved = start["locs"] + 1
-        by_sites = Density(model, X).log_likelihood({**start, "locs": moved})
-        by_params = Density(model, X, {**start, "locs": moved}).log_likelihood({})
-        both = Density(model, X, start).log_likelihood({"locs": moved})
-        joint = Density(model, X, start).log_joint({})
+        by_sites = Density(model, data_of(X)).log_likelihood({**start, "locs": moved})
+        by_params = Density(model, data_of(X), {**start, "locs": moved}).log_likelihood({})
+        both = Density(model, data_of(X), start).log_likelihood({"locs": moved})
+        joint = Density(model, data_of(X), start).log_joint({})
     covariances = start["scale_trils"] @ start["scale_trils"].mT
     expected = mixture(start["weights"], moved, covariances).log_prob(X)
     for got in (by_sites, by_params, both):
@@ -111,7 +112,7 @@ def test_constrain_undoes_unconstrain_and_its_jacobian_is_autograds(covariance: 
     model = BayesianGMM(2, covariance)
     sites = theta(model)
     with in_doubles(validate=False):
-        density = Density(model, X)
+        density = Density(model, data_of(X))
         flat = density.unconstrain(sites)
         back, log_jacobian = density.constrain(flat)
         torch.testing.assert_close(density.log_density(flat), density.log_joint(sites) + log_jacobian)
@@ -136,7 +137,7 @@ def test_the_log_density_is_traced_into_a_graph_with_its_gradient(covariance: An
     """Without the graph NUTS runs Pyro's handlers at each step, many times slower."""
     model = BayesianGMM(2, covariance)
     with in_doubles(validate=False):
-        density = Density(model, X)
+        density = Density(model, data_of(X))
         flat = density.unconstrain(model.init(X, seed=0))
         graph = graph_of(lambda u: density.log_density(u), (flat,), (flat + 0.1,))
         assert graph is not None
@@ -151,7 +152,7 @@ def test_the_log_density_is_traced_into_a_graph_with_its_gradient(covariance: An
 def test_all_draws_at_once_give_what_one_by_one_gives(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     x = COUNTS.double() if model is poisson_mixture else X
     with in_doubles(validate=False):
-        density = Density(model, x)
+        density = Density(model, data_of(x))
         size = len(density.unconstrain(model.init(x, seed=0))) if model is not poisson_mixture else 3
         draws = over_draws(lambda u: density.constrain(u["flat"])[0], {"flat": torch.randn(5, size).double()})
         one = lambda s: {name: value[s] for name, value in draws.items()}  # noqa: E731
@@ -182,7 +183,7 @@ def test_two_discrete_sites_are_summed_out_and_each_can_be_kept() -> None:
     normal = dist.Normal(locs[:, None], torch.tensor([1.0, 3.0]).double())
     terms = joint.log() + normal.log_prob(x[:, None, None])  # (N, z, s)
     with in_doubles(validate=False):
-        density = Density(two_discrete_sites, x)
+        density = Density(two_discrete_sites, data_of(x))
         sites = {"locs": locs}
         rows, z = density.log_likelihood(sites), density.assignment_logits(sites)
         s, named = density.assignment_logits(sites, site="s"), density.assignment_logits(sites, site="z")
@@ -194,6 +195,45 @@ def test_two_discrete_sites_are_summed_out_and_each_can_be_kept() -> None:
     close(s, terms.logsumexp(1))
     prior = dist.Normal(0.0, 5.0).log_prob(locs).sum()
     torch.testing.assert_close(log_joint, prior + rows.sum())
+
+
+def two_observed_sites(x: Tensor) -> None:
+    """eta_n ~ Normal(loc, 2), a_n ~ Normal(eta_n, 1), b_n ~ Poisson(exp(eta_n)). x: (N, 2), a beside b."""
+    loc = pyro.sample("loc", dist.Normal(0.0, 5.0))
+    with pyro.plate("data", len(x)):
+        eta = pyro.sample("eta", dist.Normal(loc, 2.0))
+        pyro.sample("a", dist.Normal(eta, 1.0), obs=x[:, 0])
+        pyro.sample("b", dist.Poisson(eta.exp()), obs=x[:, 1])
+
+
+def test_a_likelihood_has_no_prior_in_it_and_each_observed_site_its_own() -> None:
+    x = torch.tensor([[0.3, 2.0], [-1.0, 0.0], [1.4, 5.0]]).double()
+    loc, eta = torch.tensor(0.7).double(), torch.tensor([0.2, -0.5, 1.1]).double()
+    with in_doubles(validate=False):
+        density, sites = Density(two_observed_sites, data_of(x)), {"loc": loc, "eta": eta}
+        both, joint = density.log_likelihood(sites), density.log_joint(sites)
+        a, b = (density.log_likelihood(sites, site=site) for site in ("a", "b"))
+        rows, prior = density.log_joint_rows(sites), density.log_prior_rows(sites)
+    torch.testing.assert_close(a, dist.Normal(eta, 1.0).log_prob(x[:, 0]))
+    torch.testing.assert_close(b, dist.Poisson(eta.exp()).log_prob(x[:, 1]))
+    torch.testing.assert_close(both, a + b)
+    torch.testing.assert_close(prior, dist.Normal(loc, 2.0).log_prob(eta))
+    torch.testing.assert_close(rows, both + prior)
+    torch.testing.assert_close(joint, rows.sum() + dist.Normal(0.0, 5.0).log_prob(loc))
+
+
+def test_a_model_without_rows_has_a_joint_and_no_rows_to_score() -> None:
+    def model(x: Tensor) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 5.0))
+        pyro.sample("x", dist.MultivariateNormal(loc.expand(3), torch.eye(3)), obs=x)
+
+    x, loc = torch.tensor([1.0, 2.0, 4.0]).double(), torch.tensor(0.5).double()
+    with in_doubles(validate=False):
+        density = Density(model, Data((x,)))
+        joint = density.log_joint({"loc": loc})
+        with pytest.raises(InputError, match="model model has no plate of rows: put its observations under"):
+            density.log_likelihood({"loc": loc})
+    torch.testing.assert_close(joint, dist.Normal(0.0, 5.0).log_prob(loc) + dist.Normal(loc, 1.0).log_prob(x).sum())
 
 
 @pytest.mark.parametrize("inner", [False, True], ids=["a z a row", "a z an entry"])
@@ -215,7 +255,7 @@ def test_a_plate_inside_the_data_plate_is_multiplied_over(inner: bool) -> None:
     expected = of_entries if inner else of_rows
     sites = {"shift": torch.tensor(0.5).double()}
     with in_doubles(validate=False):
-        density = Density(model, X)
+        density = Density(model, data_of(X))
         rows = density.log_likelihood(sites)
         log_joint = density.log_joint(sites)
     torch.testing.assert_close(rows, expected)
@@ -228,8 +268,11 @@ def test_one_row_and_one_component_are_no_special_case(rows: int, components: in
     model = BayesianGMM(components)
     with in_doubles(validate=False):
         sites = model.init(X, seed=0)
-        density = Density(model, X)
-        logits, log_rows = density.assignment_logits(sites, X[:rows]), density.log_likelihood(sites, X[:rows])
+        density = Density(model, data_of(X))
+        logits, log_rows = (
+            density.assignment_logits(sites, data_of(X[:rows])),
+            density.log_likelihood(sites, data_of(X[:rows])),
+        )
         whole, all_rows = density.assignment_logits(sites), density.log_likelihood(sites)
     assert logits.shape == (rows, components)
     torch.testing.assert_close(logits, whole[:rows])
@@ -243,9 +286,9 @@ def test_a_model_without_a_discrete_site_has_no_assignments() -> None:
             pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
 
     with in_doubles(), pytest.raises(InputError, match="model model has no discrete site"):
-        Density(model, X[:, 0]).assignment_logits({"loc": torch.zeros(())})
+        Density(model, data_of(X[:, 0])).assignment_logits({"loc": torch.zeros(())})
     with in_doubles(), pytest.raises(InputError, match="has no discrete site 'shift' with one value a row"):
-        Density(poisson_mixture, COUNTS.double()).assignment_logits({}, site="shift")
+        Density(poisson_mixture, data_of(COUNTS.double())).assignment_logits({}, site="shift")
 
 
 def test_a_discrete_site_that_all_rows_share_is_summed_out_given_the_rest() -> None:
@@ -262,7 +305,7 @@ def test_a_discrete_site_that_all_rows_share_is_summed_out_given_the_rest() -> N
     prior = torch.tensor([0.7, 0.3]).double().log() + dist.Normal(4 * both, 2.0).log_prob(loc)
     terms = dist.Normal(loc, 1 + both).log_prob(x[:, None])
     with in_doubles(validate=False):
-        density = Density(model, x)
+        density = Density(model, data_of(x))
         rows, log_joint = density.log_likelihood({"loc": loc}), density.log_joint({"loc": loc})
         with pytest.raises(InputError, match="has no discrete site with one value a row"):
             density.assignment_logits({"loc": loc})
@@ -283,4 +326,4 @@ def test_a_support_that_no_bijection_reaches_is_refused_by_name() -> None:
             pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
 
     with in_doubles(validate=False), pytest.raises(InputError, match="site 'loc' of model model has support"):
-        _ = Density(model, X[:, 0]).transforms
+        _ = Density(model, data_of(X[:, 0])).transforms

@@ -12,12 +12,14 @@ from pyro.infer import SVI, TraceEnum_ELBO, TraceGraph_ELBO, config_enumerate
 from pyro.optim import Adam
 from pyrometer.guides import CATALOGUE, DEFAULTS, catalogue, defaults
 from pyrometer.guides.auto import AUTO
+from pyrometer.guides.gaussian import GaussianGuide, diagonal, full, low_rank
 from pyrometer.inference.density import Density
 from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from pyrometer.models.structure import sites_of
 from truths import (
     COUNTS,
     COVARIANCES,
+    data_of,
     in_doubles,
     normal_wishart_log_evidence,
     normal_wishart_posterior,
@@ -56,7 +58,7 @@ def test_a_guide_trains_under_pyros_own_svi(model: Any, name: str, batch_size: i
         guide = catalogue(model)[name](model)
         svi = SVI(program, guide, Adam({"lr": 1e-3}), elbo_for(name))
         losses = [svi.step(x) for _ in range(2)]
-        structure = Density(model, x).structure
+        structure = Density(model, data_of(x)).structure
         sites = guide_trace(guide, x)
         svi.loss_and_grads(program, guide, x)
         gradients = {key: value.grad for key, value in pyro.get_param_store().named_parameters()}
@@ -97,7 +99,7 @@ def test_a_structured_guide_at_the_conjugate_posterior_has_constant_weights_equa
         store["locs_precision"] = posterior.loc_precision.expand(1)
         store["precision_df"] = posterior.df.expand(1)
         store["precision_scale_trils"] = torch.linalg.cholesky(torch.linalg.inv(posterior.scale)).expand(1, 2, 2)
-        density = Density(model, X)
+        density = Density(model, data_of(X))
         weights = []
         for _ in range(5):
             trace = poutine.trace(guide).get_trace(X)
@@ -114,13 +116,33 @@ def test_a_gaussian_in_unconstrained_space_is_pushed_forward_with_its_jacobian(c
     with in_doubles():
         guide = catalogue(model)[f"gaussian_{family}"](model)
         trace = poutine.trace(guide).get_trace(X)
-        density = Density(model, X)
+        density = Density(model, data_of(X))
         values = {site.name: trace.nodes[site.name]["value"] for site in density.structure.latent}
         flat = density.unconstrain(values)
         normal = trace.nodes["unconstrained"]["fn"]
         _, log_jacobian = density.constrain(flat)
         torch.testing.assert_close(flat, trace.nodes["unconstrained"]["value"])
         torch.testing.assert_close(trace.log_prob_sum(), normal.log_prob(flat) - log_jacobian)
+
+
+@pytest.mark.parametrize("family", [diagonal, full, low_rank])
+def test_a_gaussian_has_the_sites_of_a_plate_that_is_not_the_rightmost(family: Any) -> None:
+    """A site in a plate at -2 alone has a batch dim of one on its right."""
+
+    def model(x: torch.Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-2):
+            width = pyro.sample("width", pyro.distributions.LogNormal(0.0, 1.0))
+            with pyro.plate("entries", 2, dim=-1):
+                pyro.sample("x", pyro.distributions.Normal(0.0, width), obs=x)
+
+    with in_doubles():
+        trace = poutine.trace(GaussianGuide(model, family)).get_trace(X)
+        density = Density(model, data_of(X))
+        node, normal = trace.nodes["width"], trace.nodes["unconstrained"]
+        _, log_jacobian = density.constrain(normal["value"])
+        torch.testing.assert_close(trace.log_prob_sum(), normal["fn"].log_prob(normal["value"]) - log_jacobian)
+    assert node["value"].shape == (len(X), 1)
+    assert node["fn"].event_dim == 0
 
 
 @pytest.mark.parametrize("name", ["auto_delta", "auto_normal", "auto_mvn", "auto_low_rank", "auto_iaf"])

@@ -11,7 +11,7 @@ from pyrometer.models import BayesianGMM
 from pyrometer.models.distributions import FEW, quadratic_features
 from pyrometer.models.mixture_density import mixture_log_density
 from torch import Tensor
-from truths import in_doubles
+from truths import data_of, in_doubles
 
 
 def problem(n: int, d: int, k: int, apart: float, thin: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -50,7 +50,7 @@ def test_value_and_gradient_are_those_of_the_enumerated_program(
 ) -> None:
     x, sites = problem(n, d, k, apart, thin)
     with in_doubles(validate=False):
-        by_hand = Density(BayesianGMM(k), x)
+        by_hand = Density(BayesianGMM(k), data_of(x))
         enumerated = replace(by_hand)
         vars(enumerated)["collapsed"] = None  # what it would be for a model that offers nothing
         flat = by_hand.unconstrain(sites)
@@ -75,7 +75,7 @@ def test_the_operation_keeps_torchs_contract_for_operations(ahead: bool) -> None
 def test_it_is_batched_over_draws() -> None:
     x, sites = problem(FEW // 4, 2, 3, 3.0, 0.1)
     with in_doubles(validate=False):
-        density = Density(BayesianGMM(3), x)
+        density = Density(BayesianGMM(3), data_of(x))
         flat = density.unconstrain(sites)
         points = torch.stack([flat, flat + 0.1])
         values = torch.func.vmap(density.log_density)(points)
@@ -85,6 +85,7 @@ def test_it_is_batched_over_draws() -> None:
 PEAK = """
 import re, torch
 from pathlib import Path
+from pyrometer.inference.data import Data
 from pyrometer.inference.density import Density
 from pyrometer.models import BayesianGMM
 torch.set_default_dtype(torch.float64)
@@ -94,7 +95,7 @@ def memory(kind):
 
 def gradient(rows):
     x = torch.randn(rows, 8)
-    density = Density(BayesianGMM(10), x)
+    density = Density(BayesianGMM(10), Data((x,), rows=rows))
     flat = density.unconstrain(BayesianGMM(10).init(x[:10_000], 0)).detach().requires_grad_()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = memory("VmRSS")

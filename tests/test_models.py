@@ -10,7 +10,7 @@ from pyrometer.guides import catalogue
 from pyrometer.inference.density import Density
 from pyrometer.models import GMM, BayesianGMM
 from torch import Tensor
-from truths import COVARIANCES, in_doubles, mixture, standard_errors, two_clusters
+from truths import COVARIANCES, data_of, in_doubles, mixture, standard_errors, two_clusters
 
 X = two_clusters()
 
@@ -24,7 +24,7 @@ def start_of(model: BayesianGMM, x: Tensor = X) -> dict[str, Tensor]:
 def log_joint(model: BayesianGMM, sites: dict[str, Tensor], x: Tensor = X) -> Tensor:
     """log p(x, theta) with z summed out."""
     with in_doubles():
-        return Density(model, x).log_joint(sites)
+        return Density(model, data_of(x)).log_joint(sites)
 
 
 @pytest.mark.parametrize("covariance", ["full", "tied"])
@@ -32,7 +32,7 @@ def test_the_posterior_in_unconstrained_space_does_not_depend_on_units(covarianc
     loc, scale = torch.tensor([100.0, -3.0]).double(), torch.tensor([60.0, 1e-3]).double()
     model, moved = BayesianGMM(2, covariance), loc + scale * X
     with in_doubles():
-        here, there = Density(model, X), Density(model, moved)
+        here, there = Density(model, data_of(X)), Density(model, data_of(moved))
         flat = here.unconstrain(model.init(X, seed=0)) + 0.1
         difference = there.log_density(flat) - here.log_density(flat)
     torch.testing.assert_close(difference, -len(X) * scale.log().sum(), rtol=1e-9, atol=1e-9)
@@ -89,7 +89,7 @@ def test_a_start_has_every_site_in_its_support_and_its_means_in_the_clusters(cov
     model = BayesianGMM(2, covariance)
     with in_doubles():
         start = model.init(X, seed=0)
-        for site in Density(model, X).structure.latent:
+        for site in Density(model, data_of(X)).structure.latent:
             assert start[site.name].shape == site.shape
             assert site.support is not None
             assert bool(site.support.check(start[site.name]).all())
@@ -107,7 +107,7 @@ def test_the_params_of_a_gmm_are_those_of_its_mixture(covariance: Any) -> None:
     with in_doubles():
         trace = pyro.poutine.trace(model).get_trace(X)
         store = dict(pyro.get_param_store().items())
-        density = Density(model, X, {name: value.detach() for name, value in store.items()})
+        density = Density(model, data_of(X), {name: value.detach() for name, value in store.items()})
         rows = density.log_likelihood({})
     covariances = trace.nodes["covariances"]["value"]
     expected = mixture(store["weights"], store["locs"], covariances).log_prob(X)

@@ -16,7 +16,7 @@ from pyrometer.models import GMM, BayesianGMM
 from pyrometer.models.structure import read_structure
 from torch import Tensor
 from torch.distributions import constraints
-from truths import COUNTS, in_doubles, normal_guide, normal_mean, poisson_guide, poisson_mixture, two_clusters
+from truths import COUNTS, data_of, in_doubles, normal_guide, normal_mean, poisson_guide, poisson_mixture, two_clusters
 
 X = two_clusters()
 COLUMN = X[:, 0]
@@ -173,7 +173,7 @@ def chosen(model: Any, guide: Any, x: Tensor = X, estimator: Any = "auto") -> st
     """The estimator of the pair."""
     with in_doubles(validate=False):
         made = catalogue(model)[guide](model) if isinstance(guide, str) else guide
-        return pair(model, made, "guide", x, read_structure(model, x), estimator).estimator
+        return pair(model, made, "guide", data_of(x), read_structure(model, x), estimator).estimator
 
 
 @pytest.mark.parametrize(

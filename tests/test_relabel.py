@@ -1,16 +1,19 @@
 """Whatever order the components of each draw come in, relabelling brings them to one."""
 
 from itertools import permutations
-from typing import Any
+from typing import Any, ClassVar
 
 import arviz as az
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer.inference.density import Density
-from pyrometer.inference.relabel import component_features, match, permute, relabel
+from pyrometer.inference.relabel import Labels, component_features, match, permute, relabel, seen_exchangeable
 from pyrometer.models import BayesianGMM
-from truths import COVARIANCES, in_doubles, two_clusters
+from torch import Tensor
+from truths import COVARIANCES, data_of, in_doubles, two_clusters
 
 DIMS = {
     "weights": ("components",),
@@ -19,6 +22,7 @@ DIMS = {
     "transitions": ("states", "components"),
     "scale": (),
 }
+COMPONENTS = Labels("components", {})
 X = two_clusters()
 
 
@@ -39,24 +43,24 @@ def shuffled(draws: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Each draw's components in an order of its own."""
     rng = np.random.default_rng(1)
     number, components = draws["weights"].shape
-    return permute(draws, DIMS, rng.permuted(np.tile(np.arange(components), (number, 1)), axis=1))
+    return permute(draws, DIMS, COMPONENTS, rng.permuted(np.tile(np.arange(components), (number, 1)), axis=1))
 
 
 def test_draws_permuted_at_random_are_restored() -> None:
     draws = draws_in_order()
     mixed = shuffled(draws)
     assert not np.array_equal(mixed["locs"], draws["locs"])
-    order = relabel(mixed, DIMS)
+    order = relabel(mixed, DIMS, "components")
     assert order is not None
-    restored = permute(mixed, DIMS, order)
+    restored = permute(mixed, DIMS, COMPONENTS, order)
     for name, values in draws.items():
         np.testing.assert_array_equal(restored[name], values, err_msg=name)
 
 
 def test_components_stand_by_rising_mean_of_the_first_feature_of_locs() -> None:
     draws = draws_in_order()
-    backwards = permute(draws, DIMS, np.tile([3, 2, 1, 0], (400, 1)))
-    order = relabel(backwards, DIMS)
+    backwards = permute(draws, DIMS, COMPONENTS, np.tile([3, 2, 1, 0], (400, 1)))
+    order = relabel(backwards, DIMS, "components")
     assert order is not None
     assert (order == [3, 2, 1, 0]).all()
 
@@ -65,26 +69,26 @@ def test_chains_with_switched_labels_agree_afterwards() -> None:
     mixed = draws_in_order()
     switch = np.tile(np.arange(4), (400, 1))
     switch[200:] = [2, 0, 3, 1]
-    chains = permute(mixed, DIMS, switch)
+    chains = permute(mixed, DIMS, COMPONENTS, switch)
 
     def rhat(draws: dict[str, np.ndarray]) -> float:
         return float(az.rhat(draws["locs"].reshape(2, 200, 4, 2)[..., 1, 0]))
 
     assert rhat(chains) > 1.5
-    order = relabel(chains, DIMS)
+    order = relabel(chains, DIMS, "components")
     assert order is not None
-    assert rhat(permute(chains, DIMS, order)) < 1.01
+    assert rhat(permute(chains, DIMS, COMPONENTS, order)) < 1.01
 
 
 def test_a_pivot_sets_the_order() -> None:
     draws = draws_in_order()
-    features = component_features(draws, DIMS)
+    features = component_features(draws, DIMS, "components")
     assert features is not None
     pivot = features.mean(0)[[1, 3, 0, 2]]
-    order = relabel(shuffled(draws), DIMS, pivot)
+    order = relabel(shuffled(draws), DIMS, "components", pivot)
     assert order is not None
-    expected = permute(draws, DIMS, np.tile([1, 3, 0, 2], (400, 1)))
-    np.testing.assert_array_equal(permute(shuffled(draws), DIMS, order)["locs"], expected["locs"])
+    expected = permute(draws, DIMS, COMPONENTS, np.tile([1, 3, 0, 2], (400, 1)))
+    np.testing.assert_array_equal(permute(shuffled(draws), DIMS, COMPONENTS, order)["locs"], expected["locs"])
 
 
 def test_the_match_has_the_least_squared_distance_of_all_orders() -> None:
@@ -100,13 +104,13 @@ def test_the_match_has_the_least_squared_distance_of_all_orders() -> None:
 def test_every_variable_is_permuted_alike_so_that_the_log_joint_is_unchanged(covariance: Any) -> None:
     model = BayesianGMM(3, covariance)
     with in_doubles(validate=False):
-        density = Density(model, X)
+        density = Density(model, data_of(X))
         flat = density.unconstrain(model.init(X, seed=0)) + 0.2 * torch.randn(4, 1)
         points = [density.constrain(u)[0] for u in flat]
         dims = {site.name: site.dims for site in density.structure.latent}
         draws = {name: torch.stack([point[name] for point in points]).numpy() for name in dims}
         order = np.array([[2, 0, 1], [1, 0, 2], [0, 2, 1], [2, 1, 0]])
-        switched = {name: torch.as_tensor(value) for name, value in permute(draws, dims, order).items()}
+        switched = {name: torch.as_tensor(value) for name, value in permute(draws, dims, COMPONENTS, order).items()}
         before = [density.log_joint(point) for point in points]
         after = [density.log_joint({name: value[s] for name, value in switched.items()}) for s in range(4)]
     torch.testing.assert_close(torch.stack(after), torch.stack(before))
@@ -116,17 +120,88 @@ def test_every_variable_is_permuted_alike_so_that_the_log_joint_is_unchanged(cov
 def test_draws_without_components_are_left_as_they_are() -> None:
     draws = {"scale": np.ones(5), "transitions": np.ones((5, 2))}
     dims = {"scale": (), "transitions": ("states",)}
-    assert relabel(draws, dims) is None
-    assert component_features(draws, dims) is None
-    np.testing.assert_array_equal(permute(draws, dims, np.zeros((5, 0), int))["transitions"], draws["transitions"])
+    assert relabel(draws, dims, "components") is None
+    assert component_features(draws, dims, "components") is None
+    np.testing.assert_array_equal(
+        permute(draws, dims, COMPONENTS, np.zeros((5, 0), int))["transitions"], draws["transitions"]
+    )
 
 
 def test_one_draw_and_one_component_are_no_special_case() -> None:
     one = {"locs": np.array([[[5.0], [2.0]]])}
     dims = {"locs": ("components", "features")}
-    order = relabel(one, dims)
+    order = relabel(one, dims, "components")
     assert order is not None
     assert order.tolist() == [[1, 0]]
-    single = relabel({"locs": np.ones((7, 1, 2))}, dims)
+    single = relabel({"locs": np.ones((7, 1, 2))}, dims, "components")
     assert single is not None
     assert single.tolist() == [[0]] * 7
+
+
+def seen(model: Any, sites: dict[str, Tensor]) -> tuple[list[str], tuple[str, ...]]:
+    """The dims that were seen to be exchangeable at these draws, name -> (S, ...), and what was refused."""
+    with in_doubles(validate=False):
+        labels, refused = seen_exchangeable(Density(model, data_of(X[:, 0])), sites)
+    return [each.dim for each in labels], refused
+
+
+MIXTURE = {
+    "weights": torch.tensor([[0.2, 0.8], [0.4, 0.6]]).double(),
+    "locs": torch.tensor([[0.0, 5.0], [-1.0, 6.0]]).double(),
+}
+
+
+def mixture_of_two(spread: float) -> Any:
+    """weights ~ Dirichlet(1, 1), locs_k ~ Normal(k spread, 3), x_n ~ sum_k weights_k Normal(locs_k, 1)."""
+
+    def model(x: Tensor) -> None:
+        weights = pyro.sample("weights", dist.Dirichlet(torch.ones(2)))
+        with pyro.plate("components", 2):
+            locs = pyro.sample("locs", dist.Normal(spread * torch.arange(2.0), 3.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Categorical(weights))
+            pyro.sample("x", dist.Normal(locs[z], 1.0), obs=x)
+
+    return model
+
+
+def test_a_dim_is_exchangeable_where_a_permutation_leaves_the_density_as_it_is() -> None:
+    assert seen(mixture_of_two(0.0), MIXTURE) == (["components"], ())
+
+
+def test_a_dim_whose_prior_tells_its_entries_apart_is_not_and_a_remark_says_so() -> None:
+    dims, refused = seen(mixture_of_two(1.0), MIXTURE)
+    assert dims == []
+    assert len(refused) == 1
+    assert "components is not exchangeable: permuting weights, locs changes the density" in refused[0]
+
+
+def mixing_by_a_share(x: Tensor) -> None:
+    """theta ~ Beta(5, 5), locs_k ~ Normal(0, 3), x_n ~ theta Normal(locs_0, 1) + (1 - theta) Normal(locs_1, 1)."""
+    theta = pyro.sample("theta", dist.Beta(5.0, 5.0))
+    with pyro.plate("components", 2):
+        locs = pyro.sample("locs", dist.Normal(0.0, 3.0))
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Categorical(torch.stack([theta, 1 - theta])))
+        pyro.sample("x", dist.Normal(locs[z], 1.0), obs=x)
+
+
+class Declared:
+    """The same, with what a permutation does to theta."""
+
+    exchangeable: ClassVar[Any] = {"components": {"theta": lambda theta, order: theta if order[0] == 0 else 1 - theta}}
+
+    def __call__(self, x: Tensor) -> None:
+        mixing_by_a_share(x)
+
+
+def test_what_a_permutation_does_to_other_variables_can_be_told() -> None:
+    sites = {"theta": torch.tensor([0.2, 0.4]).double(), "locs": MIXTURE["locs"]}
+    assert seen(mixing_by_a_share, sites)[0] == []
+    assert seen(Declared(), sites) == (["components"], ())
+    labels = Labels("components", Declared.exchangeable["components"])
+    draws = {name: value.numpy() for name, value in sites.items()}
+    dims = {"theta": (), "locs": ("components",)}
+    turned = permute(draws, dims, labels, np.array([[1, 0], [0, 1]]))
+    np.testing.assert_allclose(turned["theta"], [0.8, 0.4])
+    np.testing.assert_array_equal(turned["locs"], [[5.0, 0.0], [-1.0, 6.0]])

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from pyrometer import Fit, svi
+from pyrometer.inference.convergence import convergence, unconverged
 from pyrometer.inference.data import Data
-from pyrometer.inference.scores import COLUMNS, convergence, khat, log_evidence, scores, unconverged
+from pyrometer.inference.importance import khat, log_evidence
+from pyrometer.inference.scores import COLUMNS, Scored, scores
 from pyrometer.models import BayesianGMM
 from scipy import stats
-from truths import assignment_log_evidences, normal_guide, normal_mean, two_clusters
+from truths import assignment_log_evidences, data_of, normal_guide, normal_mean, two_clusters
 
 X = two_clusters()[:, 0] - 4
 
@@ -25,18 +27,25 @@ def trained() -> Fit:
     return svi(normal_mean, normal_guide, X, steps=600, lr=0.05, draws=1000, progress=False)
 
 
+def row_of(fit: Fit, reference: Fit | None = None, test: Data | None = None) -> dict[str, Any]:
+    """Its row of the table, of which no column failed."""
+    row, notes = scores(Scored(fit, reference, test), COLUMNS)
+    assert notes == []
+    return row
+
+
 def with_draws(chains: int = 1, stats: bool = False, **draws: np.ndarray) -> Fit:
     """A fit with those posterior draws, (S, ...) laid out as so many chains."""
     posterior = {name: value.reshape(chains, -1, *value.shape[1:]) for name, value in draws.items()}
     shape = next(iter(posterior.values())).shape[:2]
     sample_stats = {"diverging": np.zeros(shape, bool)} if stats else None
-    return trained().with_idata(az.from_dict(posterior=posterior, sample_stats=sample_stats))
+    return replace(trained(), idata=az.from_dict(posterior=posterior, sample_stats=sample_stats))
 
 
 def test_the_columns_are_those_of_the_design_in_its_order() -> None:
     expected = "estimator elbo elbo_se log_evidence khat lpd_test lpd_test_se bias sd_ratio rhat ess_bulk divergences"
-    assert [*expected.split(), "steps", "seconds"] == list(COLUMNS)
-    assert list(scores(trained(), None, None).index) == list(COLUMNS)
+    assert [*expected.split(), "steps", "seconds"] == [column.name for column in COLUMNS]
+    assert list(row_of(trained())) == [column.name for column in COLUMNS]
 
 
 def log_weights(scale: float, df: float, draws: int = 4000) -> np.ndarray:
@@ -72,7 +81,7 @@ def test_khat_does_not_apply_without_weights_and_is_infinite_with_broken_ones() 
 
 def test_the_elbo_is_the_mean_of_its_draws_with_their_standard_error() -> None:
     draws = np.random.default_rng(0).normal(-7.0, 2.0, 4000)
-    row = scores(replace(trained(), elbo_draws=draws), None, None)
+    row = row_of(replace(trained(), elbo_draws=draws))
     assert row["elbo"] == pytest.approx(draws.mean())
     assert row["elbo_se"] == pytest.approx(2 / math.sqrt(4000), rel=0.1)
 
@@ -81,24 +90,24 @@ def test_bias_and_sd_ratio_are_the_worst_over_scalars_in_units_of_the_reference(
     rng = np.random.default_rng(0)
     reference = with_draws(a=rng.normal([0.0, 10.0], [1.0, 4.0], (50_000, 2)), b=rng.normal(5.0, 0.1, 50_000))
     fit = with_draws(a=rng.normal([0.0, 12.0], [0.5, 4.0], (50_000, 2)), b=rng.normal(5.02, 0.1, 50_000))
-    row = scores(fit, reference, None)
+    row = row_of(fit, reference)
     assert row["bias"] == pytest.approx(0.5, abs=0.03)  # (12 - 10) / 4
     assert row["sd_ratio"] == pytest.approx(0.5, abs=0.02)
-    assert math.isnan(scores(reference, reference, None)["bias"])
-    assert math.isnan(scores(fit, None, None)["sd_ratio"])
+    assert math.isnan(row_of(reference, reference)["bias"])
+    assert math.isnan(row_of(fit)["sd_ratio"])
 
 
 def test_a_scalar_that_is_constant_in_the_reference_decides_nothing() -> None:
     rng = np.random.default_rng(0)
     reference = with_draws(a=np.stack([rng.standard_normal(1000), np.zeros(1000)], 1))
-    row = scores(with_draws(a=rng.standard_normal((1000, 2))), reference, None)
+    row = row_of(with_draws(a=rng.standard_normal((1000, 2))), reference)
     assert math.isfinite(row["bias"])
     assert row["bias"] < 0.3
 
 
 def test_a_point_has_a_bias_and_no_spread() -> None:
     reference = with_draws(a=np.random.default_rng(0).normal(1.0, 2.0, 5000))
-    row = scores(with_draws(a=np.array([5.0])), reference, None)
+    row = row_of(with_draws(a=np.array([5.0])), reference)
     assert row["bias"] == pytest.approx(2.0, abs=0.2)
     assert math.isnan(row["sd_ratio"])
 
@@ -108,13 +117,13 @@ def test_lpd_test_is_the_log_of_the_posterior_predictive_density() -> None:
     fit, new = trained(), np.linspace(-2, 2, 9)
     mean = X.sum().item() / (len(X) + 1)
     exact = stats.norm(mean, math.sqrt(1 + 1 / (len(X) + 1))).logpdf(new)
-    row = scores(fit, None, new)
+    row = row_of(fit, test=data_of(torch.as_tensor(new)))
     draws = fit.draws()["loc"][:, None]
     densities = stats.norm(draws, 1).pdf(new)
     error = (densities.std(0) / densities.mean(0)).sum() / math.sqrt(len(draws))
     assert abs(row["lpd_test"] - exact.sum()) < 5 * error
     assert row["lpd_test_se"] == pytest.approx(math.sqrt(9) * exact.std(), rel=0.05)
-    assert math.isnan(scores(fit, None, None)["lpd_test"])
+    assert math.isnan(row_of(fit)["lpd_test"])
 
 
 @pytest.mark.parametrize("gap", [14.0])
@@ -171,7 +180,7 @@ def test_a_reference_that_did_not_converge_is_found_out(kind: str, fragment: str
 
 
 def test_independent_draws_have_no_rhat() -> None:
-    row = scores(trained(), None, None)
+    row = row_of(trained())
     assert all(math.isnan(row[name]) for name in ("rhat", "ess_bulk", "divergences"))
     assert unconverged(trained()) == ""
 

@@ -85,6 +85,59 @@ def test_nested_plates_name_batch_dims_from_the_right() -> None:
     assert found.max_plate_nesting == 2
 
 
+def rows_of(found: Structure) -> str | None:
+    """The name of the plate of rows."""
+    return found.rows.name if found.rows else None
+
+
+def test_the_rows_are_the_plate_called_data_wherever_it_stands() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("features", 2, dim=-1), pyro.plate("data", len(x), dim=-2):
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+    assert rows_of(structure(model)) == "data"
+
+
+def test_without_a_plate_called_data_the_rows_are_the_outermost_around_the_first_observed_site() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("groups", 3):
+            loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("rows", len(x), dim=-2), pyro.plate("entries", 2, dim=-1):
+            pyro.sample("x", dist.Normal(loc.sum(), 1.0), obs=x)
+
+    found = structure(model)
+    assert rows_of(found) == "rows"
+    assert [site.name for site in found.shared] == ["loc"]
+    assert found.local == ()
+
+
+def test_a_model_without_plates_has_no_rows() -> None:
+    def model(x: Tensor) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(loc, 1.0).expand(x.shape).to_event(2), obs=x)
+
+    found = structure(model)
+    assert found.rows is None
+    assert found.labels == ()
+    assert [site.name for site in found.shared] == ["loc"]
+
+
+def test_latents_under_the_plate_of_rows_are_local_and_the_others_shared() -> None:
+    def model(x: Tensor) -> None:
+        tau = pyro.sample("tau", dist.LogNormal(0.0, 1.0))
+        kind = pyro.sample("kind", dist.Bernoulli(0.3))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, tau))
+            label = pyro.sample("label", dist.Bernoulli(0.5))
+            pyro.sample("x", dist.Normal(z + label + kind, 1.0), obs=x)
+
+    found = structure(model, X[:, 0])
+    assert [site.name for site in found.local] == ["z"]
+    assert [site.name for site in found.shared] == ["tau"]
+    assert [site.name for site in found.discrete] == ["kind", "label"]
+    assert [site.name for site in found.labels] == ["label"]
+
+
 def test_reading_leaves_the_param_store_and_an_outer_trace_alone() -> None:
     with in_doubles():
         pyro.param("mine", torch.ones(2))
@@ -96,11 +149,6 @@ def test_reading_leaves_the_param_store_and_an_outer_trace_alone() -> None:
 def model_without_observation(x: Tensor) -> None:
     with pyro.plate("data", len(x)):
         pyro.sample("loc", dist.Normal(0.0, 1.0))
-
-
-def model_without_data_plate(x: Tensor) -> None:
-    with pyro.plate("rows", len(x)):
-        pyro.sample("x", dist.Normal(0.0, 1.0).expand([2]).to_event(1), obs=x)
 
 
 def model_with_misnamed_dims(x: Tensor) -> None:
@@ -118,7 +166,6 @@ def model_that_fails(x: Tensor) -> None:
     ("model", "fragment"),
     [
         (model_without_observation, "model model_without_observation observes nothing: give a site obs=x"),
-        (model_without_data_plate, "has no plate named 'data': put its observations under pyro.plate"),
         (model_with_misnamed_dims, "site 'x' names 2 event dims and has 1: name each of them"),
         (model_that_fails, r"model model_that_fails fails on data of shape \(24, 2\): RuntimeError: no such$"),
     ],

@@ -188,13 +188,11 @@ def guide_from(place: float) -> Any:
     return guide
 
 
-def test_of_several_starts_the_best_is_kept_and_the_spread_is_told() -> None:
+def test_of_several_starts_the_best_is_kept_and_its_loss_at_the_end_is_told() -> None:
     places = iter([40.0, 4.0, -15.0])
     fit = svi(normal_mean, lambda model: guide_from(next(places)), COLUMN, starts=3, steps=10, lr=STILL, draws=5)
     assert fit.params["loc_loc"] == 4
-    assert len(fit.start_losses) == 3
-    assert fit.start_losses.argmin() == 1
-    assert fit.start_losses[0] > fit.start_losses[2] > fit.start_losses[1]
+    assert fit.start_losses.tolist() == [fit.losses[-1]]  # of the one that ran to its end
 
 
 def test_a_start_that_turns_nan_loses() -> None:
@@ -202,7 +200,7 @@ def test_a_start_that_turns_nan_loses() -> None:
     fit = svi(normal_mean, lambda model: guide_from(next(places)), COLUMN, starts=2, steps=10, lr=STILL, draws=5)
     assert fit.params["loc_loc"] == 4
     assert not fit.message
-    assert np.isinf(fit.start_losses[0])
+    assert fit.start_losses.tolist() == [fit.losses[-1]]
 
 
 def normal_by_batches(x: Tensor, batch_size: int | None = None) -> None:

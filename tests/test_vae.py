@@ -14,13 +14,13 @@ from pyro.optim import Adam
 from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
 from pyrometer.guides.vae import SemiAmortized
-from pyrometer.inference.steps.compiled_steps import compiled_steps
-from pyrometer.inference.steps.step import Course
-from pyrometer.inference.steps.minibatches import Deck
 from pyrometer.inference.isolation import isolated
-from pyrometer.inference.steps.pairing import pair
 from pyrometer.inference.row_fit import RowFit
 from pyrometer.inference.step_check import reference
+from pyrometer.inference.steps.compiled_steps import compiled_steps
+from pyrometer.inference.steps.minibatches import Deck
+from pyrometer.inference.steps.pairing import pair
+from pyrometer.inference.steps.step import Course
 from pyrometer.models import VAE
 from pyrometer.models.structure import read_structure
 from sklearn.decomposition import PCA

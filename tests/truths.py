@@ -12,6 +12,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from pyrometer.inference.data import Data
 from pyrometer.inference.isolation import isolated
 from pyrometer.models import BayesianGMM
 from pyrometer.models.covariance import Covariance
@@ -28,6 +29,11 @@ def two_clusters(rows: int = 24, gap: float = 6.0) -> Tensor:
     x[rows // 3 :] += gap
     x[:, 1] = x[:, 1] * 3 + x[:, 0]
     return x
+
+
+def data_of(x: Tensor) -> Data:
+    """The one argument of a model, with a row for each entry along its first axis. x: (N, ...)."""
+    return Data((x,), rows=len(x))
 
 
 @contextmanager
