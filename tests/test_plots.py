@@ -13,10 +13,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from pyrometer.inference.forest import parameters
-from pyrometer.inference.losses import limits, smoothed
 from pyrometer.inference.plots import plot, plot_fit, plot_forest, plot_losses
-from pyrometer.inference.portrait import FAINT, _points, density
+from pyrometer.inference.plots.densities import FAINT, _points, density
+from pyrometer.inference.plots.forest import parameters
+from pyrometer.inference.plots.losses import limits, smoothed
 from pyrometer.models import BayesianGMM
 from torch import Tensor
 
