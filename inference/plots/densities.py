@@ -13,6 +13,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Patch
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
 from ..fit import Fit
@@ -69,6 +70,7 @@ def _histograms(panels: list[Axes], shown: Compared) -> list[Artist]:
         own = expected if expected is not None and name == ruler else density(shown.fits[name], points)
         axis.plot(points, own, color=palette[name], linewidth=1.6, **style)
         axis.set(xlabel=first.data.columns[0], ylabel="density")
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=_counted(values)))
 
     for axis, name in zip(panels, shown.fits, strict=True):
         attempt(axis, partial(draw, name=name))

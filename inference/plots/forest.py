@@ -19,7 +19,7 @@ __all__ = ["draw_forest", "forest_height", "parameters"]
 
 TAILS = (0.03, 0.97)  # a 94 % interval, as ArviZ draws it
 MOST = 36  # panels; where there are more parameters, those farthest from the reference are shown
-WIDE = 6  # panels side by side
+NARROW, WIDE = 3, 6  # panels side by side, at least and at most
 REACH = 4  # reference interval widths beyond which a panel does not follow a stray method
 LONGEST = 10  # characters of a coordinate in a label
 
@@ -84,7 +84,7 @@ def forest_height(shown: Compared) -> float:
 def _columns(chosen: list[Parameter]) -> int:
     """Panels side by side: one component a row where that fits."""
     sizes = {sum(other.component == one.component for other in chosen) for one in chosen}
-    return sizes.pop() if len(sizes) == 1 and max(sizes) <= WIDE else max(1, min(WIDE, len(chosen)))
+    return sizes.pop() if len(sizes) == 1 and NARROW <= max(sizes) <= WIDE else max(NARROW, min(WIDE, len(chosen)))
 
 
 def _internal(variable: str) -> bool:

@@ -80,7 +80,7 @@ def _intervals(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str, in_
     axis.plot(places, seen, ".", color=REFERENCE, markersize=5 if len(seen) <= SINGLE else 2.5)
     beyond, (bottom, top) = REACH * np.ptp(seen), axis.get_ylim()
     axis.set_ylim(max(bottom, seen.min() - beyond), min(top, seen.max() + beyond))
-    axis.set(xlabel="in the order of the data" if in_order else "by predicted mean", xticks=[])
+    axis.set(xlabel="in the order of the data" if in_order else "ordered by predicted mean", xticks=[])
 
 
 def _shares_of_ones(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str) -> None:
