@@ -16,7 +16,8 @@ from pandas import DataFrame
 
 from ..errors import InputError
 from ..models.structure import one_line
-from .plots import plot, plot_fit, plot_forest, plot_latent, plot_losses, plot_portrait, plot_reconstructions
+from .plots import plot, plot_fit, plot_forest, plot_losses
+from .plots.latent import plot_latent, plot_portrait, plot_reconstructions
 from .row_fit import RowFit, tells_q
 
 if TYPE_CHECKING:

@@ -271,7 +271,7 @@ def test_a_method_that_fails_leaves_the_panels_of_the_others() -> None:
 
 def test_a_fit_alone_is_drawn_too() -> None:
     figure = plot(fitted("regression")["auto_normal"])
-    assert titles(figure)[:2] == ["auto_normal", "Training"]
+    assert titles(figure)[:2] == ["auto_normal", "Training: minus the ELBO"]
     assert not messages(figure)
 
 

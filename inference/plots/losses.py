@@ -18,7 +18,7 @@ BURN = 0.1  # of the steps, what the scale of the axis leaves out of account
 def draw_losses(figure: FigureBase, shown: Compared) -> None:
     """The loss of each fit that was trained: a smoothed line over the faint raw one, that of held-out rows dashed."""
     axis = figure.subplots()
-    axis.set_title("Training", loc="left", fontweight="bold")
+    axis.set_title("Training: minus the ELBO", loc="left", fontweight="bold")
     trained = {name: fit for name, fit in shown.fits.items() if len(fit.losses)}
     if not trained:
         axis.text(0.5, 0.5, "no fit was trained step by step", color=GREY, ha="center", transform=axis.transAxes)
@@ -36,9 +36,10 @@ def draw_losses(figure: FigureBase, shown: Compared) -> None:
         if len(held_out):
             axis.plot(places, held_out, "--", color=palette[name], linewidth=1.2, label=f"{name}, held out")
             low, high = min(low, *held_out), max(high, *held_out[len(held_out) // 2 :])
-    axis.set(xlabel="step", ylabel=f"loss: minus the ELBO (nats{' a row' if by_row else ''})", ylim=(low, high))
+    axis.set(xlabel="step", ylabel="nats a row" if by_row else "nats", ylim=(low, high))
     axis.set_xlim(0, max(map(len, losses.values())))
-    figure.legend(loc="outside lower center", ncols=2 if len(losses) < 9 else 3)
+    if len(shown.fits) > 1 or len(axis.get_legend_handles_labels()[1]) > 1:
+        figure.legend(loc="outside lower center", ncols=2 if len(losses) < 9 else 3)
 
 
 def _is_by_row(fit: Fit) -> bool:

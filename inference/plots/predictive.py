@@ -35,7 +35,7 @@ def draw_predictive(figure: FigureBase, shown: Compared) -> None:
     sites, observed = first.structure.observed[:SITES], first.density.observed()
     predicted = cache(lambda name: _new_observations(fits[name]))
     columns, in_order, palette = columns_of(len(fits)), first.structure.rows is None, colours(fits, shown.reference)
-    panels, spare = grid(figure, len(sites) * len(fits), columns, sharey=len(sites) == 1)
+    panels, spare = grid(figure, len(sites) * len(fits), columns)
 
     def draw(axis: Axes, name: str, site: Site) -> None:
         drawn = predicted(name)[site.name]
@@ -49,11 +49,13 @@ def draw_predictive(figure: FigureBase, shown: Compared) -> None:
             _frequencies(axis, seen, drawn, palette[name], first.data.coords.get(site.name, ()))
         else:
             _intervals(axis, seen, drawn, palette[name], in_order)
-        axis.set_ylabel(axis.get_ylabel() or site.name)
+        axis.set_ylabel(": ".join(filter(None, (site.name, axis.get_ylabel()))))
 
     for place, site in enumerate(sites):
         row = panels[place * len(fits) : (place + 1) * len(fits)]
         for axis, name in zip(row, fits, strict=True):
+            if axis is not row[0]:
+                axis.sharey(row[0])
             attempt(axis, partial(draw, name=name, site=site))
         titled(row, shown)
     if len(sites) == 1:
@@ -76,10 +78,10 @@ def _intervals(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str, in_
     order = np.arange(len(seen)) if in_order else np.argsort(drawn.mean(0), kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(len(order), POINTS)).astype(int)]
     seen, drawn, places = seen[chosen], drawn[:, chosen], np.arange(len(chosen))
+    beyond = REACH * np.ptp(seen)
+    drawn = drawn.clip(seen.min() - beyond, seen.max() + beyond)
     _bands(axis, places, drawn, colour, 0.7 if len(seen) <= SINGLE else None)
     axis.plot(places, seen, ".", color=REFERENCE, markersize=5 if len(seen) <= SINGLE else 2.5)
-    beyond, (bottom, top) = REACH * np.ptp(seen), axis.get_ylim()
-    axis.set_ylim(max(bottom, seen.min() - beyond), min(top, seen.max() + beyond))
     axis.set(xlabel="in the order of the data" if in_order else "ordered by predicted mean", xticks=[])
 
 
@@ -100,7 +102,7 @@ def _frequencies(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str, n
     _bands(axis, range(len(values)), np.stack([(drawn == value).sum(1) for value in values], 1), colour, 0.7)
     axis.plot([(seen == value).sum() for value in values], ".", color=REFERENCE)
     axis.set_xticks(range(len(values)), [names[int(value)] if names else f"{value:g}" for value in values])
-    axis.set(ylabel="how often")
+    axis.set(ylabel="how often", ylim=(0, None))
 
 
 def _bands(axis: Axes, places: Sequence[float], drawn: np.ndarray, colour: str, width: float | None) -> None:
