@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["check_folder", "netcdfs", "pictures", "save", "tables", "write_all"]
 
-PICTURES = {"comparison.png": plot, "losses.png": plot_losses, "fit.png": plot_fit, "forest.png": plot_forest}
-ROW_PICTURES = {"portrait.png": plot_portrait, "latent.png": plot_latent, "reconstructions.png": plot_reconstructions}
+Drawing: TypeAlias = Callable[[Any], Figure]
+PICTURES: dict[str, Drawing] = {"comparison.png": plot, "losses.png": plot_losses}
+PICTURES |= {"fit.png": plot_fit, "forest.png": plot_forest}
+ROW_PICTURES: dict[str, Drawing] = {"portrait.png": plot_portrait, "latent.png": plot_latent}
+ROW_PICTURES |= {"reconstructions.png": plot_reconstructions}
 NOTES = "notes.txt"
 STALE = (NOTES, "gaps.csv", "invariant.csv", *PICTURES, *ROW_PICTURES)  # what an earlier call may have left
 Files: TypeAlias = dict[str, Callable[[Path], Any]]

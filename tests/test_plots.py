@@ -13,7 +13,7 @@ import pyro.distributions as dist
 import pyrometer
 import pytest
 import torch
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Ellipse, Rectangle
 from pyrometer.inference.plots import comparison as parts
 from pyrometer.inference.plots import plot, plot_fit, plot_forest, plot_losses
@@ -256,17 +256,19 @@ def test_a_part_that_fails_says_why_and_leaves_the_others(
     assert 4 <= len(figure.axes) < len(whole.axes)
 
 
+def broken(x: Tensor, y: Tensor) -> None:
+    raise RuntimeError("no such thing")
+
+
 def test_a_method_that_fails_leaves_the_panels_of_the_others() -> None:
     comparison = fitted("regression")
     fits = dict(comparison.fits)
-    fits["auto_delta"] = replace(
-        fits["auto_delta"], model=lambda x, y: pyro.sample("y", dist.Normal(0.0, x), obs=y[1:])
-    )
+    fits["auto_delta"] = replace(fits["auto_delta"], model=broken)
     figure = plot_fit(replace(comparison, fits=fits))
     figure.draw_without_rendering()
     good, bad = figure.axes[:2]
     assert good.collections or good.patches
-    assert "not drawn" in bad.texts[0].get_text()
+    assert any("no such thing" in " ".join(text.get_text().split()) for text in bad.texts)
 
 
 def test_a_fit_alone_is_drawn_too() -> None:
@@ -278,7 +280,7 @@ def test_a_fit_alone_is_drawn_too() -> None:
 def messages(figure: Figure) -> list[str]:
     """The grey lines in place of parts that failed, of all sub-figures."""
 
-    def texts(part: FigureBase) -> list[str]:
+    def texts(part: Figure | SubFigure) -> list[str]:
         own = [text.get_text() for holder in (part, *part.axes) for text in holder.texts]
         return own + [text for child in part.subfigs for text in texts(child)]
 

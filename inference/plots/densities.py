@@ -19,7 +19,7 @@ from scipy.stats import gaussian_kde
 from ..fit import Fit
 from .style import GREY, REFERENCE, Compared, attempt, colours, columns_of, grid, legend, outer_labels, titled
 
-__all__ = ["density", "draw_densities", "has_density"]
+__all__ = ["density", "draw_densities", "has_density", "with_draws"]
 
 DRAWS = 300  # at most so many, evenly spaced, behind a predictive density: a picture needs no more
 FAINT = 20  # posterior draws shown as faint ellipses
@@ -177,9 +177,15 @@ def _has_components(fit: Fit) -> bool:
     return shapes == [(size,), (size, size)]
 
 
+def with_draws(fit: Fit, places: np.ndarray) -> Fit:
+    """The same with some of its draws: their numbers in each chain, one several times where so many are wanted."""
+    idata = fit.idata.isel(draw=places)
+    return fit if idata is None else replace(fit, idata=idata)
+
+
 def _thinned(fit: Fit, draws: int = DRAWS) -> Fit:
     """The same with so many draws at most, evenly spaced."""
-    return replace(fit, idata=fit.idata.sel(draw=slice(None, None, -(-fit.number // draws))))
+    return with_draws(fit, np.arange(0, fit.posterior.sizes["draw"], -(-fit.number // draws)))
 
 
 def _rows(fit: Fit) -> np.ndarray:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +13,7 @@ from matplotlib.patches import Patch
 
 from ...models.structure import Site
 from ..fit import Fit
+from .densities import with_draws
 from .style import GREY, REFERENCE, Compared, attempt, colours, columns_of, grid, legend, outer_labels, titled
 
 __all__ = ["SITES", "draw_predictive"]
@@ -69,7 +69,7 @@ def _new_observations(fit: Fit) -> dict[str, np.ndarray]:
     size, sizes = sum(site.shape.numel() for site in fit.structure.observed), fit.posterior.sizes
     number = int(np.clip(MAX_NUMBERS // size, 20, DRAWS)) // sizes["chain"] + 1
     places = np.linspace(0, sizes["draw"] - 1, number).astype(int)
-    found = replace(fit, idata=fit.idata.isel(draw=places)).posterior_predictive()["posterior_predictive"]
+    found = with_draws(fit, places).posterior_predictive()["posterior_predictive"]
     return {str(name): value.values.reshape(-1, *value.shape[2:]) for name, value in found.data_vars.items()}
 
 
@@ -105,7 +105,7 @@ def _frequencies(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str, n
     axis.set(ylabel="how often", ylim=(0, None))
 
 
-def _bands(axis: Axes, places: Sequence[float], drawn: np.ndarray, colour: str, width: float | None) -> None:
+def _bands(axis: Axes, places: Any, drawn: np.ndarray, colour: str, width: float | None) -> None:
     """The intervals of BANDS at places, as bars of a width or as one area. drawn: (S, places)."""
     for low, high, opacity in BANDS.values():
         bottom, top = np.quantile(drawn, (low, high), axis=0)

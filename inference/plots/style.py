@@ -110,7 +110,7 @@ def attempt(part: Part, draw: Callable[[Part], object]) -> None:
         part.clear()
         if isinstance(part, Axes):
             part.set_axis_off()
-        place = {"transform": part.transAxes} if isinstance(part, Axes) else {}
+        place: dict[str, Any] = {"transform": part.transAxes} if isinstance(part, Axes) else {}
         text = textwrap.fill(f"not drawn: {one_line(error)}", LINE)
         part.text(0.5, 0.5, text, color=GREY, fontsize=8, ha="center", va="center", **place)
 
