@@ -49,7 +49,7 @@ STYLE: Any = {
     "axes.formatter.useoffset": False,
     "savefig.dpi": 150,
 }
-LINE = 60  # characters of a message on a picture
+LINE = 40  # characters of a message on a picture
 Part = TypeVar("Part", Axes, FigureBase)
 
 
