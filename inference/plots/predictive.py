@@ -42,10 +42,10 @@ def draw_predictive(figure: FigureBase, shown: Compared) -> None:
         seen = np.broadcast_to(observed[site.name], drawn.shape[1:]).ravel()
         known, drawn = np.isfinite(seen), drawn.reshape(len(drawn), -1)
         seen, drawn = seen[known], drawn[:, known]
-        values = np.union1d(seen, drawn) if site.support is not None and site.support.is_discrete else np.zeros(0)
-        if len(values) and set(values) <= {0, 1}:
+        discrete = site.support is not None and site.support.is_discrete
+        if ((drawn == 0) | (drawn == 1)).all() and seen.min() >= 0 and seen.max() <= 1:
             _shares_of_ones(axis, seen, drawn, palette[name])
-        elif 0 < len(values) <= CATEGORIES:
+        elif discrete and len(np.union1d(seen, drawn)) <= CATEGORIES:
             _frequencies(axis, seen, drawn, palette[name], first.data.coords.get(site.name, ()))
         else:
             _intervals(axis, seen, drawn, palette[name], in_order)
