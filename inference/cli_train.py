@@ -15,7 +15,7 @@ from .. import datasets
 from ..errors import InputError
 from ..models import VAE
 from ..models.decoders import Likelihood, Network
-from . import checkpoint, row_plots
+from . import checkpoint
 from .cli_options import (
     Parser,
     add_command,
@@ -30,7 +30,7 @@ from .cli_options import (
 )
 from .data import as_data
 from .estimators import USUAL
-from .marginal_plots import plot_marginal
+from .plots import latent, plot_losses, plot_marginal
 from .report import as_text
 from .row_fit import RowFit, tells_new, tells_q
 from .save import check_folder, netcdfs, pictures, tables, write_all
@@ -162,19 +162,19 @@ def _labels(options: argparse.Namespace) -> Series | None:
 
 def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, Any]:
     """Every picture by the name of its file."""
-    draws: dict[str, Any] = {"samples.png": partial(row_plots.plot_samples, fit)}
-    draws["training.png"] = partial(row_plots.plot_training, fit)
+    draws: dict[str, Any] = {"samples.png": partial(latent.plot_samples, fit)}
+    draws["training.png"] = partial(plot_losses, fit)
     if not tells_q(fit.guide):
         return draws
     for name in ("plot_plane", "plot_reconstructions"):
-        draws[f"{name.removeprefix('plot_')}.png"] = partial(getattr(row_plots, name), fit)
-    draws["latent.png"] = partial(row_plots.plot_latent, fit, labels)
-    draws["portrait.png"] = partial(row_plots.plot_portrait, fit, labels)
+        draws[f"{name.removeprefix('plot_')}.png"] = partial(getattr(latent, name), fit)
+    draws["latent.png"] = partial(latent.plot_latent, fit, labels)
+    draws["portrait.png"] = partial(latent.plot_portrait, fit, labels)
     if tells_new(fit.guide):
         rows = fit.rows()[:10]
         pairs = [(rows[i], rows[i + 1]) for i in range(0, len(rows) - 1, 2)]
-        draws["interpolation.png"] = partial(row_plots.plot_interpolation, fit, pairs)
-        draws["completion.png"] = partial(row_plots.plot_completion, fit, rows, _upper_half(rows))
+        draws["interpolation.png"] = partial(latent.plot_interpolation, fit, pairs)
+        draws["completion.png"] = partial(latent.plot_completion, fit, rows, _upper_half(rows))
     if len(table):
         draws["marginal.png"] = partial(plot_marginal, table)
     return draws

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from pyro import poutine
 from pyro.infer import config_enumerate, infer_discrete
+from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from torch import Tensor
 
 from ..errors import InputError
@@ -201,9 +202,17 @@ def _weighed(fit: Fit, rows: RowDensity, draws: Sites, q: Any, how: str) -> RowP
     return RowPredictive(total.numpy(), pareto_k(weights.numpy()), how)
 
 
+class _ObservedAnew(UnconditionMessenger):
+    """Observations are drawn; what is deterministic is left as it is, which a plate would make into a larger one."""
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        if not msg["infer"].get("_deterministic"):
+            super()._pyro_sample(msg)
+
+
 def _trace_of(fit: Fit, given: Mapping[str, Tensor]) -> Callable[..., poutine.Trace]:
     """The model run with these sites given and everything else, its observations too, drawn anew."""
-    program = fit.density.given(given, poutine.uncondition(fit.model))
+    program = fit.density.given(given, _ObservedAnew()(fit.model))
     return poutine.trace(program).get_trace
 
 

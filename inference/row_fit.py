@@ -25,7 +25,7 @@ from .fit import Fit
 from .gaps import amortisation_gaps
 from .isolation import isolated
 from .marginal import log_likelihood, marginal_likelihood
-from .row_plots import plot_portrait
+from .plots.latent import plot_portrait
 from .steps.pairing import Pairing
 
 __all__ = ["RowFit", "row_fit", "tells_new", "tells_q"]
@@ -162,7 +162,7 @@ class RowFit(Fit):
         return self.encode().var(0) > ACTIVE
 
     def plot(self, labels: Any = None) -> Figure:
-        """Training, latent space, reconstructions and the latent plane in one picture; `inference.row_plots` has more.
+        """Training, latent space, reconstructions and the latent plane; `inference.plots.latent` has each.
 
         labels: what the latent space is coloured by, one a row.
         """

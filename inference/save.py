@@ -1,4 +1,4 @@
-"""Results on disk: tables, posteriors and pictures, all of them or none."""
+"""Results on disk: tables, posteriors and pictures, moved into place together."""
 
 from __future__ import annotations
 
@@ -15,24 +15,34 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from ..errors import InputError
+from ..models.structure import one_line
 from .plots import plot, plot_fit, plot_forest, plot_losses
+from .plots.latent import plot_latent, plot_portrait, plot_reconstructions
+from .row_fit import RowFit, tells_q
 
 if TYPE_CHECKING:
     from .comparison import Comparison
     from .fit import Fit
 
-__all__ = ["NOTES", "check_folder", "netcdfs", "notes", "pictures", "save", "tables", "write_all"]
+__all__ = ["check_folder", "netcdfs", "pictures", "save", "tables", "write_all"]
 
-PICTURES = {"comparison.png": plot, "fit.png": plot_fit, "losses.png": plot_losses, "forest.png": plot_forest}
+Drawing: TypeAlias = Callable[[Any], Figure]
+PICTURES: dict[str, Drawing] = {"comparison.png": plot, "losses.png": plot_losses}
+PICTURES |= {"fit.png": plot_fit, "forest.png": plot_forest}
+ROW_PICTURES: dict[str, Drawing] = {"portrait.png": plot_portrait, "latent.png": plot_latent}
+ROW_PICTURES |= {"reconstructions.png": plot_reconstructions}
 NOTES = "notes.txt"
+STALE = (NOTES, "gaps.csv", "invariant.csv", *PICTURES, *ROW_PICTURES)  # what an earlier call may have left
 Files: TypeAlias = dict[str, Callable[[Path], Any]]
 
 
 def save(comparison: Comparison, folder: str | Path) -> list[Path]:
     """Write a comparison into a folder, made where it is missing.
 
-    table.csv; invariant.csv, the label-invariant distances; one NetCDF a fit, for `arviz.from_netcdf`; comparison.png,
-    fit.png, losses.png and forest.png; notes.txt where there is something to note.
+    table.csv; invariant.csv, the label-invariant distances, or gaps.csv; one NetCDF a fit, for `arviz.from_netcdf`;
+    comparison.png, losses.png, fit.png and forest.png, and in place of the last two, where the first fit tells q(z | x)
+    of a row, portrait.png, latent.png and reconstructions.png; notes.txt where there is something to note, a picture
+    that could not be drawn for example.
 
     Returns
     -------
@@ -44,28 +54,49 @@ def save(comparison: Comparison, folder: str | Path) -> list[Path]:
     InputError
         The folder is a file, or nothing can be written there.
     """
-    files = {**tables({"table": comparison.table, "invariant": comparison.invariant}), **netcdfs(comparison.fits)}
-    files |= pictures({name: partial(draw, comparison) for name, draw in PICTURES.items()})
-    return write_all(folder, {**files, **notes(comparison.remarks())}, (NOTES,))
+    frames = {"table": comparison.table, "invariant": comparison.invariant, "gaps": comparison.gaps}
+    files = {**tables(frames), **netcdfs(comparison.fits), **pictures(_drawings(comparison))}
+    return write_all(folder, files, comparison.remarks(), STALE)
 
 
-def write_all(folder: str | Path, files: Files, stale: Collection[str] = ()) -> list[Path]:
+def write_all(
+    folder: str | Path, files: Files, remarks: Collection[str] = (), stale: Collection[str] = ()
+) -> list[Path]:
     """Write files by their names into a folder, all of them or none; what was written.
 
-    Files of these names are replaced, others left alone, but for stale ones, which an earlier call may have left. All
-    is written aside first and moved in at the end. Raises InputError where nothing can be written.
+    Files of these names are replaced, others left alone, but for stale ones. All is written aside first and moved in at
+    the end. A file that fails for any reason but the disk leaves the others, and is named in notes.txt, below the
+    remarks. Raises InputError where nothing can be written.
     """
-    folder = Path(folder).expanduser()
+    folder, remarks = Path(folder).expanduser(), [*remarks]
     check_folder(folder)
     try:
         with tempfile.TemporaryDirectory(prefix=".pyrometer-", dir=_ground(folder)) as aside:
             ready = Path(aside) / "ready"
             ready.mkdir()
             for name, write in files.items():
-                write(ready / name)
+                try:
+                    write(ready / name)
+                except OSError:
+                    raise
+                except Exception as error:
+                    (ready / name).unlink(missing_ok=True)
+                    done = "drawn" if name.endswith(".png") else "written"
+                    remarks.append(f"{name} could not be {done}: {one_line(error)}")
+            if remarks:
+                (ready / NOTES).write_text("\n".join(remarks) + "\n", encoding="utf-8")
             return _move(ready, folder, stale)
     except OSError as error:
         raise InputError(_refusal(folder, error)) from error
+
+
+def _drawings(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
+    """The pictures of a comparison by the names of their files."""
+    first = next(iter(comparison.fits.values()))
+    if not isinstance(first, RowFit) or not tells_q(first.guide):
+        return {name: partial(draw, comparison) for name, draw in PICTURES.items()}
+    shared = {name: partial(draw, comparison) for name, draw in PICTURES.items() if draw not in (plot_fit, plot_forest)}
+    return {**shared, **{name: partial(draw, first) for name, draw in ROW_PICTURES.items()}}
 
 
 def tables(frames: Mapping[str, DataFrame]) -> Files:
@@ -83,11 +114,6 @@ def pictures(draws: Mapping[str, Callable[[], Figure]]) -> Files:
     return {name: partial(_png, draw) for name, draw in draws.items()}
 
 
-def notes(remarks: Collection[str]) -> Files:
-    """A text file where there are remarks."""
-    return {NOTES: partial(_text, "\n".join(remarks) + "\n")} if remarks else {}
-
-
 def _csv(frame: DataFrame, path: Path) -> None:
     named = all(name is not None for name in frame.index.names)
     frame.to_csv(path, index_label=None if named else "fit")
@@ -99,10 +125,6 @@ def _netcdf(idata: InferenceData, path: Path) -> None:
 
 def _png(draw: Callable[[], Figure], path: Path) -> None:
     draw().savefig(path)
-
-
-def _text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def check_folder(folder: str | Path) -> None:

@@ -8,10 +8,10 @@ import pandas as pd
 import pyrometer
 import pytest
 from pyrometer import InputError
-from pyrometer.inference import row_plots
 from pyrometer.inference.compare_rows import ROW_COLUMNS, RowComparison
 from pyrometer.inference.estimators import Budget
 from pyrometer.inference.marginal import marginal_estimates
+from pyrometer.inference.plots import latent, plot_losses
 from pyrometer.inference.row_fit import RowFit
 from pyrometer.models import VAE
 from torch.nn.utils import parameters_to_vector
@@ -152,12 +152,12 @@ def test_each_picture_takes_tables_colour_pictures_and_one_latent_unit() -> None
         rows = generator.random(shape)
         fit = pyrometer.train(VAE(1, "mlp", hidden=(8,)), "encoder", rows, epochs=2, draws=2, progress=False)
         mask = generator.random(shape)[:4] < 0.5
-        figures = [fit.plot(np.arange(60)), row_plots.plot_plane(fit), row_plots.plot_samples(fit, 5)]
-        figures += [row_plots.plot_completion(fit, rows[:4], mask, steps=4), row_plots.plot_training(fit)]
-        figures += [row_plots.plot_interpolation(fit, [(rows[0], rows[1])], steps=3)]
-        figures += [row_plots.plot_latent(fit, ["a", "b"] * 30), row_plots.plot_reconstructions(fit, rows[:3])]
+        figures = [fit.plot(np.arange(60)), latent.plot_plane(fit), latent.plot_samples(fit, 5)]
+        figures += [latent.plot_completion(fit, rows[:4], mask, steps=4), plot_losses(fit)]
+        figures += [latent.plot_interpolation(fit, [(rows[0], rows[1])], steps=3)]
+        figures += [latent.plot_latent(fit, ["a", "b"] * 30), latent.plot_reconstructions(fit, rows[:3])]
         for figure in figures:
             figure.draw_without_rendering()
         with pytest.raises(InputError, match="there are 3 labels for 60 rows"):
-            row_plots.plot_latent(fit, [1, 2, 3])
+            latent.plot_latent(fit, [1, 2, 3])
         assert what

@@ -11,7 +11,6 @@ from pyro.optim import Adam, ClippedAdam, PyroOptim
 from pyrometer.guides import catalogue
 from pyrometer.inference.compiled import Compile
 from pyrometer.inference.minibatches import Minibatches
-
 from pyrometer.inference.step_check import gap, reference
 from pyrometer.inference.steps.adam import Adam as OurAdam
 from pyrometer.inference.steps.adam import State

@@ -13,10 +13,10 @@ from pyrometer.inference.compiled import value_and_gradient
 from pyrometer.inference.density import Density
 from pyrometer.inference.estimators import Budget
 from pyrometer.inference.families import best_in_family, family_of, fine_tuned
-from pyrometer.inference.gap_plots import plot_gaps
 from pyrometer.inference.gaps import amortisation_gaps, summarised
 from pyrometer.inference.isolation import isolated
 from pyrometer.inference.latent_nuts import LatentDraws, LatentProgram, latent_nuts
+from pyrometer.inference.plots import plot_gaps
 from torch import Tensor, nn
 from torch.distributions import (
     AffineTransform,
@@ -225,7 +225,7 @@ def _first(rows: int) -> LatentDraws:
 
 
 def test_the_picture_has_a_bar_a_guide() -> None:
-    figure = plot_gaps(gaps())
+    figure = plot_gaps(gaps(), summarised(gaps()))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
         "best",
         "off",

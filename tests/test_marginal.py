@@ -14,7 +14,7 @@ from pyrometer.inference.ais import anneal, schedule
 from pyrometer.inference.estimate import Estimate, bound, log_mean
 from pyrometer.inference.estimators import METHODS, Budget, log_weights
 from pyrometer.inference.marginal import log_likelihood, marginal_estimates, marginal_likelihood
-from pyrometer.inference.marginal_plots import plot_marginal, plot_unbiasedness
+from pyrometer.inference.plots import plot_marginal, plot_unbiasedness
 from pyrometer.inference.target import target_of
 from pyrometer.inference.unbiasedness import unbiasedness
 from torch import Tensor

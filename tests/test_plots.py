@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -11,12 +13,13 @@ import pyro.distributions as dist
 import pyrometer
 import pytest
 import torch
-from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
-from pyrometer.inference.forest import parameters
-from pyrometer.inference.losses import limits, smoothed
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Ellipse, Rectangle
+from pyrometer.inference.plots import comparison as parts
 from pyrometer.inference.plots import plot, plot_fit, plot_forest, plot_losses
-from pyrometer.inference.portrait import FAINT, _points, density
+from pyrometer.inference.plots.densities import FAINT, _points, density, has_density
+from pyrometer.inference.plots.forest import parameters
+from pyrometer.inference.plots.losses import limits, smoothed
 from pyrometer.models import BayesianGMM
 from torch import Tensor
 
@@ -44,6 +47,73 @@ def counts() -> pyrometer.Comparison:
     return pyrometer.compare(
         poisson, x, ["auto_normal", "auto_delta"], reference=None, steps=60, starts=1, draws=30, progress=False
     )
+
+
+def regression(x: Tensor, y: Tensor) -> None:
+    """y_n ~ Normal(a + x_n b, s)."""
+    a, b, s = (pyro.sample(name, dist.Normal(0.0, 1.0)) for name in ("a", "b", "log_s"))
+    with pyro.plate("data", len(x)):
+        pyro.sample("y", dist.Normal(a + x * b, s.exp()), obs=y)
+
+
+def logistic(x: Tensor, y: Tensor) -> None:
+    """y_n ~ Bernoulli(sigmoid(x_n b))."""
+    b = pyro.sample("b", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("y", dist.Bernoulli(logits=x * b), obs=y)
+
+
+def schools(y: Tensor, sigma: Tensor) -> None:
+    """Eight schools, non-centred: a latent a row, and a variable of the rows derived from it."""
+    mu, tau = pyro.sample("mu", dist.Normal(0.0, 5.0)), pyro.sample("tau", dist.HalfCauchy(5.0))
+    with pyro.plate("schools", len(y)):
+        eta = pyro.sample("eta", dist.Normal(0.0, 1.0))
+        theta = pyro.deterministic("theta", mu + tau * eta)
+        pyro.sample("y", dist.Normal(theta, sigma), obs=y)
+
+
+def process(t: Tensor, y: Tensor) -> None:
+    """A Gaussian process: no rows."""
+    length = pyro.sample("length", dist.LogNormal(0.0, 1.0))
+    covariance = torch.exp(-(((t[:, None] - t) / length) ** 2)) + 0.1 * torch.eye(len(t))
+    pyro.sample("y", dist.MultivariateNormal(torch.zeros(len(t)), covariance), obs=y)
+
+
+def two_sites(x: Tensor, y: Tensor, c: Tensor) -> None:
+    """A number and a category observed of each row."""
+    b = pyro.sample("b", dist.Normal(0.0, 1.0))
+    p = pyro.sample("p", dist.Dirichlet(torch.ones(3)))
+    with pyro.plate("data", len(x)):
+        pyro.sample("y", dist.Normal(x * b, 1.0), obs=y)
+        pyro.sample("c", dist.Categorical(p), obs=c)
+
+
+def own_rows(y: Tensor) -> None:
+    """One table, but a model that only knows its own rows."""
+    b = pyro.sample("b", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", 40):
+        pyro.sample("y", dist.Normal(b * torch.linspace(-2, 2, 40), 1.0), obs=y)
+
+
+X = torch.linspace(-2, 2, 40)
+NOISE = torch.randn(40, generator=torch.Generator().manual_seed(0))
+Y, ONES = X + 0.3 * NOISE, (X + NOISE > 0).float()
+SIGMA = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+CASES: dict[str, tuple[Callable[..., None], Any]] = {
+    "regression": (regression, (X, Y)),
+    "logistic": (logistic, (X, ONES)),
+    "schools": (schools, (torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]), SIGMA)),
+    "process": (process, (X, Y)),
+    "two_sites": (two_sites, (X, Y, (X + 2).round().clamp(max=2))),
+    "own_rows": (own_rows, Y),
+}
+
+
+@cache
+def fitted(case: str) -> pyrometer.Comparison:
+    model, x = CASES[case]
+    options: dict[str, Any] = {"steps": 40, "starts": 1, "draws": 30, "progress": False}
+    return pyrometer.compare(model, x, ["auto_normal", "auto_delta"], reference=None, **options)
 
 
 def titles(figure: Figure) -> list[str]:
@@ -129,3 +199,89 @@ def test_an_early_spike_does_not_squash_the_losses() -> None:
 def test_a_running_mean_keeps_a_straight_line() -> None:
     line = np.arange(1000.0)
     np.testing.assert_allclose(smoothed(line)[50:-50], line[50:-50], atol=0.51)  # an even window leans half a step
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_model_without_a_density_of_new_rows_has_a_predictive_panel_a_method_and_site(case: str) -> None:
+    comparison = fitted(case)
+    first = comparison["auto_normal"]
+    assert not has_density(first)
+    figure = plot_fit(comparison)
+    figure.draw_without_rendering()
+    sites = [site.name for site in first.structure.observed]
+    assert titles(figure)[: len(sites) * 2] == list(comparison.fits) * len(sites)
+    assert not messages(plot(comparison))
+    panel = figure.axes[0]
+    assert len(panel.patches) + len(panel.collections) >= 2  # intervals of 94 and 50 %
+
+
+def test_the_predictive_panel_shows_what_was_observed_once() -> None:
+    panel = plot_fit(fitted("schools")).axes[0]
+    seen = next(np.asarray(line.get_ydata()) for line in panel.lines if line.get_marker() == ".")
+    np.testing.assert_allclose(np.sort(seen), np.sort(CASES["schools"][1][0]))
+    bars = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
+    assert len(bars) == 2 * len(seen)
+    wide, narrow = bars[: len(seen)], bars[len(seen) :]
+    for outer, inner in zip(wide, narrow, strict=True):
+        assert outer.get_y() < inner.get_y() < inner.get_y() + inner.get_height() < outer.get_y() + outer.get_height()
+
+
+def test_zeros_and_ones_are_shown_as_shares_by_predicted_probability() -> None:
+    panel = plot_fit(fitted("logistic")).axes[0]
+    diagonal, shares = panel.lines
+    assert list(np.asarray(diagonal.get_xdata())) == [0, 1]
+    assert np.asarray(shares.get_ydata()).mean() == pytest.approx(ONES.mean().item())  # four groups of ten
+    assert panel.get_xlabel() == "predicted probability of 1"
+
+
+def test_the_forest_leaves_out_rows_own_variables_whatever_their_plate_is_called() -> None:
+    variables = {parameter.variable for parameter in parameters(fitted("schools"))}
+    assert {"mu", "tau"} <= variables
+    assert "eta" not in variables
+
+
+@pytest.mark.parametrize("broken", ["draw_densities", "draw_losses", "draw_forest", "has_density"])
+def test_a_part_that_fails_says_why_and_leaves_the_others(
+    two_columns: pyrometer.Comparison, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no ink\nat all")
+
+    whole = plot(two_columns)
+    monkeypatch.setattr(parts, broken, fail)
+    figure = plot(two_columns)
+    figure.draw_without_rendering()
+    assert len(messages(figure)) == 1
+    assert all("not drawn: ValueError: no ink" in text.replace("\n", " ") for text in messages(figure))
+    assert 4 <= len(figure.axes) < len(whole.axes)
+
+
+def broken(x: Tensor, y: Tensor) -> None:
+    raise RuntimeError("no such thing")
+
+
+def test_a_method_that_fails_leaves_the_panels_of_the_others() -> None:
+    comparison = fitted("regression")
+    fits = dict(comparison.fits)
+    fits["auto_delta"] = replace(fits["auto_delta"], model=broken)
+    figure = plot_fit(replace(comparison, fits=fits))
+    figure.draw_without_rendering()
+    good, bad = figure.axes[:2]
+    assert good.collections or good.patches
+    assert any("no such thing" in " ".join(text.get_text().split()) for text in bad.texts)
+
+
+def test_a_fit_alone_is_drawn_too() -> None:
+    figure = plot(fitted("regression")["auto_normal"])
+    assert titles(figure)[:2] == ["auto_normal", "Training: minus the ELBO"]
+    assert not messages(figure)
+
+
+def messages(figure: Figure) -> list[str]:
+    """The grey lines in place of parts that failed, of all sub-figures."""
+
+    def texts(part: Figure | SubFigure) -> list[str]:
+        own = [text.get_text() for holder in (part, *part.axes) for text in holder.texts]
+        return own + [text for child in part.subfigs for text in texts(child)]
+
+    return list(dict.fromkeys(text for text in texts(figure) if text.startswith("not drawn")))

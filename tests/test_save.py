@@ -85,6 +85,22 @@ def test_a_failure_half_way_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_picture_that_fails_is_named_and_costs_nothing_else(
+    comparison: pyrometer.Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(comparison: pyrometer.Comparison) -> None:
+        raise ValueError("no ink\nat all")
+
+    monkeypatch.setattr(saving, "PICTURES", {"forest.png": fail, "losses.png": saving.plot_losses})
+    (tmp_path / "forest.png").write_text("of an earlier call")
+    names = {path.name for path in comparison.save(tmp_path)}
+    assert names == {path.name for path in tmp_path.iterdir()}
+    assert {"table.csv", "auto_normal.nc", "auto_delta.nc", "losses.png", "notes.txt"} <= names
+    assert "forest.png" not in names
+    lines = (tmp_path / "notes.txt").read_text().splitlines()
+    assert lines == [*comparison.remarks(), "forest.png could not be drawn: ValueError: no ink"]
+
+
 @pytest.mark.parametrize("below", ["", "folder"])
 def test_a_file_in_the_way_is_refused(comparison: pyrometer.Comparison, tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("kept")

@@ -11,7 +11,7 @@ from pyrometer import datasets
 from pyrometer.errors import InputError
 from pyrometer.inference.closed_form import cavi
 from pyrometer.inference.density import Density
-from pyrometer.inference.fitted_density import plot_fitted_density
+from pyrometer.inference.plots import plot
 from pyrometer.inference.svi import svi
 from pyrometer.models import UnivariateMixture
 
@@ -92,9 +92,9 @@ def test_the_truth_comes_back() -> None:
 
 
 def test_the_plot_shows_the_trace_and_the_density() -> None:
-    figure = plot_fitted_density(cavi(UnivariateMixture(3), FRAME))
+    figure = plot(cavi(UnivariateMixture(3), FRAME))
     assert isinstance(figure, Figure)
-    trace, density = figure.axes
+    density, trace = figure.axes[:2]
     assert len(np.asarray(trace.lines[0].get_xdata())) > 1
     grid, heights = (np.asarray(values, dtype=float) for values in density.lines[0].get_data())
     assert np.trapezoid(heights, grid) == pytest.approx(1.0, abs=0.02)

@@ -1,4 +1,4 @@
-"""Pictures of what a trained VAE does: its latent space, its reconstructions, what it draws and fills in."""
+"""Pictures of rows with latents of their own: the latent space, reconstructions, what is drawn and filled in."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from scipy.stats import norm
 
-from ..errors import InputError
-from .data import DataLike
-from .drawing import drawn
-from .losses import smoothed
-from .panels import GREY, PALETTE
+from ...errors import InputError
+from ..data import DataLike
+from .losses import draw_losses
+from .style import GREY, attempt, compared, drawn
 
 if TYPE_CHECKING:
-    from .row_fit import RowFit
+    from ..row_fit import RowFit
 
 __all__ = [
     "plot_completion",
@@ -28,7 +27,6 @@ __all__ = [
     "plot_portrait",
     "plot_reconstructions",
     "plot_samples",
-    "plot_training",
 ]
 
 GAP = 1  # pixels between pictures
@@ -89,41 +87,18 @@ def plot_completion(fit: RowFit, x: DataLike, mask: np.ndarray, steps: int = 100
     return drawn(draw, 8.0, 2.6)
 
 
-def plot_training(fit: RowFit) -> Figure:
-    """The ELBO a row by step, smoothed, and that of the held-out rows by epoch."""
-    return drawn(lambda figure: _training(figure, fit), 5.6, 3.6)
-
-
 def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
     """Training, latent space, reconstructions, and the latent plane, or samples where there are more than two units."""
 
     def draw(figure: Figure) -> None:
         left, right = figure.subfigures(1, 2, width_ratios=[1.25, 1], squeeze=False).ravel()
         top, middle, bottom = left.subfigures(3, 1, height_ratios=[1, 1.7, 0.7], squeeze=False).ravel()
-        _training(top, fit)
-        _latent(middle, fit, labels, None)
-        _reconstructions(bottom, fit, None, 10)
-        if fit.vae.latent <= 2:
-            _plane(right, fit, 17)
-        else:
-            _samples(right, fit, 90, 0)
+        attempt(top, lambda part: draw_losses(part, compared(fit)))
+        attempt(middle, lambda part: _latent(part, fit, labels, None))
+        attempt(bottom, lambda part: _reconstructions(part, fit, None, 10))
+        attempt(right, lambda part: _plane(part, fit, 17) if _size(fit) <= 2 else _samples(part, fit, 90, 0))
 
     return drawn(draw, 11.0, 7.6)
-
-
-def _training(figure: FigureBase, fit: RowFit) -> None:
-    axis = figure.subplots()
-    elbo = -fit.losses / len(fit.data.values)
-    axis.plot(elbo, color=PALETTE[0], alpha=0.15, linewidth=0.6)
-    axis.plot(smoothed(elbo), color=PALETTE[0], label="training")
-    if len(fit.test_losses):
-        places = np.arange(1, len(fit.test_losses) + 1) * len(elbo) / len(fit.test_losses)
-        axis.plot(places, -fit.test_losses, color=PALETTE[1], label="held out")
-    late = elbo[len(elbo) // 10 :]
-    low, high = np.quantile(late, 0.01), max(np.max(smoothed(late)), *(-fit.test_losses), np.quantile(late, 0.95))
-    axis.set(xlabel="step", ylabel="ELBO, nats a row", ylim=(low - 0.05 * (high - low), high + 0.1 * (high - low)))
-    axis.set_title("Training", loc="left", fontweight="bold")
-    axis.legend(loc="lower right")
 
 
 def _latent(figure: FigureBase, fit: RowFit, labels: Any, x: DataLike | None) -> None:
@@ -168,16 +143,17 @@ def _reconstructions(figure: FigureBase, fit: RowFit, x: DataLike | None, number
 
 
 def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int) -> None:
-    z = np.random.default_rng(seed).normal(size=(number, fit.vae.latent))
+    z = np.random.default_rng(seed).normal(size=(number, _size(fit)))
     axis = figure.subplots()
     _show(axis, fit.decode(z), math.ceil(math.sqrt(number)), fit)
     axis.set_title("E[x | z], z drawn from the prior", loc="left", fontweight="bold")
 
 
 def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
-    first, second = _most_active(fit.encode())
+    known = fit.encode()
+    first, second = _most_active(known)
     places = norm.ppf(np.linspace(0.02, 0.98, side))
-    z = np.zeros((side * side if second is not None else side, fit.vae.latent))
+    z = np.zeros((side * side if second is not None else side, known.shape[1]))
     z[:, first] = np.tile(places, len(z) // side)
     if second is not None:
         z[:, second] = np.repeat(places[::-1], side)
@@ -198,7 +174,7 @@ def _most_active(z: np.ndarray) -> tuple[int, int | None]:
 
 def _show(axis: Axes, rows: np.ndarray, columns: int, fit: RowFit) -> None:
     """Rows as pictures, so many side by side, dark where they are large; NaN is marked."""
-    low, high = (0.0, 1.0) if "bernoulli" in fit.vae.likelihood else _range(fit)
+    low, high = _range(fit)
     pictures = np.clip((_pictures(rows) - low) / (high - low), 0, 1)
     number, height, width = pictures.shape[:3]
     lines = math.ceil(number / columns)
@@ -231,6 +207,12 @@ def _pictures(rows: np.ndarray) -> np.ndarray:
 
 
 def _range(fit: RowFit) -> tuple[float, float]:
-    values = fit.data.values
-    low, high = float(values.min()), float(values.max())
-    return low, high if high > low else low + 1.0
+    """What is drawn white and black: 0 and 1, or the least and the largest value where some lie outside."""
+    low, high = float(fit.data.values.min()), float(fit.data.values.max())
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, max(high, low + 1e-9))
+
+
+def _size(fit: RowFit) -> int:
+    """How many latent entries a row has."""
+    structure = fit.structure
+    return sum(site.shape.numel() for site in structure.local) // (structure.rows.size if structure.rows else 1)

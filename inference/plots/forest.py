@@ -5,24 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from .fit import Fit
-from .panels import GREY, REFERENCE, colours, grid
+from ..fit import Fit
+from .style import GREY, REFERENCE, Compared, attempt, colours, grid
 
-if TYPE_CHECKING:
-    from .comparison import Comparison
-
-__all__ = ["draw_forest", "forest_shape", "parameters"]
+__all__ = ["draw_forest", "forest_height", "parameters"]
 
 TAILS = (0.03, 0.97)  # a 94 % interval, as ArviZ draws it
 MOST = 36  # panels; where there are more parameters, those farthest from the reference are shown
-WIDE = 6  # panels side by side
+NARROW, WIDE = 3, 6  # panels side by side, at least and at most
 REACH = 4  # reference interval widths beyond which a panel does not follow a stray method
 LONGEST = 10  # characters of a coordinate in a label
 
@@ -45,48 +42,49 @@ class Parameter:
         return values.reshape(len(values), -1)[:, place]
 
 
-def parameters(comparison: Comparison) -> list[Parameter]:
+def parameters(shown: Compared) -> list[Parameter]:
     """The scalars worth showing, component by component.
 
     Left out are rows' own variables, constants, repetitions (a covariance matrix holds each covariance twice), and the
     inner workings of a covariance where that is there itself.
     """
-    first = comparison.fits[comparison.reference or next(iter(comparison.fits))]
+    first = shown.fits[shown.reference or next(iter(shown.fits))]
     kept: list[Parameter] = []
+    rows = first.structure.rows
     for variable, dims in first.dims().items():
-        if "data" not in dims and not ("covariances" in first.dims() and _internal(variable)):
-            kept.extend(_distinct(_scalars(first, variable, dims), comparison))
+        if not (rows and rows.name in dims) and not ("covariances" in first.dims() and _internal(variable)):
+            kept.extend(_distinct(_scalars(first, variable, dims), shown))
     return sorted(kept, key=lambda parameter: parameter.component)
 
 
-def draw_forest(figure: FigureBase, comparison: Comparison) -> None:
+def draw_forest(figure: FigureBase, shown: Compared) -> None:
     """A panel a parameter, each in its own units: mean and 94 % interval by method, over a band for the reference's."""
-    found = parameters(comparison)
-    shown = _farthest(found, comparison)
-    if not shown:
+    found = parameters(shown)
+    chosen = _farthest(found, shown)
+    if not chosen:
         figure.text(0.5, 0.5, "no parameters to show", color=GREY, ha="center")
         return
-    panels, _ = grid(figure, len(shown), _columns(shown), sharey=True)
-    for axis, parameter in zip(panels, shown, strict=True):
-        _forest(axis, parameter, comparison)
-    panels[0].set_ylim(len(comparison.fits) - 0.4, -0.6)
-    points = all(fit.is_point for fit in comparison.fits.values())
+    panels, _ = grid(figure, len(chosen), _columns(chosen), sharey=True)
+    for axis, parameter in zip(panels, chosen, strict=True):
+        attempt(axis, partial(_forest, parameter=parameter, shown=shown))
+    panels[0].set_ylim(len(shown.fits) - 0.4, -0.6)
+    points = all(fit.is_point for fit in shown.fits.values())
     what = "Parameters" if points else "Parameters: mean and 94 % interval"
-    left_out = f" ({len(shown)} of {len(found)}, where the methods differ most)" if len(shown) < len(found) else ""
+    left_out = f" ({len(chosen)} of {len(found)}, where the methods differ most)" if len(chosen) < len(found) else ""
     figure.suptitle(what + left_out, x=0.01, ha="left", fontsize=9, fontweight="bold")
 
 
-def forest_shape(comparison: Comparison) -> tuple[int, int]:
-    """Rows and columns of panels that `draw_forest` will need."""
-    shown = _farthest(parameters(comparison), comparison)
-    columns = _columns(shown)
-    return math.ceil(len(shown) / columns), columns
+def forest_height(shown: Compared) -> float:
+    """Inches that `draw_forest` needs, each row of panels a line a method; 0 where there is no parameter to show."""
+    chosen = _farthest(parameters(shown), shown)
+    rows = math.ceil(len(chosen) / _columns(chosen))
+    return 0.4 + rows * (0.7 + 0.17 * len(shown.fits)) if rows else 0.0
 
 
-def _columns(shown: list[Parameter]) -> int:
+def _columns(chosen: list[Parameter]) -> int:
     """Panels side by side: one component a row where that fits."""
-    sizes = {sum(other.component == one.component for other in shown) for one in shown}
-    return sizes.pop() if len(sizes) == 1 and max(sizes) <= WIDE else max(1, min(WIDE, len(shown)))
+    sizes = {sum(other.component == one.component for other in chosen) for one in chosen}
+    return sizes.pop() if len(sizes) == 1 and NARROW <= max(sizes) <= WIDE else max(NARROW, min(WIDE, len(chosen)))
 
 
 def _internal(variable: str) -> bool:
@@ -110,12 +108,12 @@ def _short(coords: Iterable[object]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(i) for i in range(len(whole))]
 
 
-def _distinct(candidates: Iterator[Parameter], comparison: Comparison) -> Iterator[Parameter]:
+def _distinct(candidates: Iterator[Parameter], shown: Compared) -> Iterator[Parameter]:
     """Those that vary, each set of equal ones once."""
-    first = comparison.fits[comparison.reference or next(iter(comparison.fits))]
+    first = shown.fits[shown.reference or next(iter(shown.fits))]
     seen: dict[str, list[np.ndarray]] = {}
     for parameter in candidates:
-        means = np.array([parameter.of(fit).mean() for fit in comparison.fits.values() if len(parameter.of(fit))])
+        means = np.array([parameter.of(fit).mean() for fit in shown.fits.values() if len(parameter.of(fit))])
         mine = parameter.of(first)
         scale = 1e-9 * np.abs(mine).max(initial=1e-300)
         alike = seen.setdefault(f"{mine.mean():.6g} {mine.std():.6g}", [])
@@ -124,35 +122,34 @@ def _distinct(candidates: Iterator[Parameter], comparison: Comparison) -> Iterat
             yield parameter
 
 
-def _farthest(found: list[Parameter], comparison: Comparison) -> list[Parameter]:
+def _farthest(found: list[Parameter], shown: Compared) -> list[Parameter]:
     """At most MOST, those with the largest bias of any fit, in their old order."""
     if len(found) <= MOST:
         return found
-    ruler = comparison.fits[comparison.reference or next(iter(comparison.fits))]
+    reference = shown.fits[shown.reference or next(iter(shown.fits))]
 
     def bias(parameter: Parameter) -> float:
-        theirs = parameter.of(ruler)
-        means = [parameter.of(fit).mean() for fit in comparison.fits.values() if len(parameter.of(fit))]
+        theirs = parameter.of(reference)
+        means = [parameter.of(fit).mean() for fit in shown.fits.values() if len(parameter.of(fit))]
         return float(np.abs(np.array(means) - theirs.mean()).max() / (theirs.std() or 1.0))
 
     top = sorted(found, key=bias, reverse=True)[:MOST]
     return [parameter for parameter in found if parameter in top]
 
 
-def _forest(axis: Axes, parameter: Parameter, comparison: Comparison) -> None:
+def _forest(axis: Axes, parameter: Parameter, shown: Compared) -> None:
     """One parameter: a row a method, the reference's interval as a band through all rows."""
-    palette = colours(comparison.fits, comparison.reference)
-    for row, (name, fit) in enumerate(comparison.fits.items()):
+    palette = colours(shown.fits, shown.reference)
+    for row, (name, fit) in enumerate(shown.fits.items()):
         draws = parameter.of(fit)
         if len(draws):
             low, high = np.quantile(draws, TAILS)
             axis.plot([low, high], [row, row], color=palette[name], linewidth=2, solid_capstyle="butt")
             axis.plot(draws.mean(), row, "o", color=palette[name], markersize=4)
-    ruler = parameter.of(comparison.fits[comparison.reference]) if comparison.reference else np.zeros(0)
-    _band(axis, ruler)
-    _mark_strays(axis, [(palette[name], parameter.of(fit)) for name, fit in comparison.fits.items()])
+    _band(axis, parameter.of(shown.fits[shown.reference]) if shown.reference else np.zeros(0))
+    _mark_strays(axis, [(palette[name], parameter.of(fit)) for name, fit in shown.fits.items()])
     axis.set_title(parameter.label, fontsize=7.5)
-    axis.set_yticks(range(len(comparison.fits)), list(comparison.fits))
+    axis.set_yticks(range(len(shown.fits)), list(shown.fits))
     axis.tick_params(axis="y", length=0)
     axis.xaxis.set_major_locator(MaxNLocator(3))
 

@@ -7,38 +7,44 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
-from .drawing import drawn
-from .gaps import summarised
-from .panels import GREY, PALETTE, REFERENCE, colours
+from .style import GREY, PALETTE, REFERENCE, colours, drawn
 
-__all__ = ["plot_gaps"]
+__all__ = ["draw_gaps", "gaps_height", "plot_gaps"]
 
 BAND = 2  # standard errors either side
 APPROXIMATION, AMORTISATION = PALETTE[0], PALETTE[4]
 
 
-def plot_gaps(gaps: pd.DataFrame) -> Figure:
-    """The table of `amortisation_gaps`: stacked bars of the mean gaps a guide, with 2 standard errors of their sum.
+def plot_gaps(gaps: pd.DataFrame, table: pd.DataFrame) -> Figure:
+    """Stacked bars of the mean gaps a guide, with 2 standard errors of their sum.
 
-    Beside it each row's bias and sd_ratio against NUTS, ideally 0 and 1, hollow where NUTS did not converge. A guide
-    whose q* was not looked for has its whole gap in grey.
+    gaps: a row each (guide, data row), as `amortisation_gaps` has it. table: a row a guide, with its gap, gap_se,
+    approximation_gap and amortisation_gap: that of a Comparison, or `summarised(gaps)`. Beside the bars stand each
+    row's bias and sd_ratio against NUTS, ideally 0 and 1, hollow where NUTS did not converge. A guide whose q* was not
+    looked for has its whole gap in grey.
     """
-    summary = summarised(gaps)
+    return drawn(lambda figure: draw_gaps(figure, gaps, table), 10.0, gaps_height(gaps))
 
-    def draw(figure: Figure) -> None:
-        bars, bias, ratio = figure.subplots(1, 3, sharey=True, width_ratios=[1.8, 1, 1])
-        _bars(bars, summary)
-        _dots(bias, gaps, "bias", 0.0)
-        _dots(ratio, gaps, "sd_ratio", 1.0)
-        bias.set_xlabel("|mean − NUTS| / sd, worst latent")
-        ratio.set_xlabel("sd / NUTS sd, smallest latent")
-        bars.set_yticks(range(len(summary)), list(summary.index))
-        bars.set_ylim(len(summary) - 0.4, -0.6)
-        figure.legend(*bars.get_legend_handles_labels(), loc="outside lower left", ncols=4)
 
-    return drawn(draw, 10.0, 1.6 + 0.45 * len(summary))
+def gaps_height(gaps: pd.DataFrame) -> float:
+    """Inches that `draw_gaps` needs."""
+    return 1.6 + 0.45 * len(gaps.index.unique("guide"))
+
+
+def draw_gaps(figure: FigureBase, gaps: pd.DataFrame, table: pd.DataFrame) -> None:
+    """What `plot_gaps` shows, on a figure."""
+    summary = table.loc[list(dict.fromkeys(gaps.index.get_level_values("guide")))]
+    bars, bias, ratio = figure.subplots(1, 3, sharey=True, width_ratios=[1.8, 1, 1])
+    _bars(bars, summary)
+    _dots(bias, gaps, "bias", 0.0)
+    _dots(ratio, gaps, "sd_ratio", 1.0)
+    bias.set_xlabel("|mean − NUTS| / sd, worst latent")
+    ratio.set_xlabel("sd / NUTS sd, smallest latent")
+    bars.set_yticks(range(len(summary)), list(summary.index))
+    bars.set_ylim(len(summary) - 0.4, -0.6)
+    figure.legend(*bars.get_legend_handles_labels(), loc="outside lower left", ncols=4)
 
 
 def _bars(axis: Axes, summary: pd.DataFrame) -> None:

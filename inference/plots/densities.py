@@ -1,27 +1,25 @@
-"""The picture of the data with what each method fitted to them, a panel a method."""
+"""Rows of one table and the density that each method fitted to them: a scatter or a histogram a method."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Patch
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
-from .fit import Fit
-from .panels import GREY, REFERENCE, colours, grid
+from ..fit import Fit
+from .style import GREY, REFERENCE, Compared, attempt, colours, columns_of, grid, legend, outer_labels, titled
 
-if TYPE_CHECKING:
-    from .comparison import Comparison
-
-__all__ = ["draw_fits"]
+__all__ = ["density", "draw_densities", "has_density", "with_draws"]
 
 DRAWS = 300  # at most so many, evenly spaced, behind a predictive density: a picture needs no more
 FAINT = 20  # posterior draws shown as faint ellipses
@@ -31,78 +29,80 @@ BARS = 60  # whole numbers are counted one by one up to this range
 SHADES = ("#EFEFEF", "#DCDCDC", "#C4C4C4")
 
 
-def draw_fits(figure: FigureBase, comparison: Comparison) -> None:
+def has_density(fit: Fit) -> bool:
+    """Whether the data are rows of one table that the model gives a density, one row without the others."""
+    data, structure = fit.data, fit.structure
+    if structure.rows is None or structure.local or data.missing or len(data.args) + len(data.kwargs) > 1:
+        return False
+    if [site.shape.numel() for site in structure.observed] != [data.values.numel()]:
+        return False
+    try:
+        return len(_thinned(fit, 1).log_predictive(data.values[:2].cpu().numpy())) == 2
+    except Exception:  # what it is called with is not all that it has a row of
+        return False
+
+
+def draw_densities(figure: FigureBase, shown: Compared) -> None:
     """A panel a method: one column as a histogram with densities, of several the first two as a scatter of points."""
-    fits = comparison.fits
-    panels, spare = grid(figure, len(fits), columns_of(len(fits)), sharex=True, sharey=True)
-    palette = colours(fits, comparison.reference)
-    ruler = fits[comparison.reference] if comparison.reference else None
-    flat = len(next(iter(fits.values())).data.columns) == 1
-    handles = (_histograms if flat else _scatters)(panels, fits, palette, ruler)
-    for axis, (name, row) in zip(panels, comparison.table.iterrows(), strict=True):
-        axis.set_title(name, loc="left", color=palette[str(name)], fontweight="bold", pad=15)
-        figures = _figures(row, name == comparison.reference)
-        axis.annotate(figures, (0, 1), (0, 4), "axes fraction", "offset points", color=GREY, fontsize=7.5)
-        axis.label_outer(remove_inner_ticks=False)
-    for axis in panels[-columns_of(len(fits)) :]:
-        axis.xaxis.set_tick_params(labelbottom=True)
-        axis.set_xlabel(next(iter(fits.values())).data.columns[0])
-    if spare:
-        spare[0].legend(handles=handles, loc="center left")
-    else:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    columns = next(iter(shown.fits.values())).data.columns
+    number = columns_of(len(shown.fits))
+    panels, spare = grid(figure, len(shown.fits), number, sharex=True, sharey=True)
+    handles = (_histograms if len(columns) == 1 else _scatters)(panels, shown)
+    titled(panels, shown)
+    outer_labels(panels, number)
+    legend(figure, spare, handles)
 
 
-def columns_of(number: int) -> int:
-    """How many panels stand side by side."""
-    return 2 if number == 4 else min(number, 3)
-
-
-def _figures(row: pd.Series, is_reference: bool) -> str:
-    """What the table says of a fit, for the line above its panel."""
-    shown = {"bias": "bias {:.2f}", "sd_ratio": "sd ratio {:.2f}", "khat": "k-hat {:.2f}"}
-    parts = [text.format(row[key]) for key, text in shown.items() if key in row and pd.notna(row[key])]
-    return "reference" if is_reference else ", ".join(parts)
-
-
-def _histograms(panels: list[Axes], fits: dict[str, Fit], palette: dict[str, str], ruler: Fit | None) -> list[Artist]:
+def _histograms(panels: list[Axes], shown: Compared) -> list[Artist]:
     """The one column's histogram, the fitted density, and the reference's dashed; the legend's handles."""
-    first = next(iter(fits.values()))
+    first, ruler = next(iter(shown.fits.values())), shown.reference
     values = _rows(first)[:, 0]
-    points, bins = _points(values), _bins(values)
-    expected = None if ruler is None else density(ruler, points)
+    most = getattr(first.structure.observed[0].support, "upper_bound", np.inf)  # a category beyond has no density
+    points = _points(values, float(np.max(most)))
+    bins, palette = _bins(values), colours(shown.fits, ruler)
+    expected = None if ruler is None else density(shown.fits[ruler], points)
     style: dict[str, Any] = {"marker": "o", "markersize": 3} if _counted(values) else {}
-    for axis, (name, fit) in zip(panels, fits.items(), strict=True):
+
+    def draw(axis: Axes, name: str) -> None:
         axis.hist(values, bins=bins.tolist(), density=True, color=SHADES[1], edgecolor="white", linewidth=0.3)
-        if expected is not None and fit is not ruler:
+        if expected is not None and name != ruler:
             axis.plot(points, expected, color=REFERENCE, linestyle="--", linewidth=1)
-        own = expected if fit is ruler and expected is not None else density(fit, points)
+        own = expected if expected is not None and name == ruler else density(shown.fits[name], points)
         axis.plot(points, own, color=palette[name], linewidth=1.6, **style)
         axis.set(xlabel=first.data.columns[0], ylabel="density")
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=_counted(values)))
+
+    for axis, name in zip(panels, shown.fits, strict=True):
+        attempt(axis, partial(draw, name=name))
     lines = [Patch(color=SHADES[1], label="data"), Line2D([], [], color=GREY, label="fitted density", **style)]
     dashed = Line2D([], [], color=REFERENCE, linestyle="--", linewidth=1, label="reference's density")
     return lines if ruler is None else [*lines, dashed]
 
 
-def _scatters(panels: list[Axes], fits: dict[str, Fit], palette: dict[str, str], ruler: Fit | None) -> list[Artist]:
+def _scatters(panels: list[Axes], shown: Compared) -> list[Artist]:
     """The first two columns, contours of the reference's density, and components as ellipses; the legend's handles.
 
     Where there is no reference, or no component to draw, the contours are those of each fit.
     """
+    fits, palette = shown.fits, colours(shown.fits, shown.reference)
     first = next(iter(fits.values()))
-    values, shared = _rows(first), ruler is not None and _has_components(first)
+    values, components = _rows(first), _has_components(first)
     cells = _cells(values)
-    common = _heights(ruler, cells) if ruler is not None and shared else None
-    for axis, (name, fit) in zip(panels, fits.items(), strict=True):
-        _contours(axis, cells, _heights(fit, cells) if common is None else common)
+    common = _heights(fits[shown.reference], cells) if shown.reference and components else None
+
+    def draw(axis: Axes, name: str) -> None:
+        _contours(axis, cells, _heights(fits[name], cells) if common is None else common)
         axis.scatter(values[:, 0], values[:, 1], s=4, color=GREY, alpha=0.6, linewidth=0, zorder=2)
-        if _has_components(fit):
-            _ellipses(axis, fit, palette[name])
+        if _has_components(fits[name]):
+            _ellipses(axis, fits[name], palette[name])
         axis.set(xlabel=first.data.columns[0], ylabel=first.data.columns[1])
-    whose = "reference's density" if shared else "fitted density"
+
+    for axis, name in zip(panels, fits, strict=True):
+        attempt(axis, partial(draw, name=name))
+    whose = "fitted density" if common is None else "reference's density"
     handles: list[Artist] = [Line2D([], [], linestyle="", marker="o", markersize=3, color=GREY, label="data")]
     handles += [Patch(color=SHADES[1], label=f"{whose}:\n50, 80, 95 % of its mass")]
-    if _has_components(first):
+    if components:
         handles += [Line2D([], [], color=GREY, linewidth=1.5, label="components: mean,\n1 and 2 sd")]
         if not all(fit.is_point for fit in fits.values()):
             handles += [Line2D([], [], color=GREY, linewidth=0.5, alpha=0.6, label=f"1 sd in {FAINT} draws")]
@@ -177,9 +177,15 @@ def _has_components(fit: Fit) -> bool:
     return shapes == [(size,), (size, size)]
 
 
-def _thinned(fit: Fit) -> Fit:
-    thinned = fit.idata.sel(draw=slice(None, None, -(-fit.number // DRAWS)))
-    return fit if thinned is None else replace(fit, idata=thinned)
+def with_draws(fit: Fit, places: np.ndarray) -> Fit:
+    """The same with some of its draws: their numbers in each chain, one several times where so many are wanted."""
+    idata = fit.idata.isel(draw=places)
+    return fit if idata is None else replace(fit, idata=idata)
+
+
+def _thinned(fit: Fit, draws: int = DRAWS) -> Fit:
+    """The same with so many draws at most, evenly spaced."""
+    return with_draws(fit, np.arange(0, fit.posterior.sizes["draw"], -(-fit.number // draws)))
 
 
 def _rows(fit: Fit) -> np.ndarray:
@@ -192,11 +198,11 @@ def _counted(values: np.ndarray) -> bool:
     return bool((values == values.round()).all() and np.ptp(values) <= BARS)
 
 
-def _points(values: np.ndarray) -> np.ndarray:
+def _points(values: np.ndarray, most: float = np.inf) -> np.ndarray:
     """Where to evaluate a density: (M,). For whole numbers, whole numbers only: the data may be counts."""
     whole = bool((values == values.round()).all())
     margin = 0.15 * np.ptp(values)
-    low, high = values.min() - margin, values.max() + margin
+    low, high = values.min() - margin, min(values.max() + margin, most)
     low = max(low, 0.0) if whole and values.min() >= 0 else low
     points = np.linspace(low, high, 300)
     return np.unique(points.round()) if whole else points

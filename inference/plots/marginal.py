@@ -7,8 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .drawing import drawn
-from .panels import GREY, PALETTE, REFERENCE
+from .style import GREY, PALETTE, REFERENCE, drawn
 
 __all__ = ["plot_marginal", "plot_unbiasedness"]
 

@@ -1,0 +1,115 @@
+"""What was observed, beside each method's posterior predictive distribution: for models of any data."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ...models.structure import Site
+from ..fit import Fit
+from .densities import with_draws
+from .style import GREY, REFERENCE, Compared, attempt, colours, columns_of, grid, legend, outer_labels, titled
+
+__all__ = ["SITES", "draw_predictive"]
+
+SITES = 3  # observed sites shown, at most
+DRAWS = 400  # of new observations, at most
+MAX_NUMBERS = 20_000_000  # of all draws of new observations together
+POINTS = 300  # observations shown, evenly spaced
+SINGLE = 60  # observations up to which each has a bar of its own
+CATEGORIES = 10  # distinct values up to which discrete observations are counted
+BINS = 10  # groups of rows of like probability
+BANDS = {"predicted: 94 %": (0.03, 0.97, 0.25), "50 %": (0.25, 0.75, 0.45)}  # from quantile, to quantile, opacity
+REACH = 1.5  # of the range of what was observed, beyond which an interval is cut off
+
+
+def draw_predictive(figure: FigureBase, shown: Compared) -> None:
+    """A panel a method, and a row of them an observed site: intervals of 50 and 94 %, and what was observed."""
+    fits, first = shown.fits, next(iter(shown.fits.values()))
+    sites, observed = first.structure.observed[:SITES], first.density.observed()
+    predicted = cache(lambda name: _new_observations(fits[name]))
+    columns, in_order, palette = columns_of(len(fits)), first.structure.rows is None, colours(fits, shown.reference)
+    panels, spare = grid(figure, len(sites) * len(fits), columns)
+
+    def draw(axis: Axes, name: str, site: Site) -> None:
+        drawn = predicted(name)[site.name]
+        seen = np.broadcast_to(observed[site.name], drawn.shape[1:]).ravel()
+        known, drawn = np.isfinite(seen), drawn.reshape(len(drawn), -1)
+        seen, drawn = seen[known], drawn[:, known]
+        discrete = site.support is not None and site.support.is_discrete
+        if ((drawn == 0) | (drawn == 1)).all() and seen.min() >= 0 and seen.max() <= 1:
+            _shares_of_ones(axis, seen, drawn, palette[name])
+        elif discrete and len(np.union1d(seen, drawn)) <= CATEGORIES:
+            _frequencies(axis, seen, drawn, palette[name], first.data.coords.get(site.name, ()))
+        else:
+            _intervals(axis, seen, drawn, palette[name], in_order)
+        axis.set_ylabel(": ".join(filter(None, (site.name, axis.get_ylabel()))))
+
+    for place, site in enumerate(sites):
+        row = panels[place * len(fits) : (place + 1) * len(fits)]
+        for axis, name in zip(row, fits, strict=True):
+            if axis is not row[0]:
+                axis.sharey(row[0])
+            attempt(axis, partial(draw, name=name, site=site))
+        titled(row, shown)
+    if len(sites) == 1:
+        outer_labels(panels, columns)
+    bands = [Patch(color=GREY, alpha=opacity, linewidth=0, label=name) for name, (*_, opacity) in BANDS.items()]
+    legend(figure, spare, [Line2D([], [], color=REFERENCE, marker=".", linestyle="", label="observed"), *bands])
+
+
+def _new_observations(fit: Fit) -> dict[str, np.ndarray]:
+    """Observations drawn anew, name -> (S, ...); of a point estimate, all at that point."""
+    size, sizes = sum(site.shape.numel() for site in fit.structure.observed), fit.posterior.sizes
+    number = int(np.clip(MAX_NUMBERS // size, 20, DRAWS)) // sizes["chain"] + 1
+    places = np.linspace(0, sizes["draw"] - 1, number).astype(int)
+    found = with_draws(fit, places).posterior_predictive()["posterior_predictive"]
+    return {str(name): value.values.reshape(-1, *value.shape[2:]) for name, value in found.data_vars.items()}
+
+
+def _intervals(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str, in_order: bool) -> None:
+    """Numbers, by their predicted mean or in the order of the data. seen: (N,). drawn: (S, N)."""
+    order = np.arange(len(seen)) if in_order else np.argsort(drawn.mean(0), kind="stable")
+    chosen = order[np.linspace(0, len(order) - 1, min(len(order), POINTS)).astype(int)]
+    seen, drawn, places = seen[chosen], drawn[:, chosen], np.arange(len(chosen))
+    beyond = REACH * np.ptp(seen)
+    drawn = drawn.clip(seen.min() - beyond, seen.max() + beyond)
+    _bands(axis, places, drawn, colour, 0.7 if len(seen) <= SINGLE else None)
+    axis.plot(places, seen, ".", color=REFERENCE, markersize=5 if len(seen) <= SINGLE else 2.5)
+    axis.set(xlabel="in the order of the data" if in_order else "ordered by predicted mean", xticks=[])
+
+
+def _shares_of_ones(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str) -> None:
+    """Of 0 and 1: the share of ones among rows of like probability. seen: (N,). drawn: (S, N)."""
+    probability = drawn.mean(0)
+    bins = np.array_split(np.argsort(probability, kind="stable"), max(1, min(BINS, len(seen) // BINS)))
+    places = [probability[rows].mean() for rows in bins]
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=0.8)
+    _bands(axis, places, np.stack([drawn[:, rows].mean(1) for rows in bins], 1), colour, 0.025)
+    axis.plot(places, [seen[rows].mean() for rows in bins], ".", color=REFERENCE)
+    axis.set(xlabel="predicted probability of 1", ylabel="share of 1", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+
+
+def _frequencies(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str, names: tuple[str, ...]) -> None:
+    """Of a few categories: how often each occurs. seen: (N,). drawn: (S, N)."""
+    values = np.union1d(seen, drawn)
+    _bands(axis, range(len(values)), np.stack([(drawn == value).sum(1) for value in values], 1), colour, 0.7)
+    axis.plot([(seen == value).sum() for value in values], ".", color=REFERENCE)
+    axis.set_xticks(range(len(values)), [names[int(value)] if names else f"{value:g}" for value in values])
+    axis.set(ylabel="how often", ylim=(0, None))
+
+
+def _bands(axis: Axes, places: Any, drawn: np.ndarray, colour: str, width: float | None) -> None:
+    """The intervals of BANDS at places, as bars of a width or as one area. drawn: (S, places)."""
+    for low, high, opacity in BANDS.values():
+        bottom, top = np.quantile(drawn, (low, high), axis=0)
+        if width is None:
+            axis.fill_between(places, bottom, top, color=colour, alpha=opacity, linewidth=0)
+        else:
+            axis.bar(places, top - bottom, bottom=bottom, width=width, color=colour, alpha=opacity, linewidth=0)

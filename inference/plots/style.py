@@ -1,0 +1,165 @@
+"""What every picture shares: what it is drawn from, colours and style, panels on a grid, parts that may fail."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
+
+from ...models.structure import one_line
+from ..fit import Fit
+
+__all__ = [
+    "GREY",
+    "PALETTE",
+    "REFERENCE",
+    "STYLE",
+    "Compared",
+    "attempt",
+    "colours",
+    "columns_of",
+    "compared",
+    "drawn",
+    "grid",
+    "legend",
+    "outer_labels",
+    "titled",
+]
+
+# Okabe and Ito (2008) without its yellow, then three of Tol's muted scheme: told apart by colour-blind readers too.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288")
+REFERENCE, GREY = "#000000", "#6E6E6E"
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.useoffset": False,
+    "savefig.dpi": 150,
+}
+LINE = 40  # characters of a message on a picture
+Part = TypeVar("Part", Axes, FigureBase)
+
+
+class Compared(Protocol):
+    """What a picture of fits is drawn from, a Comparison for example.
+
+    fits: name -> Fit. reference: the name of the one the others are measured against. table: a row a fit. gaps: a row
+    each (guide, data row); empty where they are not known.
+    """
+
+    @property
+    def fits(self) -> Mapping[str, Fit]: ...
+    @property
+    def reference(self) -> str | None: ...
+    @property
+    def table(self) -> pd.DataFrame: ...
+    @property
+    def gaps(self) -> pd.DataFrame: ...
+
+
+class Alone(NamedTuple):
+    """One fit, compared with none."""
+
+    fits: dict[str, Fit]
+    reference: None = None
+    table: pd.DataFrame = pd.DataFrame()
+    gaps: pd.DataFrame = pd.DataFrame()
+
+
+def compared(shown: Compared | Fit) -> Compared:
+    """A comparison as it is, a fit as a comparison with none."""
+    return Alone({shown.name: shown}) if isinstance(shown, Fit) else shown
+
+
+def colours(names: Iterable[str], reference: str | None) -> dict[str, str]:
+    """A colour a fit, name -> hex: black for the reference."""
+    others = [name for name in names if name != reference]
+    chosen = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(others)}
+    return chosen if reference is None else {reference: REFERENCE, **chosen}
+
+
+def drawn(draw: Callable[[Figure], object], width: float, height: float) -> Figure:
+    """A Figure of so many inches, filled by `draw`; pyplot forgets it, so that a notebook shows it once."""
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(width, height), layout="constrained")
+        try:
+            draw(figure)
+        finally:
+            plt.close(figure)
+    return figure
+
+
+def attempt(part: Part, draw: Callable[[Part], object]) -> None:
+    """Draw on a part of a picture; where that fails, a grey line says why, and the other parts are left alone."""
+    try:
+        draw(part)
+    except Exception as error:
+        part.clear()
+        if isinstance(part, Axes):
+            part.set_axis_off()
+        place: dict[str, Any] = {"transform": part.transAxes} if isinstance(part, Axes) else {}
+        text = textwrap.fill(f"not drawn: {one_line(error)}", LINE)
+        part.text(0.5, 0.5, text, color=GREY, fontsize=8, ha="center", va="center", **place)
+
+
+def columns_of(number: int) -> int:
+    """How many panels stand side by side."""
+    return 2 if number == 4 else min(number, 3)
+
+
+def grid(figure: FigureBase, number: int, columns: int, **share: Any) -> tuple[list[Axes], list[Axes]]:
+    """`number` panels row by row, and the axes left over, switched off. share: sharex, sharey of `subplots`."""
+    axes = figure.subplots(math.ceil(number / columns), columns, squeeze=False, **share).ravel().tolist()
+    panels, spare = axes[:number], axes[number:]
+    for axis in spare:
+        axis.set_axis_off()
+    for axis in panels[-columns:]:  # the lowest of its column, though a spare one lies below
+        axis.xaxis.set_tick_params(labelbottom=True)
+    return panels, spare
+
+
+def titled(panels: list[Axes], shown: Compared) -> None:
+    """A panel a fit: its name in its colour, and what the table says of it."""
+    palette = colours(shown.fits, shown.reference)
+    for axis, name in zip(panels, shown.fits, strict=True):
+        axis.set_title(name, loc="left", color=palette[name], fontweight="bold", pad=15)
+        text = "reference" if name == shown.reference else _figures(shown.table, name)
+        axis.annotate(text, (0, 1), (0, 4), "axes fraction", "offset points", color=GREY, fontsize=7.5)
+
+
+def outer_labels(panels: list[Axes], columns: int) -> None:
+    """Labels of axes at the left and at the bottom only, above a spare panel too."""
+    labels = [axis.get_xlabel() for axis in panels]
+    for axis in panels:
+        axis.label_outer(remove_inner_ticks=False)
+    for axis, label in list(zip(panels, labels, strict=True))[-columns:]:
+        axis.xaxis.set_tick_params(labelbottom=True)
+        axis.set_xlabel(label)
+
+
+def _figures(table: pd.DataFrame, name: str) -> str:
+    """What the table says of a fit, for the line above its panel."""
+    said = {"bias": "bias {:.2f}", "sd_ratio": "sd ratio {:.2f}", "khat": "k-hat {:.2f}"}
+    known = table.loc[name] if name in table.index else {}
+    return ", ".join(text.format(known[key]) for key, text in said.items() if key in known and pd.notna(known[key]))
+
+
+def legend(figure: FigureBase, spare: list[Axes], handles: list[Artist]) -> None:
+    """In a spare panel where there is one, else below."""
+    if spare:
+        spare[0].legend(handles=handles, loc="center left")
+    else:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
