@@ -6,6 +6,7 @@ from .inference.closed_form import cavi, em
 from .inference.compare import compare
 from .inference.comparison import Comparison
 from .inference.fit import Fit
+from .inference.load import load
 from .inference.nuts import nuts
 from .inference.svi import svi
 from .inference.train import train
@@ -19,6 +20,7 @@ __all__ = [
     "datasets",
     "em",
     "guides",
+    "load",
     "models",
     "nuts",
     "svi",

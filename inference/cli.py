@@ -16,8 +16,8 @@ from .cli_options import Parser, add_command, add_data, names, rows_of, say_writ
 from .cli_train import add_train, add_vae, vae_of
 from .compare import compare
 from .compiled import Compile
+from .folder import check_folder
 from .listing import list_guides
-from .save import check_folder
 
 __all__ = ["main"]
 

@@ -30,10 +30,12 @@ from .cli_options import (
 )
 from .data import as_data
 from .estimators import USUAL
+from .folder import check_folder, stems_of, write_all
 from .plots import latent, plot_losses, plot_marginal
 from .report import as_text
 from .row_fit import RowFit, tells_new, tells_q
-from .save import check_folder, netcdfs, pictures, tables, write_all
+from .save import pictures, tables
+from .saved import FIT, data_files, facts_of, fit_files, json_file
 from .train import train
 
 __all__ = ["add_train", "add_vae", "vae_of"]
@@ -135,7 +137,9 @@ def _work(options: argparse.Namespace) -> None:
     if len(table):
         print(f"\nlog p(x), nats a row, over {min(ROWS, len(held_out))} rows by each method:\n{as_text(table)}")
     if options.out is not None:
-        files = {**tables({"marginal": table}), **netcdfs({fit.name: fit}), **pictures(_draws(fit, labels, table))}
+        stem = stems_of([fit.name])[fit.name]
+        kept = {**fit_files(fit, stem), **data_files(fit.data), FIT: json_file(facts_of(fit, stem))}
+        files = {**tables({"marginal": table}), **kept, **pictures(_draws(fit, labels, table))}
         say_written(write_all(options.out, files), options.out)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import arviz as az
@@ -21,6 +22,7 @@ from . import predictive
 from .data import Data, DataLike, as_new_data
 from .density import Density
 from .relabel import Labels, component_features
+from .saved import save_fit
 
 __all__ = ["Fit"]
 
@@ -192,6 +194,10 @@ class Fit:
         x_new: as `log_predictive` has it; what is observed may be None or left out.
         """
         return predictive.replicated(self, None if x_new is None else self.new_data(x_new), seed)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the fit into a folder, for `pyrometer.load`; the model is code, and is given again there."""
+        return save_fit(self, folder)
 
     def prior_predictive(self, draws: int = 500, seed: int = 0) -> az.InferenceData:
         """Draws from the prior and observations drawn from them: groups prior, prior_predictive and observed_data."""

@@ -41,9 +41,9 @@ class Extras(Protocol):
 
     init: starting values of sites by name, for the data. collapsed: the program with its discrete sites summed out by
     hand. prepare: a single table, checked and in the dtype and on the device that the program wants. frozen: a copy
-    with nothing left to train. dims: names for the dims of its params. exchangeable: the dims whose order means
-    nothing, each with what a permutation does to variables that do not bear it: name -> (value, order) -> value, where
-    entry k of what is permuted was entry order[k].
+    with nothing left to train. restored: a copy with these params in its networks. dims: names for the dims of its
+    params. exchangeable: the dims whose order means nothing, each with what a permutation does to variables that do not
+    bear it: name -> (value, order) -> value, where entry k of what is permuted was entry order[k].
     """
 
     dims: Mapping[str, tuple[str, ...]]
@@ -56,6 +56,8 @@ class Extras(Protocol):
     def prepare(self, values: Tensor, columns: tuple[str, ...]) -> Tensor: ...
 
     def frozen(self) -> Model: ...
+
+    def restored(self, params: Mapping[str, Tensor], *args: Any) -> Model: ...
 
 
 class Plate(NamedTuple):

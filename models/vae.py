@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import pyro
@@ -15,6 +16,8 @@ from .decoders import Decoder, Likelihood, Network, check_choices, check_device
 from .moments import rows_of
 
 __all__ = ["VAE"]
+
+PREFIX = "decoder$$$"  # how Pyro's store names what is in the module `decoder`
 
 COLOURS = (1, 3, 4)  # channels of a picture: grey, red green blue, and with transparency
 
@@ -113,6 +116,14 @@ class VAE:
         copied = replace(copy.deepcopy(self), batch_size=None)
         for network in copied.networks.values():
             network.requires_grad_(False).eval()  # in training Pyro warns of what is not trained
+        return copied
+
+    def restored(self, params: Mapping[str, Tensor], x: Tensor) -> VAE:
+        """A copy with the decoder for rows like those of x at these params, by their names in Pyro's store."""
+        copied = copy.deepcopy(self)
+        own = {name.removeprefix(PREFIX): value for name, value in params.items() if name.startswith(PREFIX)}
+        if own:
+            copied.network(x).load_state_dict(own)
         return copied
 
     @property

@@ -110,7 +110,7 @@ def test_a_file_in_the_way_is_refused(comparison: pyrometer.Comparison, tmp_path
 
 
 def test_names_that_no_file_can_bear_still_get_files_of_their_own() -> None:
-    files = saving.file_names(["a/b", "a_b", "A_B", "../up", "nuts"])
-    assert files["nuts"] == "nuts.nc"
+    files = stems_of(["a/b", "a_b", "A_B", "../up", "nuts"])
+    assert files["nuts"] == "nuts"
     assert len({file.lower() for file in files.values()}) == 5
     assert not any("/" in file or file.startswith(".") for file in files.values())
