@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-vae test lint typecheck bench notebooks clean
+.PHONY: help setup demo demo-vae test test-all lint typecheck bench notebooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -34,6 +34,9 @@ demo-vae: setup ## a VAE on digits: its pictures, its marginal likelihood, and f
 
 test: setup ## run the tests: two workers, one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-all: setup ## run every test, those that take minutes too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m ""
 
 lint: setup ## check style, formatting and types
 	$(BIN)/ruff check

@@ -86,15 +86,30 @@ def hmm(y: Tensor) -> None:
 
     y: (T,). Sites: theta1, theta2, mu (2,); for each t = 0, ..., T - 1 z_t and y_t (), z_t enumerated.
     """
-    theta1 = pyro.sample("theta1", dist.Dirichlet(y.new_ones(2)))
-    theta2 = pyro.sample("theta2", dist.Dirichlet(y.new_ones(2)))
-    mu = pyro.sample("mu", PositiveOrdered(dist.Normal(y.new_tensor([3.0, 10.0]), 1.0), 1))
-    theta = torch.stack([theta1, theta2])
+    theta, mu = _hmm_parameters(y)
     probs = y.new_full((2,), 0.5)
     for t in pyro.markov(range(len(y))):
         z = pyro.sample(f"z_{t}", dist.Categorical(probs), infer={"enumerate": "parallel"})
         pyro.sample(f"y_{t}", dist.Normal(mu[z], 1.0), obs=y[t])
         probs = theta[z]
+
+
+def collapsed_hmm(y: Tensor) -> None:
+    """`hmm` with its states summed out by the forward algorithm, in log2(T) steps."""
+    theta, mu = _hmm_parameters(y)
+    start = y.new_full((2,), 0.5).log()
+    pyro.sample("y", dist.DiscreteHMM(start, theta.log(), dist.Normal(mu, 1.0), duration=len(y)), obs=y)
+
+
+vars(hmm)["collapsed"] = lambda: collapsed_hmm
+
+
+def _hmm_parameters(y: Tensor) -> tuple[Tensor, Tensor]:
+    """The transition matrix (2, 2) and the means (2,), from their prior."""
+    theta1 = pyro.sample("theta1", dist.Dirichlet(y.new_ones(2)))
+    theta2 = pyro.sample("theta2", dist.Dirichlet(y.new_ones(2)))
+    mu = pyro.sample("mu", PositiveOrdered(dist.Normal(y.new_tensor([3.0, 10.0]), 1.0), 1))
+    return torch.stack([theta1, theta2]), mu
 
 
 class PositiveOrdered(dist.Independent):
