@@ -29,10 +29,11 @@ from .cli_options import (
     whole,
 )
 from .data import as_data
-from .estimators import USUAL
+from .marginal import USUAL
 from .marginal_plots import plot_marginal
 from .report import as_text
-from .row_fit import RowFit, tells_new, tells_q
+from .row_fit import RowFit
+from .row_posterior import tells_new, tells_q
 from .save import check_folder, netcdfs, pictures, tables, write_all
 from .train import train
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ from tqdm import std
 
 from ..errors import InputError
 from . import checkpoint
+from .batches import on_all_rows
+from .data import Data
+from .density import Density
 from .progress import progress_bar
+from .row_density import RowDensity
 from .training import Start
 
 __all__ = ["Epochs", "binarised"]
@@ -34,7 +39,7 @@ class Epochs:
     start: Start
     epochs: int
     steps: int
-    test: Tensor | None = None
+    test: Data | None = None
     patience: int | None = None
     grey: Tensor | None = None
     folder: Path | None = None
@@ -99,19 +104,25 @@ class Epochs:
 
     def _elbo(self) -> float:
         """Of the last epoch, nats a row."""
-        return -float(np.mean(self.start.losses[-self.steps :])) / len(self.start.data.values)
+        return -float(np.mean(self.start.losses[-self.steps :])) / (self.start.data.rows or 1)
 
-    def _test_loss(self, test: Tensor) -> float:
+    def _test_loss(self, test: Data) -> float:
         """Minus the ELBO of the held-out rows, a draw each, nats a row; the same noise after every epoch."""
-        pairing: Any = self.start.pairing
-        model, guide = pairing.model, pairing.guide
-        total = 0.0
+        guide: Any = self.start.pairing.guide
+        total, number = 0.0, test.rows or 1
         with self.start.at_work(self.start.seed), torch.no_grad():
-            for part in test.split(BLOCK):
-                q = guide.posterior(part)
+            for start in range(0, number, BLOCK):
+                rows = self.density.take(slice(start, start + BLOCK))
+                q = guide.posterior(rows.data.values)
                 z = q.sample()
-                total += float((q.log_prob(z) - model.log_joint(z, part)).sum())
-        return total / len(test)
+                total += float((q.log_prob(z) - rows.log_joint(z)).sum())
+        return total / number
+
+    @cached_property
+    def density(self) -> RowDensity:
+        """log p(x, z) of the held-out rows, params as they are in the store."""
+        assert self.test is not None
+        return RowDensity(Density(on_all_rows(self.start.pairing.model), self.start.data), self.test)
 
 
 def binarised(grey: Tensor, seed: int, draw: int = 0) -> Tensor:

@@ -103,7 +103,7 @@ def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
         _training(top, fit)
         _latent(middle, fit, labels, None)
         _reconstructions(bottom, fit, None, 10)
-        if fit.vae.latent <= 2:
+        if fit.latent <= 2:
             _plane(right, fit, 17)
         else:
             _samples(right, fit, 90, 0)
@@ -168,7 +168,7 @@ def _reconstructions(figure: FigureBase, fit: RowFit, x: DataLike | None, number
 
 
 def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int) -> None:
-    z = np.random.default_rng(seed).normal(size=(number, fit.vae.latent))
+    z = np.random.default_rng(seed).normal(size=(number, fit.latent))
     axis = figure.subplots()
     _show(axis, fit.decode(z), math.ceil(math.sqrt(number)), fit)
     axis.set_title("E[x | z], z drawn from the prior", loc="left", fontweight="bold")
@@ -177,7 +177,7 @@ def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int) -> None:
 def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
     first, second = _most_active(fit.encode())
     places = norm.ppf(np.linspace(0.02, 0.98, side))
-    z = np.zeros((side * side if second is not None else side, fit.vae.latent))
+    z = np.zeros((side * side if second is not None else side, fit.latent))
     z[:, first] = np.tile(places, len(z) // side)
     if second is not None:
         z[:, second] = np.repeat(places[::-1], side)
@@ -198,7 +198,7 @@ def _most_active(z: np.ndarray) -> tuple[int, int | None]:
 
 def _show(axis: Axes, rows: np.ndarray, columns: int, fit: RowFit) -> None:
     """Rows as pictures, so many side by side, dark where they are large; NaN is marked."""
-    low, high = (0.0, 1.0) if "bernoulli" in fit.vae.likelihood else _range(fit)
+    low, high = _range(fit)
     pictures = np.clip((_pictures(rows) - low) / (high - low), 0, 1)
     number, height, width = pictures.shape[:3]
     lines = math.ceil(number / columns)
@@ -233,4 +233,6 @@ def _pictures(rows: np.ndarray) -> np.ndarray:
 def _range(fit: RowFit) -> tuple[float, float]:
     values = fit.data.values
     low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1:
+        return 0.0, 1.0
     return low, high if high > low else low + 1.0
