@@ -79,7 +79,9 @@ def value_and_gradient(
     return compiled(_eager_gradient(fn), *examples, tier=tier)
 
 
-def compiled(eager: Callable[[Tensor], Any], *examples: Tensor, tier: Tier = "script") -> tuple[Callable[..., Any], str]:
+def compiled(
+    eager: Callable[[Tensor], Any], *examples: Tensor, tier: Tier = "script"
+) -> tuple[Callable[..., Any], str]:
     """A function of a tensor made fast, and how; as it is where that fails or gives other numbers at an example."""
     if tier == "eager":
         return eager, "eager"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,6 @@ from tqdm import std
 
 from ..errors import InputError
 from . import checkpoint
-from .batches import on_all_rows
-from .data import Data
-from .density import Density
 from .progress import progress_bar
 from .row_density import RowDensity
 from .training import Start
@@ -30,16 +26,16 @@ BLOCK = 512  # rows at once
 class Epochs:
     """A start on its way through the data.
 
-    steps: an epoch. test: held-out rows. grey: pixels of which every epoch sees another binarisation, put into the
-    start's own data. folder, owner: where checkpoints go, and what one must agree with to be resumed. best: the
-    parameters after the best epoch by the held-out loss, where there is patience to look for it. message: why it
-    stopped early.
+    steps: an epoch. test: held-out rows, params as they are in the store. grey: pixels of which every epoch sees
+    another binarisation, put into the start's own data. folder, owner: where checkpoints go, and what one must agree
+    with to be resumed. best: the parameters after the best epoch by the held-out loss, where there is patience to look
+    for it. message: why it stopped early.
     """
 
     start: Start
     epochs: int
     steps: int
-    test: Data | None = None
+    test: RowDensity | None = None
     patience: int | None = None
     grey: Tensor | None = None
     folder: Path | None = None
@@ -106,23 +102,17 @@ class Epochs:
         """Of the last epoch, nats a row."""
         return -float(np.mean(self.start.losses[-self.steps :])) / (self.start.data.rows or 1)
 
-    def _test_loss(self, test: Data) -> float:
+    def _test_loss(self, test: RowDensity) -> float:
         """Minus the ELBO of the held-out rows, a draw each, nats a row; the same noise after every epoch."""
         guide: Any = self.start.pairing.guide
-        total, number = 0.0, test.rows or 1
+        total, number = 0.0, test.data.rows or 1
         with self.start.at_work(self.start.seed), torch.no_grad():
             for start in range(0, number, BLOCK):
-                rows = self.density.take(slice(start, start + BLOCK))
+                rows = test.take(slice(start, start + BLOCK))
                 q = guide.posterior(rows.data.values)
                 z = q.sample()
                 total += float((q.log_prob(z) - rows.log_joint(z)).sum())
         return total / number
-
-    @cached_property
-    def density(self) -> RowDensity:
-        """log p(x, z) of the held-out rows, params as they are in the store."""
-        assert self.test is not None
-        return RowDensity(Density(on_all_rows(self.start.pairing.model), self.start.data), self.test)
 
 
 def binarised(grey: Tensor, seed: int, draw: int = 0) -> Tensor:

@@ -65,8 +65,9 @@ def best_in_family(
 ) -> Best:
     """The q of the largest ELBO in the family of a Gaussian q, row by row; none for another q.
 
-    log_joint: (..., M, L) -> (..., M). q: batch (M,), event (L,), where the search starts. The gradient is Roeder, Wu and Duvenaud's (2017,
-    "sticking the landing"), free of noise where q reaches the posterior; the rate falls to nought by a cosine.
+    log_joint: (..., M, L) -> (..., M). q: batch (M,), event (L,), where the search starts. The gradient is Roeder, Wu
+    and Duvenaud's (2017, "sticking the landing"), free of noise where q reaches the posterior; the rate falls to nought
+    by a cosine.
     """
     found = family_of(q)
     if found is None:

@@ -1,4 +1,4 @@
-"""The continuous latents of each row as one unconstrained vector a row: log p(y_n, z_n | theta), its mode, its prior."""
+"""The continuous latents of each row as one unconstrained vector: log p(y_n, z_n | theta), its mode, its prior."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -79,7 +80,7 @@ class RowFit(Fit):
         if x_new is None and len(data.tensors) == 1:
             data = data.take(torch.zeros(len(values), dtype=torch.long))  # any rows: what is observed has no say
         if data.rows != len(values):
-            raise InputError(f"z has {len(values)} rows, and there are covariates of {data.rows}: give x_new of as many")
+            raise InputError(f"z has {len(values)} rows, but there are covariates of {data.rows}: give x_new")
         return self._each(data, lambda part, rows: self._observed(values[rows], part, self._mean_of))
 
     def reconstruct(self, x_new: DataLike | None = None) -> np.ndarray:
@@ -142,9 +143,7 @@ class RowFit(Fit):
     def gaps(self, rows: Sequence[int], **options: Any) -> pd.DataFrame:
         """Approximation and amortisation gap on chosen training rows, NUTS beside; see `inference.gaps`."""
         chosen = torch.as_tensor(list(rows))
-        return amortisation_gaps(
-            self.row_density().take(chosen), {self.name: self.by_row()}, rows=chosen, **options
-        )
+        return amortisation_gaps(self.row_density().take(chosen), {self.name: self.by_row()}, rows=chosen, **options)
 
     def active_units(self) -> np.ndarray:
         """Whether each latent entry tells rows apart: Var over rows of E_q[z | x] above 0.01: (latent,)."""
@@ -186,7 +185,8 @@ class RowFit(Fit):
         except (NotImplementedError, AttributeError):
             mean = torch.full((), torch.nan)
         if mean.isnan().any():
-            raise InputError(f"site {site!r} of model {model_name(self.model)} is a {type(fn).__name__}, without a mean")
+            kind = type(fn).__name__
+            raise InputError(f"site {site!r} of model {model_name(self.model)} is a {kind}, without a mean")
         return mean
 
     def _each(self, data: Data, fn: Callable[[Data, Tensor], Tensor]) -> np.ndarray:
@@ -213,7 +213,8 @@ def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) ->
     rows = RowDensity(density, data)
     held = max(1, min(draws, KEPT // ((data.rows or 1) * rows.latent)))
     if tells_q(guide):
-        sites, elbo = _draws_by_row(Target(rows, RowPosterior(name, guide, rows).posterior, _numbers(data)), draws, held)
+        numbers = torch.arange(data.rows or 0, device=data.like.device)
+        sites, elbo = _draws_by_row(Target(rows, RowPosterior(name, guide, rows).posterior, numbers), draws, held)
     else:
         found = approximation(pairing, density, draws)
         sites, elbo = {site: value[:held] for site, value in found.sites.items()}, found.elbo_draws
@@ -224,14 +225,10 @@ def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) ->
         {site: value.unsqueeze(0) for site, value in sites.items()},
         likelihood="computed" if data.numel * held <= POINTWISE else None,
         elbo_draws=elbo,
-        guide=guide,
+        guide=copy.deepcopy(guide),  # which may share its tensors with the store
         **rest,
     )
     return RowFit(**{each.name: getattr(fit, each.name) for each in fields(Fit)})
-
-
-def _numbers(data: Data) -> Tensor:
-    return torch.arange(data.rows or 0, device=data.like.device)
 
 
 def _draws_by_row(target: Target, draws: int, held: int) -> tuple[dict[str, Tensor], np.ndarray]:

@@ -18,7 +18,7 @@ __all__ = ["RowPosterior", "tells_new", "tells_q"]
 
 
 def tells_q(guide: Any) -> bool:
-    """Whether q(z | x) of a row can be had from a guide: by its `posterior(x, rows)`, or because it is an AutoNormal."""
+    """Whether q(z | x) of a row can be had from a guide: by its `posterior(x, rows)`, or as it is an AutoNormal."""
     return isinstance(guide, AutoNormal) or hasattr(guide, "posterior")
 
 

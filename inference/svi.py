@@ -137,7 +137,7 @@ def svi(
             {key: value.unsqueeze(0) for key, value in result.sites.items()},
             elbo_draws=result.elbo_draws,
             log_weights=result.log_weights,
-            guide=trained.guide,
+            guide=copy.deepcopy(trained.guide),
             **how,
         )
     return replace(fit, seconds=time.perf_counter() - began)

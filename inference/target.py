@@ -1,4 +1,4 @@
-"""Rows with a latent vector each, log p(x_n, z_n) and q(z | x): what every estimator takes, a block of rows at a time."""
+"""Rows with a latent vector each, log p(x_n, z_n) and q(z | x): what every estimator takes, some rows at a time."""
 
 from __future__ import annotations
 

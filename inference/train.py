@@ -23,12 +23,13 @@ from .checkpoint import known_by
 from .compiled import Compile
 from .course import Course
 from .data import Data, DataLike, as_new_data
-from .density import data_for, structure_on
+from .density import Density, data_for, structure_on
 from .epochs import Epochs, binarised
 from .guide_of import guide_of
 from .isolation import one_thread_if_small
 from .pairing import pair
 from .progress import progress_bar
+from .row_density import RowDensity
 from .row_fit import RowFit, row_fit
 from .row_posterior import tells_new, tells_q
 from .svi import optimizer_of
@@ -134,7 +135,8 @@ def train(
             "seed": seed,
         }
         folder = None if checkpoint is None else Path(checkpoint).expanduser()
-        way = Epochs(start, epochs, steps, test, patience, grey if changing else None, folder, owner)
+        held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
+        way = Epochs(start, epochs, steps, held_out, patience, grey if changing else None, folder, owner)
         with progress_bar(epochs, name, progress, unit="epoch") as bar:
             way.run(bar, resume)
         return replace(_fit(way, name, data, draws), seconds=time.perf_counter() - began)
@@ -168,10 +170,8 @@ def _binary(grey: Any, seed: int, name: str) -> Any:
 
 
 def _refuse(model: Model, data: Data) -> None:
-    """What the model itself says against the data, if it looks at them."""
-    check = getattr(model, "check", None)
-    if check is not None:
-        check(data.values)
+    """Let the model itself look at the data, where it does."""
+    getattr(model, "check", lambda values: None)(data.values)
 
 
 def _check(model: Model, structure: Structure, **sizes: int) -> None:

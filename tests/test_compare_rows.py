@@ -10,8 +10,7 @@ import pytest
 from pyrometer import InputError
 from pyrometer.inference import row_plots
 from pyrometer.inference.comparison import Comparison
-from pyrometer.inference.marginal import Budget
-from pyrometer.inference.marginal import marginal_estimates
+from pyrometer.inference.marginal import Budget, marginal_estimates
 from pyrometer.inference.row_fit import RowFit
 from pyrometer.inference.scores import ROW_COLUMNS
 from pyrometer.models import VAE

@@ -11,12 +11,12 @@ import torch
 from latent_truths import Pixels, linear_gaussian, linear_rows, pixel_rows, pixels
 from pyrometer.inference.compiled import value_and_gradient
 from pyrometer.inference.density import Density
-from pyrometer.inference.marginal import Budget
 from pyrometer.inference.families import best_in_family, family_of, fine_tuned
 from pyrometer.inference.gap_plots import plot_gaps
 from pyrometer.inference.gaps import amortisation_gaps, summarised
 from pyrometer.inference.isolation import isolated
 from pyrometer.inference.latent_nuts import LatentDraws, LatentProgram, latent_nuts
+from pyrometer.inference.marginal import Budget
 from pyrometer.inference.target import local_density, target_of
 from torch import Tensor, nn
 from torch.distributions import (
@@ -88,12 +88,14 @@ def test_the_density_of_bernoulli_pixels_is_traced_and_not_left_to_python() -> N
     model = pixels()
     program = LatentProgram(local_density(model, pixel_rows(model, 2), 2))
     density = Density(program, program.data)
+    assert density.dim == 4
     with in_doubles(validate=False):
         point = torch.ones(4)
         assert value_and_gradient(density.log_density, point, point / 2)[1] == "script"
     single = Pixels(model.inner.float(), model.weights.float(), model.bias.float())
     program = LatentProgram(local_density(single, pixel_rows(model, 2).float(), 2))
     density = Density(program, program.data)
+    assert density.dim == 4
     with isolated(0, torch.float32):
         point = torch.ones(4)
         assert value_and_gradient(density.log_density, point, point / 2)[1] == "script"

@@ -12,11 +12,17 @@ from pyrometer.errors import InputError
 from pyrometer.inference import target as target_module
 from pyrometer.inference.ais import anneal, schedule
 from pyrometer.inference.importance import Estimate, bound, log_mean
-from pyrometer.inference.marginal import METHODS, Budget, log_weights
-from pyrometer.inference.marginal import log_likelihood, marginal_estimates, marginal_likelihood
+from pyrometer.inference.marginal import (
+    METHODS,
+    Budget,
+    log_likelihood,
+    log_weights,
+    marginal_estimates,
+    marginal_likelihood,
+    unbiasedness,
+)
 from pyrometer.inference.marginal_plots import plot_marginal, plot_unbiasedness
 from pyrometer.inference.target import target_of
-from pyrometer.inference.marginal import unbiasedness
 from torch import Tensor
 from torch.distributions import Distribution
 

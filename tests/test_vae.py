@@ -16,6 +16,7 @@ from pyrometer.guides import catalogue
 from pyrometer.guides.vae import SemiAmortized
 from pyrometer.inference.compiled_svi import compiled_steps
 from pyrometer.inference.course import Course
+from pyrometer.inference.data import Data
 from pyrometer.inference.deck import Deck
 from pyrometer.inference.isolation import isolated
 from pyrometer.inference.pairing import pair
@@ -117,11 +118,11 @@ LIKELIHOODS = ("gaussian", "gaussian_diagonal", "bernoulli", "continuous_bernoul
 )
 @pytest.mark.parametrize("guide", OWN)
 def test_compiled_steps_are_those_of_pyro(guide: str, decoder: Any, likelihood: Any) -> None:
-    model = VAE(3, decoder, likelihood, hidden=(20,), batch_size=16)
+    model, data = VAE(3, decoder, likelihood, hidden=(20,), batch_size=16), Data((FEW,), rows=len(FEW))
     with isolated(0, torch.float32):
         structure = read_structure(model, FEW)
-        pairing = pair(model, catalogue(model)[guide](model), guide, FEW, structure, "auto")
-        steps, how = compiled_steps(pairing, Adam({"lr": 0.01}), FEW, Deck(structure.subsampled, 0), Course(1000))
+        pairing = pair(model, catalogue(model)[guide](model), guide, data, structure, "auto")
+        steps, how = compiled_steps(pairing, Adam({"lr": 0.01}), data, Deck(structure.subsampled, 0), Course(1000))
         assert steps is not None, how
         hand = steps.training.deck.hands(1)[0]
         loss, gradient = reference(steps.training, hand)
