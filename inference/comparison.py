@@ -15,6 +15,7 @@ from ..models.structure import Model
 from .convergence import unconverged
 from .entries import Entries, chosen_guides, jobs_of
 from .fit import Fit
+from .gaps import summarised
 from .invariants import invariants
 from .plots import plot
 from .posterior import matched_to
@@ -123,9 +124,10 @@ def compared(
         known, more = gaps_of(problem, fits, model, known)
         notes += more
     columns, rows = ROW_COLUMNS if problem.by_row else COLUMNS, {}
+    means = summarised(known) if len(known) else None
     for name, fit in fits.items():
         try:
-            rows[name], failed = scores(Scored(fit, ruler, problem.test, known), columns)
+            rows[name], failed = scores(Scored(fit, ruler, problem.test, means), columns)
             notes += failed
         except KeyboardInterrupt:
             rows[name] = dict.fromkeys([column.name for column in columns], np.nan) | {"estimator": fit.estimator}

@@ -33,7 +33,7 @@ def comparison() -> Comparison:
 
 def test_the_table_has_a_row_a_guide_and_nan_where_nothing_applies(comparison: Comparison) -> None:
     assert list(comparison.table.index) == list(GUIDES)
-    assert tuple(comparison.table.columns) == ROW_COLUMNS
+    assert list(comparison.table.columns) == [column.name for column in ROW_COLUMNS]
     held_out = comparison.table[["elbo_test", "log_p_test", "log_p_test_se", "khat"]].drop("free")
     assert held_out.notna().all(axis=None)
     assert comparison.table.loc["free", held_out.columns].isna().all()
@@ -91,7 +91,7 @@ def test_an_interrupt_while_nuts_runs_keeps_the_fits(monkeypatch: pytest.MonkeyP
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyrometer.inference.compare_rows.amortisation_gaps", interrupted)
+    monkeypatch.setattr("pyrometer.inference.row_gaps.amortisation_gaps", interrupted)
     found = pyrometer.compare(VAE(2, "linear"), X, ["encoder"], steps=30, starts=1, progress=False)
     assert list(found.fits) == ["encoder"]
     assert "interrupted before the gaps were known" in repr(found)
@@ -130,8 +130,8 @@ def test_the_bounds_of_a_bernoulli_decoder_rise_to_annealed_importance_sampling(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": ["svi", "em"]}, "a VAE is fitted by svi alone"),
-        ({"reference": "cavi"}, "reference='cavi' is not for a VAE: choose nuts or None"),
+        ({"methods": ["svi", "em"]}, "rows share no continuous latent: svi alone fits them"),
+        ({"reference": "cavi"}, "reference='cavi' is not for a model with latents a row only: choose nuts or None"),
         ({"guides": ["structured"]}, "model VAE has no guide 'structured'"),
         ({"rows": 0}, "rows=0 must be 1 or more"),
         ({"rows": [1, 2000]}, "rows must be numbers of rows from 0 to 1796"),
