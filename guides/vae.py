@@ -25,8 +25,11 @@ class RowGuide(nn.Module):
     """A guide with one q(z | x) a row. A subclass says how many rows and what q is; the rest is the same for all.
 
     posterior(x, rows): q(z | x), batch (M,), event (latent,); x: (M, ...). rows (M,) tells which training rows these
-    are, where the guide has parameters of their own for them.
+    are, where the guide has parameters of their own for them. amortized: whether it has a q for rows that it was not
+    trained on.
     """
+
+    amortized = True
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
@@ -111,6 +114,8 @@ class Free(RowGuide):
 
     A row's numbers are seen once an epoch, where a network's are at every step: they go SPEED times as fast.
     """
+
+    amortized = False
 
     def __init__(self, model: VAE, family: Family | None = None) -> None:
         super().__init__(model)

@@ -8,13 +8,15 @@ move would spoil the mean.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
+from .compiled import compiled
 from .target import LogJoint
 
 __all__ = ["Annealed", "Path", "anneal", "schedule"]
@@ -53,24 +55,33 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Path:
-    """From start, batch (M,), event (L,), to p(x, z) for rows x (M, ...), `leapfrogs` steps a transition.
+    """From start, batch (M,), event (L,), to p(x, z), `leapfrogs` steps a transition.
 
-    scale: the rough size of each latent, (M, L), by which step sizes are multiplied.
+    scale: the rough size of each latent, (M, L), by which step sizes are multiplied. densities: `eager`, made fast.
     """
 
     log_joint: LogJoint
     start: Distribution
-    x: Tensor
     scale: Tensor
     leapfrogs: int
+    densities: Callable[[Tensor], tuple[Tensor, ...]] | None = None
+
+    def compiled(self, z: Tensor) -> Path:
+        """The same, its densities made fast for points of the shape of z."""
+        self.eager(z)  # what a trace of the model says is known from here on
+        return replace(self, densities=compiled(self.eager, z, 0.5 * z + 0.1)[0])
+
+    def eager(self, z: Tensor) -> tuple[Tensor, ...]:
+        """The two log densities and their gradients at z (C, M, L)."""
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            log_start, log_joint = self.start.log_prob(z), self.log_joint(z)
+            gradients = [torch.autograd.grad(value.sum(), z)[0] for value in (log_start, log_joint)]
+        return log_start.detach(), log_joint.detach(), *gradients
 
     def at(self, z: Tensor) -> Point:
         """Densities and gradients at z (C, M, L)."""
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            log_start, log_joint = self.start.log_prob(z), self.log_joint(z, self.x)
-            gradients = [torch.autograd.grad(value.sum(), z)[0] for value in (log_start, log_joint)]
-        return Point(z.detach(), log_start.detach(), log_joint.detach(), *gradients)
+        return Point(z, *(self.densities or self.eager)(z))
 
     def moved(self, point: Point, beta: float, step: Tensor) -> tuple[Point, Tensor]:
         """One HMC transition at beta, step (M,): the next point, and the acceptance probability (C, M)."""
@@ -103,7 +114,6 @@ def schedule(temperatures: int) -> list[float]:
 def anneal(
     log_joint: LogJoint,
     start: Distribution,
-    x: Tensor,
     *,
     chains: int = 16,
     temperatures: int = 500,
@@ -111,12 +121,14 @@ def anneal(
 ) -> Annealed:
     """Unbiased weights for p(x) of each row by annealed importance sampling (Neal 2001; Wu et al. 2017).
 
-    log_joint(z, x): z (..., M, L), x (M, ...) -> (..., M). start: batch (M,), event (L,); the prior, or a guide.
+    log_joint: log p(x, z) of rows, z (..., M, L) -> (..., M). start: batch (M,), event (L,); the prior, or a guide.
     """
-    path = Path(log_joint, start, x, start.sample(Size((64,))).std(0), leapfrogs)
+    path = Path(log_joint, start, start.sample(Size((64,))).std(0), leapfrogs)
     betas = schedule(temperatures)
     steps = _pilot(path, betas)
-    point = path.at(start.sample(Size((chains,))))
+    z = start.sample(Size((chains,)))
+    path = path.compiled(z)
+    point = path.at(z)
     log_weights = torch.zeros_like(point.log_joint, dtype=torch.float64)
     acceptance = torch.zeros_like(log_weights[0])
     for before, beta, step in zip(betas, betas[1:], steps, strict=False):
@@ -128,8 +140,10 @@ def anneal(
 
 def _pilot(path: Path, betas: list[float]) -> Tensor:
     """The step size of each transition and row, (T, M), found by chains that are then forgotten."""
-    point = path.at(path.start.sample(Size((PILOT_CHAINS,))))
-    step, steps = path.scale.new_full((len(path.x),), 0.5), []
+    z = path.start.sample(Size((PILOT_CHAINS,)))
+    path = path.compiled(z)
+    point = path.at(z)
+    step, steps = path.scale.new_full((len(path.scale),), 0.5), []
     for beta in betas[1:2] * (SETTLING // PILOT_EVERY) + betas[1::PILOT_EVERY]:
         for _ in range(PILOT_EVERY):
             point, accept = path.moved(point, beta, step)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .graph import graph_of
+from .graph import Graph, graph_of
 
-__all__ = ["over_draws", "repeated"]
+__all__ = ["batched", "over_draws", "repeated"]
 
 
 def over_draws(
@@ -55,3 +55,25 @@ def _slow_operations_unannounced() -> Iterator[None]:
 def repeated(fn: Callable[[], Any], number: int, chunk: int | None = None) -> Any:
     """fn called `number` times, each with its own noise, stacked."""
     return over_draws(lambda _: fn(), {"draw": torch.arange(number)}, chunk, samples=True)
+
+
+def batched(fn: Callable[[Tensor], Tensor], dims: int) -> Callable[[Tensor], Tensor]:
+    """fn of a tensor of so many dims, over any leading dims; gradients flow. It is traced at the first call."""
+    known: list[Graph | None] = []
+
+    def over(values: Tensor) -> Tensor:
+        if values.dim() == dims:
+            return fn(values)
+        lead, flat = values.shape[:-dims], values.flatten(0, -dims - 1)
+        if not known:
+            example = flat[0].detach()
+            known[:] = [graph_of(fn, (example,), (0.5 * example + 0.1,))]
+        if known[0] is not None:
+            try:
+                with _slow_operations_unannounced():
+                    return torch.func.vmap(known[0])(flat).unflatten(0, lead)
+            except RuntimeError:  # an operation without a batching rule
+                known[:] = [None]
+        return torch.stack([fn(value) for value in flat]).unflatten(0, lead)
+
+    return over

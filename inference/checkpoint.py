@@ -6,7 +6,7 @@ import copy
 import json
 import os
 import pickle
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..models import VAE
+from ..models.structure import Model, model_name
 from .steps.adam import State
 from .training import Start
 
-__all__ = ["TENSORS", "decoder", "read", "restore", "write"]
+__all__ = ["TENSORS", "decoder", "known_by", "read", "restore", "write"]
 
 TENSORS, OWNER = "checkpoint.pt", "checkpoint.json"
 PREFIX = "decoder$$$"  # how Pyro's store names what is in the module `decoder`
@@ -61,13 +61,20 @@ def read(folder: Path, owner: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def decoder(folder: str | Path, model: VAE, x: Tensor) -> VAE:
+def known_by(model: Model) -> str:
+    """What a model is known by in a checkpoint, wherever it runs and in whatever batches."""
+    aside = {"batch_size", "device"}
+    own = [each.name for each in fields(model)] if is_dataclass(model) else []
+    return repr(replace(model, **{name: None for name in own if name in aside})) if own else model_name(model)  # type: ignore[type-var]
+
+
+def decoder(folder: str | Path, model: Any, x: Tensor) -> Any:
     """The model with the trained decoder of a checkpoint, frozen. x: rows like those it was trained on.
 
     Raises InputError where the checkpoint is none, or of another model.
     """
-    folder, bare = Path(folder).expanduser(), replace(model, batch_size=None, device=None)
-    kept = read(folder, {"model": repr(bare)})
+    folder = Path(folder).expanduser()
+    kept = read(folder, {"model": known_by(model)})
     trained = copy.deepcopy(model)
     start = len(PREFIX)
     values = {

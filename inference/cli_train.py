@@ -29,11 +29,12 @@ from .cli_options import (
     whole,
 )
 from .data import as_data
-from .estimators import USUAL
 from .folder import check_folder, stems_of, write_all
+from .marginal import USUAL
 from .plots import latent, plot_losses, plot_marginal
 from .report import as_text
-from .row_fit import RowFit, tells_new, tells_q
+from .row_fit import RowFit
+from .row_posterior import tells_new, tells_q
 from .save import pictures, tables
 from .saved import FIT, data_files, facts_of, fit_files, json_file
 from .train import train

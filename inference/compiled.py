@@ -20,7 +20,7 @@ from .fusible import fusible
 from .graph import Graph, NoGraph, agree, first_line, traced
 from .scriptable import scriptable
 
-__all__ = ["Compile", "Tier", "inducted", "known_to_inductor", "scripted", "value_and_gradient"]
+__all__ = ["Compile", "Tier", "compiled", "inducted", "known_to_inductor", "scripted", "value_and_gradient"]
 
 Compile = bool | Literal["auto"]
 Tier = Literal["eager", "script", "inductor"]
@@ -76,7 +76,13 @@ def value_and_gradient(
 
     examples: unlike points at which both must agree with fn as it is, to 1e-8.
     """
-    eager = _eager_gradient(fn)
+    return compiled(_eager_gradient(fn), *examples, tier=tier)
+
+
+def compiled(
+    eager: Callable[[Tensor], Any], *examples: Tensor, tier: Tier = "script"
+) -> tuple[Callable[..., Any], str]:
+    """A function of a tensor made fast, and how; as it is where that fails or gives other numbers at an example."""
     if tier == "eager":
         return eager, "eager"
     try:

@@ -82,8 +82,8 @@ class Density:
 
     def log_prior_rows(self, sites: Sites, data: Data | None = None) -> Tensor:
         """log p(z_n | theta) of each row's own continuous sites: (N,)."""
-        local = {site.name for site in self.structure.local}
-        return self._by_row(self._trace(sites, data or self.data, self.collapsed), local.__contains__)
+        drawn = {site.name for site in (*self.structure.local, *self.structure.discrete)}  # whose own prior sums to one
+        return self._by_row(self._trace(sites, data or self.data, self.collapsed), drawn.__contains__)
 
     def assignment_logits(self, sites: Sites, data: Data | None = None, site: str | None = None) -> Tensor:
         """log p(y_n, z_n = k | theta) of one discrete site, any others summed out: (N, K)."""
@@ -97,6 +97,8 @@ class Density:
         if self.structure.rows is None:
             where = "put its observations under pyro.plate('data', ...)"
             raise InputError(f"model {model_name(self.model)} has no plate of rows: {where} to score them one by one")
+        if not self.structure.discrete:
+            return _sum_rows(trace, self.structure.rows.name, counted)
         return _contract_rows(trace, self.structure.rows.name, counted, keep)
 
     @property
@@ -176,6 +178,15 @@ def structure_on(model: Model, data: Data) -> Structure:
     if structure.undefined and data.missing:
         raise InputError(data.missing)
     return structure
+
+
+def _sum_rows(trace: poutine.Trace, rows: str, counted: Callable[[str], bool]) -> Tensor:
+    """The sum of what counts under the plate of rows, row by row, where nothing is enumerated: (N,)."""
+    trace.compute_log_prob()
+    frames = [(name, node["log_prob"], f) for name, node in sites_of(trace).items() for f in node["cond_indep_stack"]]
+    inside = [(name, log_prob.movedim(f.dim, 0), f.size) for name, log_prob, f in frames if f.name == rows]
+    parts = [each.reshape(len(each), -1).sum(-1).expand(size) for name, each, size in inside if counted(name)]
+    return sum(parts[1:], parts[0]) if parts else inside[0][1].new_zeros(inside[0][2])
 
 
 def _contract_rows(trace: poutine.Trace, rows: str, counted: Callable[[str], bool], keep: str | None = None) -> Tensor:

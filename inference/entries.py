@@ -12,7 +12,6 @@ from ..guides import Guide, GuideFactory, catalogue, defaults
 from ..models.structure import model_name
 from .closed_form import cavi, em
 from .fit import Fit
-from .guide_of import guide_of
 from .nuts import nuts
 from .problem import Problem
 from .svi import svi
@@ -88,7 +87,8 @@ def _for_rows(problem: Problem, entry: Any) -> dict[str, Any]:
     """Of a guide that tells rows apart by a network: minibatches, and a rate for networks."""
     if not problem.by_row:
         return {}
-    amortized = getattr(guide_of(entry, problem.model), "amortized", False)
+    made = catalogue(problem.model)[entry] if isinstance(entry, str) else entry
+    amortized = getattr(getattr(made, "func", made), "amortized", False)  # of the guide's class: none is made here
     batch = BATCH if amortized and (problem.data.rows or 0) > BATCH else None
     return {"lr": LR, "batch_size": getattr(problem.model, "batch_size", None) or batch}
 

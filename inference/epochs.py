@@ -14,6 +14,7 @@ from tqdm import std
 from ..errors import InputError
 from . import checkpoint
 from .progress import progress_bar
+from .row_density import RowDensity
 from .training import Start
 
 __all__ = ["Epochs", "binarised"]
@@ -25,16 +26,16 @@ BLOCK = 512  # rows at once
 class Epochs:
     """A start on its way through the data.
 
-    steps: an epoch. test: held-out rows. grey: pixels of which every epoch sees another binarisation, put into the
-    start's own data. folder, owner: where checkpoints go, and what one must agree with to be resumed. best: the
-    parameters after the best epoch by the held-out loss, where there is patience to look for it. message: why it
-    stopped early.
+    steps: an epoch. test: held-out rows, params as they are in the store. grey: pixels of which every epoch sees
+    another binarisation, put into the start's own data. folder, owner: where checkpoints go, and what one must agree
+    with to be resumed. best: the parameters after the best epoch by the held-out loss, where there is patience to look
+    for it. message: why it stopped early.
     """
 
     start: Start
     epochs: int
     steps: int
-    test: Tensor | None = None
+    test: RowDensity | None = None
     patience: int | None = None
     grey: Tensor | None = None
     folder: Path | None = None
@@ -99,19 +100,19 @@ class Epochs:
 
     def _elbo(self) -> float:
         """Of the last epoch, nats a row."""
-        return -float(np.mean(self.start.losses[-self.steps :])) / len(self.start.data.values)
+        return -float(np.mean(self.start.losses[-self.steps :])) / (self.start.data.rows or 1)
 
-    def _test_loss(self, test: Tensor) -> float:
+    def _test_loss(self, test: RowDensity) -> float:
         """Minus the ELBO of the held-out rows, a draw each, nats a row; the same noise after every epoch."""
-        pairing: Any = self.start.pairing
-        model, guide = pairing.model, pairing.guide
-        total = 0.0
+        guide: Any = self.start.pairing.guide
+        total, number = 0.0, test.data.rows or 1
         with self.start.at_work(self.start.seed), torch.no_grad():
-            for part in test.split(BLOCK):
-                q = guide.posterior(part)
+            for start in range(0, number, BLOCK):
+                rows = test.take(slice(start, start + BLOCK))
+                q = guide.posterior(rows.data.values)
                 z = q.sample()
-                total += float((q.log_prob(z) - model.log_joint(z, part)).sum())
-        return total / len(test)
+                total += float((q.log_prob(z) - rows.log_joint(z)).sum())
+        return total / number
 
 
 def binarised(grey: Tensor, seed: int, draw: int = 0) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
-from .target import LogJoint, Posterior
+from .target import LogJoint, Posterior, Target
 
 __all__ = ["Best", "Family", "best_in_family", "family_of", "fine_tuned"]
 
@@ -61,12 +61,13 @@ def family_of(q: Distribution) -> tuple[str, Family, Params] | None:
 
 
 def best_in_family(
-    log_joint: LogJoint, q: Distribution, x: Tensor, *, steps: int = 1000, lr: float = 0.05, particles: int = 16
+    log_joint: LogJoint, q: Distribution, *, steps: int = 1000, lr: float = 0.05, particles: int = 16
 ) -> Best:
     """The q of the largest ELBO in the family of a Gaussian q, row by row; none for another q.
 
-    q: batch (M,), event (L,), where the search starts. x: (M, ...). The gradient is Roeder, Wu and Duvenaud's (2017,
-    "sticking the landing"), free of noise where q reaches the posterior; the rate falls to nought by a cosine.
+    log_joint: (..., M, L) -> (..., M). q: batch (M,), event (L,), where the search starts. The gradient is Roeder, Wu
+    and Duvenaud's (2017, "sticking the landing"), free of noise where q reaches the posterior; the rate falls to nought
+    by a cosine.
     """
     found = family_of(q)
     if found is None:
@@ -77,39 +78,32 @@ def best_in_family(
     def loss() -> Tensor:
         z = family(params).rsample(Size((particles,)))
         log_q = family({key: value.detach() for key, value in params.items()}).log_prob(z)
-        return (log_q - log_joint(z, x)).mean(0).sum()
+        return (log_q - log_joint(z)).mean(0).sum()
 
     _descend(loss, list(params.values()), steps, lr)
     return Best(family({key: value.detach() for key, value in params.items()}), name)
 
 
 def fine_tuned(
-    log_joint: LogJoint,
-    guide: nn.Module,
-    x: Tensor,
-    rows: Tensor,
-    *,
-    steps: int = 1000,
-    lr: float = 3e-3,
-    particles: int = 32,
+    target: Target, guide: nn.Module, *, steps: int = 1000, lr: float = 3e-3, particles: int = 32
 ) -> Posterior:
     """A posterior(x, rows) of whole copies of the guide, each trained on one row until it knows nothing else.
 
-    This is the way to the best member of a family that has no params a row, such as a flow fed by an encoder. x: (M,
-    ...), rows: (M,). What comes back gives q of one of these rows.
+    This is the way to the best member of a family that has no params a row, such as a flow fed by an encoder. What
+    comes back gives q of one of the target's rows.
     """
     copies = {}
-    for one, row in zip(x.split(1), rows.split(1), strict=True):
+    for one in target.blocks(1):
         own = copy.deepcopy(guide).requires_grad_()
         params = [value for value in own.parameters() if value.is_floating_point()]
 
-        def loss(own: nn.Module = own, one: Tensor = one, row: Tensor = row) -> Tensor:
-            q = own.posterior(one, row)  # type: ignore[operator]
+        def loss(own: nn.Module = own, one: Target = one) -> Tensor:
+            q = own.posterior(one.density.data.values, one.rows)  # type: ignore[operator]
             z = q.rsample(Size((particles,)))
-            return (q.log_prob(z) - log_joint(z, one)).mean()
+            return (q.log_prob(z) - one.density.log_joint(z)).mean()
 
         _descend(loss, params, steps, lr)
-        copies[int(row)] = own
+        copies[int(one.rows)] = own
     return lambda x, rows: copies[int(rows[0])].posterior(x, rows)  # type: ignore[operator]
 
 

@@ -16,12 +16,10 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
-from .estimate import Estimate, joined
-from .estimators import METHODS, Budget
 from .families import best_in_family, fine_tuned
-from .isolation import isolated
+from .importance import Estimate, joined
 from .latent_nuts import LatentDraws, latent_nuts
-from .marginal import marginal_estimates
+from .marginal import METHODS, Budget, marginal_estimates
 from .target import Target, target_of
 
 __all__ = ["amortisation_gaps", "summarised"]
@@ -33,7 +31,7 @@ MOMENTS = 10_000  # draws for the mean and sd of a q that has no formula for the
 def amortisation_gaps(
     model: Any,
     guides: Mapping[str, Any],
-    x: Tensor,
+    x: Tensor | None = None,
     *,
     rows: Tensor | None = None,
     evidence: str = "ais",
@@ -42,13 +40,14 @@ def amortisation_gaps(
     nuts: LatentDraws | Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The two gaps of each guide on each row, and how its q(z | x) compares with NUTS; the decoder stays as it is.
+    """The two gaps of each guide on each row, and how its q(z | x) compares with NUTS; params stay as they are.
 
     Parameters
     ----------
-    model : has log_joint(z, x), or is that function: one decoder, for which all guides were trained.
+    model : a `RowDensity` of the chosen rows; or what has log_joint(z, x), or is that function. Its params are those
+        for which all guides were trained.
     guides : name -> guide, each with posterior(x, rows), or a function x -> Distribution.
-    x : (M, ...), the chosen rows. rows : (M,), their numbers among the training rows.
+    x : (M, ...), the chosen rows of such a function. rows : (M,), their numbers among the training rows.
     evidence : the method that log p(x) is taken from; ais starts from the prior, ais_guide from the first guide.
     budget : of that method, and its `draws` for each ELBO.
     steps : of the search for q*. The family is read off q; a q that is not Gaussian is sought by training a copy of the
@@ -68,11 +67,10 @@ def amortisation_gaps(
     first = next(iter(guides.values()))
     log_p = marginal_estimates(model, first, x, (evidence,), budget=budget, rows=rows, seed=seed)[evidence]
     if not isinstance(nuts, LatentDraws):
-        latent = next(iter(targets.values())).q.event_shape[0]
-        nuts = latent_nuts(model, x, latent, **{"seed": seed, "progress": False, **(nuts or {})})
+        nuts = latent_nuts(next(iter(targets.values())).density, **{"seed": seed, "progress": False, **(nuts or {})})
     tables = {}
     for name, target in targets.items():
-        with isolated(seed + 1, x.dtype):
+        with target.isolated(seed + 1):
             best, family = _best_elbo(target, guides[name], budget, steps)
             elbo = METHODS["elbo"](target, budget)
             tables[name] = _table(target, family, log_p, elbo, best, nuts)
@@ -99,24 +97,22 @@ def summarised(gaps: pd.DataFrame) -> pd.DataFrame:
 
 def _best_elbo(target: Target, guide: Any, budget: Budget, steps: int) -> tuple[Estimate | None, str]:
     """The ELBO of q*, and which family it is the best of."""
-    best, family = best_in_family(target.log_joint, target.q, target.x, steps=steps)
+    best, family = best_in_family(target.density.log_joint, target.q, steps=steps)
     elbo = METHODS["elbo"]
     if best is not None:
         q = best
         return elbo(replace(target, posterior=lambda x, rows: q), budget), family
     if not isinstance(guide, nn.Module):
         return None, family
-    posterior = fine_tuned(target.log_joint, guide, target.x, target.rows, steps=steps)
-    tuned = replace(target, posterior=posterior)
-    pairs = zip(target.x.split(1), target.rows.split(1), strict=True)
-    return joined([elbo(replace(tuned, x=x, rows=rows), budget) for x, rows in pairs]), family
+    tuned = replace(target, posterior=fine_tuned(target, guide, steps=steps))
+    return joined([elbo(row, budget) for row in tuned.blocks(1)]), family
 
 
 def _table(
     target: Target, family: str, log_p: Estimate, elbo: Estimate, best: Estimate | None, nuts: LatentDraws
 ) -> pd.DataFrame:
     """One guide's rows."""
-    missing = np.full(len(target.x), np.nan)
+    missing = np.full(len(target), np.nan)
     best_value, best_se = (missing, missing) if best is None else (best.value, best.se)
     mean, sd = _moments(target.q)
     columns = {

@@ -1,4 +1,4 @@
-"""NUTS over the latent variables of chosen rows, given a frozen decoder: the yardstick of the guides."""
+"""NUTS over the latent variables of chosen rows, the params as they are: what the guides are held to."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import arviz as az
 import numpy as np
 import pyro
 import pyro.distributions as dist
+from pyro import poutine
 from torch import Tensor
 
 from .chains import Plan, run_chains
 from .convergence import ESS_PER_CHAIN, RHAT
 from .data import Data
-from .target import LogJoint, log_joint_of
+from .target import LocalDensity, local_density
 
 __all__ = ["LatentDraws", "latent_nuts"]
 
@@ -56,23 +57,33 @@ class LatentDraws(NamedTuple):
 
 @dataclass(frozen=True)
 class LatentProgram:
-    """z_n ~ Normal(0, I), and a factor that makes the joint density log_joint(z, x), whatever its own prior is."""
+    """z_n ~ Normal(0, I), and a factor that makes the joint density that of the rows, whatever their own prior is."""
 
-    log_joint: LogJoint
-    latent: int
+    density: LocalDensity
 
-    def __call__(self, x: Tensor) -> None:
-        """x: (M, ...)."""
-        prior = dist.Normal(x.new_zeros(self.latent), x.new_ones(())).to_event(1)
-        with pyro.plate("data", len(x)):
+    def __call__(self, like: Tensor) -> None:
+        """like: (M,), in the dtype of the data."""
+        prior = dist.Normal(like.new_zeros(self.density.latent), like.new_ones(())).to_event(1)
+        rows = pyro.plate("data", len(like))
+        with rows:
             z = pyro.sample("z", prior)
-            pyro.factor("x", self.log_joint(z, x) - prior.log_prob(z))
+        with poutine.block():  # the sites of the model itself
+            log_joint = self.density.log_joint(z)
+        with rows:
+            pyro.factor("x", log_joint - prior.log_prob(z))
+
+    @property
+    def data(self) -> Data:
+        """What it is called with."""
+        data = self.density.data
+        rows = data.rows or 0
+        return Data((data.like.new_zeros(rows),), rows=rows, mixed=data.mixed)
 
 
 def latent_nuts(
     model: Any,
-    x: Tensor,
-    latent: int,
+    x: Tensor | None = None,
+    latent: int = 0,
     *,
     warmup: int = 300,
     draws: int = 500,
@@ -82,19 +93,24 @@ def latent_nuts(
     rows_at_once: int = AT_ONCE,
     progress: bool = True,
 ) -> LatentDraws:
-    """Draw z_n from p(z_n | x_n) by NUTS for each row of x (M, ...), a few rows in a run.
+    """Draw z_n from p(z_n | x_n) by NUTS for each row, a few rows in a run.
 
-    model: has log_joint(z, x), or is that function. latent: the length of z. Rows are independent, so that rows in one
-    run cost little more than one until their joint dimension shortens the steps. float64 rows and decoders are best.
+    model: a `RowDensity`; or for rows x (M, ...), what has log_joint(z, x) or is that function, z of length `latent`.
+    Rows are independent, so that rows in one run cost little more than one until their joint dimension shortens the
+    steps. float64 rows and decoders are best.
     """
-    program = LatentProgram(log_joint_of(model), latent)
+    density = local_density(model, x, latent)
+    number, latent = density.data.rows or 0, density.latent
     parts, divergences = [], []
-    for number, rows in enumerate(x.split(rows_at_once)):
-        plan = Plan(program, Data((rows,), rows=len(rows)), "nutpie", warmup, draws, seed + number * chains, 0.8)
-        name = f"nuts, rows {number * rows_at_once + 1} to {number * rows_at_once + len(rows)} of {len(x)}"
+    for start in range(0, number, rows_at_once):
+        end = min(start + rows_at_once, number)
+        program = LatentProgram(density.take(slice(start, end)))
+        at = seed + start // rows_at_once * chains
+        plan = Plan(program, program.data, "nutpie", warmup, draws, at, 0.8)
+        name = f"nuts, rows {start + 1} to {end} of {number}"
         flat, stats, message, _ = run_chains(plan, chains, jobs or min(chains, os.cpu_count() or 1), name, progress)
-        parts.append(flat.reshape(*flat.shape[:2], len(rows), latent))
-        divergences += [stats["diverging"].sum()] * len(rows)
+        parts.append(flat.reshape(*flat.shape[:2], end - start, latent))
+        divergences += [stats["diverging"].sum()] * (end - start)
         if message:
             raise KeyboardInterrupt(message)
     return LatentDraws(np.concatenate(parts, 2), np.array(divergences))

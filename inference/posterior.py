@@ -44,7 +44,8 @@ def fit_of(
     pointwise, lost = _log_likelihood(density, flat) if isinstance(likelihood, str) else ({}, "")
     if isinstance(likelihood, np.ndarray):
         pointwise = {density.structure.observed[0].name: likelihood}
-    deterministic = over_draws(density.deterministic, flat, density.chunk())
+    made = density.structure.of_kind("deterministic")
+    deterministic = over_draws(density.deterministic, flat, density.chunk()) if made else {}
     arrays = {key: value.detach().cpu().numpy() for key, value in {**flat, **deterministic}.items()}
     dims = {site.name: site.dims for site in density.structure.sites}
     total = sum((value.reshape(len(value), -1).sum(1) for value in pointwise.values()), np.zeros(shape.numel()))

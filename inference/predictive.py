@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..models.structure import model_name
 from .batched import over_draws
 from .data import Data
-from .estimate import pareto_k
+from .importance import pareto_k
 from .isolation import one_thread_if_small
 from .row_density import RowDensity, row_modes
 
@@ -177,7 +177,7 @@ def _proposals(fit: Fit, rows: RowDensity) -> list[tuple[str, Any]]:
             return [("the guide's q", fit.guide.posterior(rows.data.values, None))]
     start = torch.zeros(rows.data.rows or 0, rows.latent).to(rows.data.like)
     try:
-        mode = row_modes(rows.log_joint, start, WIDEN)
+        mode = row_modes(rows.traced_log_joint, start, WIDEN)
     except (RuntimeError, ValueError):
         return []
     return [("a Laplace fit a row", mode.q)] if mode.found.all() else []
@@ -190,8 +190,8 @@ def _weighed(fit: Fit, rows: RowDensity, draws: Sites, q: Any, how: str) -> RowP
         given = {name: value for name, value in draw.items() if name in draws}
         if q is None:
             z = rows.prior_draw(given)
-            return rows.log_joint(z, given) - rows.log_prior(z, given)
-        return rows.log_joint(draw["z"], given) - q.log_prob(draw["z"])
+            return rows.traced_log_joint(z, given) - rows.log_prior(z, given)
+        return rows.traced_log_joint(draw["z"], given) - q.log_prob(draw["z"])
 
     chunk = fit.density.chunk(rows.data.rows)
     every = {**draws, "draw": torch.arange(fit.number)}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from pyro import poutine
 from torch import Size, Tensor
-from torch.distributions import MultivariateNormal
+from torch.distributions import Distribution, MultivariateNormal
 
 from ..models.structure import Site
+from .batched import batched, repeated
 from .data import Data
 from .density import Density, Sites
 
-__all__ = ["RowDensity", "RowMode", "row_modes"]
+__all__ = ["RowDensity", "RowMode", "RowPrior", "row_modes"]
 
 NEWTON_STEPS, HALVINGS = 30, 20
 
@@ -34,7 +35,8 @@ class _Place(NamedTuple):
 class RowDensity:
     """log p(y_n, z_n | theta) of rows, z_n all continuous latents of row n in unconstrained space, (L,) a row.
 
-    shared: the sites that all rows have in common, at which z is looked at.
+    shared: the sites that all rows have in common, at which z is looked at. What a trace of the model says is traced
+    once for these rows and kept.
     """
 
     density: Density
@@ -44,16 +46,21 @@ class RowDensity:
     @cached_property
     def places(self) -> tuple[_Place, ...]:
         """Each local site, in the order of the vector."""
-        rows, start, places = self.density.structure.rows, 0, []
+        start, places = 0, []
         for site in self.density.structure.local:
-            assert rows is not None
             transform = self.density.transforms[site.name]
-            axis = site.dims.index(rows.name)
+            axis = self.axis(site)
             row = Size((*site.shape[:axis], *site.shape[axis + 1 :]))
             shape = transform.inverse_shape(row) if row else row
             places.append(_Place(site, slice(start, start + shape.numel()), shape, axis))
             start += shape.numel()
         return tuple(places)
+
+    def axis(self, site: Site) -> int:
+        """The axis of a site's value that rows run along."""
+        rows = self.density.structure.rows
+        assert rows is not None
+        return site.dims.index(rows.name)
 
     @property
     def latent(self) -> int:
@@ -80,11 +87,34 @@ class RowDensity:
             parts.append(self.density.transforms[place.site.name].inv(rows_first).reshape(len(rows_first), -1))
         return torch.cat(parts, -1)
 
-    def log_joint(self, z: Tensor, shared: Sites | None = None) -> Tensor:
-        """log p(y_n, z_n | theta) with respect to the unconstrained z, nats: (M, L) -> (M,)."""
+    def take(self, rows: Tensor | slice) -> RowDensity:
+        """The same of some of the rows."""
+        return replace(self, data=self.data.take(rows))
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """log p(y_n, z_n | theta) with respect to the unconstrained z, nats: (..., M, L) -> (..., M).
+
+        By the model's own log_joint(z, x) where it offers one, else by its trace.
+        """
+        own = getattr(self.density.model, "log_joint", None)
+        if own is not None and len(self.data.tensors) == 1:
+            return own(z, self.data.values)
+        return self.traced_log_joint(z) if z.dim() == 2 else self._log_joints(z)
+
+    def traced_log_joint(self, z: Tensor, shared: Sites | None = None) -> Tensor:
+        """The same by the model's trace, at other shared sites if given: (M, L) -> (M,)."""
         sites, log_jacobian = self.sites(z)
         given = self.shared if shared is None else shared
         return self.density.log_joint_rows({**given, **sites}, self.data) + log_jacobian
+
+    @cached_property
+    def _log_joints(self) -> Callable[[Tensor], Tensor]:
+        return batched(self.traced_log_joint, 2)
+
+    @cached_property
+    def prior(self) -> RowPrior:
+        """p(z_n | theta): batch (M,), event (L,)."""
+        return RowPrior(self)
 
     def log_prior(self, z: Tensor, shared: Sites | None = None) -> Tensor:
         """log p(z_n | theta) with respect to the unconstrained z, nats: (M, L) -> (M,)."""
@@ -97,6 +127,24 @@ class RowDensity:
         program: Callable[..., Any] = self.density.given(self.shared if shared is None else shared)
         trace = self.data.run(poutine.trace(program).get_trace)
         return self.vector({place.site.name: trace.nodes[place.site.name]["value"] for place in self.places})
+
+
+class RowPrior(Distribution):
+    """p(z_n | theta) of the rows of a RowDensity, as their model's trace has it: batch (M,), event (L,)."""
+
+    def __init__(self, rows: RowDensity) -> None:
+        super().__init__(Size((rows.data.rows or 0,)), Size((rows.latent,)), validate_args=False)
+        self.rows, self._log_priors = rows, batched(rows.log_prior, 2)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """(*sample_shape, M, L)."""
+        shape = Size(sample_shape)
+        found = repeated(self.rows.prior_draw, shape.numel(), self.rows.density.chunk(self.rows.data.rows))
+        return found.reshape(*shape, *found.shape[1:])
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Nats: (..., M, L) -> (..., M)."""
+        return self._log_priors(value)
 
 
 class RowMode(NamedTuple):

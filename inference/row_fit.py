@@ -1,101 +1,91 @@
-"""The Fit of a model with a latent vector a row: what people do with a trained VAE."""
+"""The Fit of a model whose continuous latents are all a row's own: what people do with a trained VAE."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from pyro import poutine
-from pyro.infer.autoguide import AutoGuide, AutoNormal
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
 from ..errors import InputError
-from ..guides.vae import Free
-from ..models.vae import VAE
+from ..models.structure import model_name
+from .approximation import approximation
 from .data import Data, DataLike
-from .estimators import USUAL, Budget
+from .density import Density
 from .fit import Fit
 from .gaps import amortisation_gaps
-from .isolation import isolated
-from .marginal import log_likelihood, marginal_likelihood
+from .marginal import USUAL, Budget, log_likelihood, marginal_likelihood, weighed
 from .plots.latent import plot_portrait
+from .posterior import fit_of
+from .row_density import RowDensity
+from .row_posterior import RowPosterior, tells_q
 from .steps.pairing import Pairing
+from .target import Target
 
-__all__ = ["RowFit", "row_fit", "tells_new", "tells_q"]
+__all__ = ["RowFit", "row_fit"]
 
 BLOCK = 512  # rows at once
 KEPT = 4_000_000  # numbers of z in the posterior
+POINTWISE = 40_000_000  # numbers in the data, times draws, beyond which there is no pointwise log-likelihood
 ACTIVE = 0.01  # variance over rows of E[z_l | x] from which a unit counts as active (Burda et al. 2016)
-
-
-@dataclass(frozen=True)
-class RowPosterior:
-    """q(z | x) of a trained guide. new: whether it is asked about rows that it was not trained on."""
-
-    name: str
-    guide: Any
-    new: bool
-
-    def posterior(self, x: Tensor, rows: Tensor | None = None) -> Distribution:
-        """q(z | x) of rows x (M, ...): batch (M,), event (latent,). rows (M,): which training rows these are.
-
-        Raises InputError where the guide has no q for rows that it was not trained on, or does not tell it.
-        """
-        if self.new and _bound_to_rows(self.guide):
-            raise InputError(f"guide {self.name} has a q for each training row and for no other: choose an encoder")
-        if not tells_q(self.guide):
-            mend = "give it a method posterior(x, rows), or choose an encoder, free or auto_normal"
-            raise InputError(f"guide {self.name} does not tell its q(z | x): {mend}")
-        if isinstance(self.guide, AutoNormal):
-            locs, scales = self.guide.locs.z, self.guide.scales.z
-            return Independent(Normal(locs[rows], scales[rows]), 1)
-        return self.guide.posterior(x, None if self.new else rows)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RowFit(Fit):
-    """A trained VAE and its guide.
+    """A trained guide of a model with a latent vector z a row, and none that rows share: a VAE, or any such program.
 
-    test_losses: minus the held-out ELBO after each epoch, nats a row: (epochs,).
-    `elbo_draws` are of the whole data, nats; the posterior holds draws of z for as many draws as fit.
+    z of a row is the vector of its own sites, end to end, in unconstrained space. test_losses: minus the held-out ELBO
+    after each epoch, nats a row: (epochs,). `elbo_draws` are of the whole data, nats; the posterior holds as many draws
+    as fit.
     """
 
     test_losses: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
 
+    @property
+    def latent(self) -> int:
+        """The entries of z."""
+        return self.row_density().latent
+
+    def row_density(self, x_new: DataLike | None = None) -> RowDensity:
+        """log p(x_n, z_n) and p(z_n), params as trained, of the rows that were fitted, or of others."""
+        return RowDensity(self.density, self.new_data(x_new))
+
     def rows(self, x_new: DataLike | None = None) -> np.ndarray:
         """The rows that were fitted, or others brought to their shape: (M, *row)."""
-        return self._rows(x_new)[0].cpu().numpy()
+        return self.new_data(x_new).values.cpu().numpy()
 
     def encode(self, x_new: DataLike | None = None) -> np.ndarray:
         """E_q[z | x] of each row: (M, latent). x_new: None takes the rows that were fitted."""
-        return self._each(x_new, lambda x, rows: _mean(self.q(x_new).posterior(x, rows)))
+        q, data = self.q(x_new), self.new_data(x_new)
+        return self._each(data, lambda part, rows: _mean(q.posterior(part.values, rows)))
 
-    def decode(self, z: DataLike) -> np.ndarray:
-        """E[x | z] of latent vectors (M, latent): (M, *row)."""
-        values = torch.as_tensor(np.asarray(z), dtype=self.data.values.dtype, device=self.data.values.device)
-        if values.dim() != 2 or values.shape[1] != self.vae.latent:
-            raise InputError(f"z has shape {tuple(values.shape)}, and the model wants (M, {self.vae.latent})")
-        return self._decoded(values).cpu().numpy()
+    def decode(self, z: DataLike, x_new: DataLike | None = None) -> np.ndarray:
+        """E[x | z] of latent vectors (M, latent), as the observed sites have it: (M, *row).
+
+        x_new: M rows, of which the covariates are taken, where the model has any; None takes those that were fitted.
+        Raises InputError where a site's distribution has no mean.
+        """
+        values = torch.as_tensor(np.asarray(z)).to(self.data.like)
+        if values.dim() != 2 or values.shape[1] != self.latent:
+            raise InputError(f"z has shape {tuple(values.shape)}, and the model wants (M, {self.latent})")
+        data = self.new_data(x_new)
+        if x_new is None and len(data.tensors) == 1:
+            data = data.take(torch.zeros(len(values), dtype=torch.long))  # any rows: what is observed has no say
+        if data.rows != len(values):
+            raise InputError(f"z has {len(values)} rows, but there are covariates of {data.rows}: give x_new")
+        return self._each(data, lambda part, rows: self._observed(values[rows], part, self._mean_of))
 
     def reconstruct(self, x_new: DataLike | None = None) -> np.ndarray:
         """E[x | z] at the mean of q(z | x), for each row: (M, *row)."""
-        return self.decode(self.encode(x_new))
-
-    def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
-        """n new rows, z from the prior and x from p(x | z): a DataFrame (n, D)."""
-        if n < 1:
-            raise InputError(f"n={n} must be 1 or more")
-        with isolated(seed, self.data.values.dtype), torch.no_grad():
-            z = self.vae.prior(self.data.values).sample((n,))
-            rows = self.vae.network(self.data.values)(z).sample()
-        return pd.DataFrame(rows.reshape(n, -1).cpu().numpy(), columns=list(self.data.columns))
+        return self.decode(self.encode(x_new), x_new)
 
     def interpolate(self, a: DataLike, b: DataLike, steps: int = 8) -> np.ndarray:
         """Decoded points on the line from row a to row b in latent space, both ends included: (steps, *row)."""
@@ -121,15 +111,14 @@ class RowFit(Fit):
             raise InputError(
                 f"mask {tuple(known.shape)} and x_new {tuple(given.shape)} must have the shape of the rows"
             )
-        network, total = self.vae.network(self.data.values), torch.zeros_like(given)
-        with isolated(seed, given.dtype), torch.no_grad():
-            fn = network(self.vae.prior(given).sample((len(given),)))
+        data, q, total = self.data.take(torch.zeros(len(given), dtype=torch.long)), self.q(x_new), 0.0
+        with data.isolated(seed), torch.no_grad():
+            z = RowDensity(self.density, data).prior_draw()
             for step in range(steps):
-                filled = torch.where(known, given, fn.sample())
-                fn = network(self.q(x_new).posterior(filled).sample())
-                total += fn.mean if step >= steps // 2 else 0.0
-        mean = total / (steps - steps // 2)
-        return torch.where(known, given, mean).cpu().numpy()
+                drawn = self._observed(z, data, lambda fn, site: fn.sample())
+                z = q.posterior(torch.where(known, given, drawn)).sample()
+                total = total + (self._observed(z, data, self._mean_of) if step >= steps // 2 else 0.0)
+        return torch.where(known, given, total / (steps - steps // 2)).cpu().numpy()
 
     def log_likelihood(
         self, x_new: DataLike | None = None, method: str = "importance", draws: int = 500, seed: int = 0
@@ -138,24 +127,23 @@ class RowFit(Fit):
 
         method: naive, elbo, iwae_5, iwae_50, iwae_500, importance, ais or ais_guide.
         """
-        x, rows = self._rows(x_new)
-        return log_likelihood(self.vae, self.q(x_new), x, method, budget=Budget(draws=draws), rows=rows, seed=seed)
+        options: dict[str, Any] = {"budget": Budget(draws=draws), "seed": seed}
+        return log_likelihood(self.row_density(x_new), self.q(x_new), method=method, **options)
 
     def marginal_likelihood(
         self, x_new: DataLike | None = None, methods: Sequence[str] = USUAL, seed: int = 0, **budget: int
     ) -> pd.DataFrame:
         """log p(x) a row by every method, side by side; see `inference.marginal.marginal_likelihood`.
 
-        budget: draws, chains, temperatures and leapfrogs of `inference.estimators.Budget`.
+        budget: draws, chains, temperatures and leapfrogs of `inference.marginal.Budget`.
         """
-        x, rows = self._rows(x_new)
-        return marginal_likelihood(self.vae, self.q(x_new), x, methods, budget=Budget(**budget), rows=rows, seed=seed)
+        options: dict[str, Any] = {"budget": Budget(**budget), "seed": seed}
+        return marginal_likelihood(self.row_density(x_new), self.q(x_new), methods=methods, **options)
 
     def gaps(self, rows: Sequence[int], **options: Any) -> pd.DataFrame:
         """Approximation and amortisation gap on chosen training rows, NUTS beside; see `inference.gaps`."""
         chosen = torch.as_tensor(list(rows))
-        x = self.data.values[chosen]
-        return amortisation_gaps(self.vae, {self.name: self.by_row()}, x, rows=chosen, **options)
+        return amortisation_gaps(self.row_density().take(chosen), {self.name: self.by_row()}, rows=chosen, **options)
 
     def active_units(self) -> np.ndarray:
         """Whether each latent entry tells rows apart: Var over rows of E_q[z | x] above 0.01: (latent,)."""
@@ -168,51 +156,45 @@ class RowFit(Fit):
         """
         return plot_portrait(self, labels)
 
-    @property
-    def vae(self) -> VAE:
-        """The model."""
-        assert isinstance(self.model, VAE)
-        return self.model
-
     def q(self, x_new: DataLike | None = None) -> RowPosterior:
         """q(z | x), for the training rows, or for others where x_new is given."""
-        return RowPosterior(self.name, self.guide, x_new is not None)
+        return RowPosterior(self.name, self.guide, self.row_density(), x_new is not None)
 
     def by_row(self) -> Any:
         """What tells q(z | x) of the training rows: the guide itself where it can, to be tuned on a row alone."""
         return self.guide if hasattr(self.guide, "posterior") else self.q()
 
-    def _decoded(self, z: Tensor) -> Tensor:
-        network = self.vae.network(self.data.values)
-        with torch.no_grad():
-            return torch.cat([network(part).mean for part in z.split(BLOCK)])
+    def _observed(self, z: Tensor, data: Data, of: Callable[[Distribution, str], Tensor]) -> Tensor:
+        """Something of p(x | z) for rows of data, the observed sites side by side: (M, *row)."""
+        structure, parts = self.structure, []
+        if structure.discrete:
+            raise InputError(f"model {model_name(self.model)} has discrete sites: it has no one p(x | z)")
+        sites, _ = RowDensity(self.density, data).sites(z)
+        trace = data.run(poutine.trace(self.density.given(sites)).get_trace)
+        for site in structure.observed:
+            if structure.by_row(site):
+                node = trace.nodes[site.name]
+                value = of(node["fn"], site.name).expand(node["value"].shape)
+                parts.append(value.movedim(RowDensity(self.density, data).axis(site), 0).reshape(len(z), -1))
+        found, row = torch.cat(parts, 1), data.values.shape[1:]
+        return found.reshape(len(z), *row) if found.shape[1] == row.numel() else found
 
-    def _rows(self, x_new: DataLike | None) -> tuple[Tensor, Tensor | None]:
-        if x_new is None:
-            return self.data.values, torch.arange(len(self.data.values))
-        return self.new_data(x_new).values, None
+    def _mean_of(self, fn: Distribution, site: str) -> Tensor:
+        try:
+            mean = fn.mean
+        except (NotImplementedError, AttributeError):
+            mean = torch.full((), torch.nan)
+        if mean.isnan().any():
+            kind = type(fn).__name__
+            raise InputError(f"site {site!r} of model {model_name(self.model)} is a {kind}, without a mean")
+        return mean
 
-    def _each(self, x_new: DataLike | None, fn: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
-        """fn of some rows at a time, end to end."""
-        x, rows = self._rows(x_new)
-        with isolated(0, x.dtype), torch.no_grad():
-            places = torch.arange(len(x)).split(BLOCK)
-            parts = [fn(x[place], None if rows is None else rows[place]) for place in places]
+    def _each(self, data: Data, fn: Callable[[Data, Tensor], Tensor]) -> np.ndarray:
+        """fn of some rows at a time and of their numbers, end to end."""
+        with data.isolated(0), torch.no_grad():
+            places = torch.arange(data.rows or 0).split(BLOCK)
+            parts = [fn(data.take(place), place) for place in places]
         return torch.cat(parts).cpu().numpy()
-
-
-def tells_q(guide: Any) -> bool:
-    """Whether q(z | x) of a row can be had from a guide."""
-    return isinstance(guide, AutoNormal) or hasattr(guide, "posterior")
-
-
-def tells_new(guide: Any) -> bool:
-    """Whether q(z | x) can be had of rows that the guide was not trained on."""
-    return tells_q(guide) and not _bound_to_rows(guide)
-
-
-def _bound_to_rows(guide: Any) -> bool:
-    return isinstance(guide, Free | AutoGuide)
 
 
 def _mean(q: Distribution) -> Tensor:
@@ -223,38 +205,38 @@ def _mean(q: Distribution) -> Tensor:
 
 
 def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) -> RowFit:
-    """A RowFit with draws of z and of the ELBO; to be called within `isolated`. draws: of the ELBO, and of z."""
-    x, guide = data.values, pairing.guide
-    nothing = az.from_dict(posterior={"z": np.zeros((1, 1, 1, 1))})
-    fit = RowFit(name, pairing.estimator, pairing.model, data, nothing, guide=guide, **rest)
-    with torch.no_grad():
-        z, elbo = _draws_by_row(fit, draws) if tells_q(guide) else _draws_of_all(fit, draws)
-    idata = az.from_dict(posterior={"z": z.unsqueeze(0).cpu().numpy()}, dims={"z": ["data", "latent"]})
-    idata.extend(az.from_dict(observed_data={"x": x.cpu().numpy()}, dims={"x": ["data"]}))
-    return replace(fit, idata=idata, elbo_draws=elbo.cpu().numpy())
+    """A RowFit with draws of z and of the ELBO; to be called within `isolated`, the guide's parameters in the store.
+
+    pairing: as trained, on all rows. draws: of the ELBO, and of z. rest: further fields of Fit.
+    """
+    density, guide = Density(pairing.model, data, rest.get("params", {})), pairing.guide
+    rows = RowDensity(density, data)
+    held = max(1, min(draws, KEPT // ((data.rows or 1) * rows.latent)))
+    if tells_q(guide):
+        numbers = torch.arange(data.rows or 0, device=data.like.device)
+        sites, elbo = _draws_by_row(Target(rows, RowPosterior(name, guide, rows).posterior, numbers), draws, held)
+    else:
+        found = approximation(pairing, density, draws)
+        sites, elbo = {site: value[:held] for site, value in found.sites.items()}, found.elbo_draws
+    fit = fit_of(
+        name,
+        pairing.estimator,
+        density,
+        {site: value.unsqueeze(0) for site, value in sites.items()},
+        likelihood="computed" if data.numel * held <= POINTWISE else None,
+        elbo_draws=elbo,
+        guide=copy.deepcopy(guide),  # which may share its tensors with the store
+        **rest,
+    )
+    return RowFit(**{each.name: getattr(fit, each.name) for each in fields(Fit)})
 
 
-def _draws_by_row(fit: RowFit, draws: int) -> tuple[Tensor, Tensor]:
-    """Draws of z, (S, N, latent), as many as memory holds, and of the ELBO, (draws,), a block of rows at a time."""
-    x, model = fit.data.values, fit.vae
-    number, z, elbo = _held(fit, draws), [], torch.zeros(draws, dtype=torch.float64)
-    for place in torch.arange(len(x)).split(BLOCK):
-        q = fit.q().posterior(x[place], place)
-        samples = [q.sample() for _ in range(draws)]
-        elbo += torch.stack([(model.log_joint(s, x[place]) - q.log_prob(s)).double().sum() for s in samples]).cpu()
-        z.append(torch.stack(samples[:number]))
-    return torch.cat(z, 1), elbo
-
-
-def _draws_of_all(fit: RowFit, draws: int) -> tuple[Tensor, Tensor]:
-    """The same of a guide that only draws all rows at once."""
-    x, z, elbo = fit.data.values, [], []
-    for _ in range(draws):
-        trace = poutine.trace(fit.guide).get_trace(x)
-        z.append(trace.nodes["z"]["value"])
-        elbo.append((fit.vae.log_joint(z[-1], x).double().sum() - trace.log_prob_sum().double()).cpu())
-    return torch.stack(z[: _held(fit, draws)]), torch.stack(elbo)
-
-
-def _held(fit: RowFit, draws: int) -> int:
-    return max(1, min(draws, KEPT // (len(fit.data.values) * fit.vae.latent)))
+def _draws_by_row(target: Target, draws: int, held: int) -> tuple[dict[str, Tensor], np.ndarray]:
+    """Draws of the local sites, name -> (held, ...), and of the ELBO, (draws,), a block of rows at a time."""
+    z, elbo = [], np.zeros(draws)
+    for block in target.blocks(BLOCK):
+        drawn = [*weighed(block, draws)]
+        elbo += torch.cat([weights.sum(-1) for _, weights in drawn]).cpu().numpy()
+        z.append(torch.cat([values for values, _ in drawn])[:held])
+    each = [target.density.sites(draw)[0] for draw in torch.cat(z, 1)]
+    return {name: torch.stack([sites[name] for sites in each]) for name in each[0]}, elbo

@@ -9,10 +9,13 @@ import torch
 
 from ..errors import InputError
 from ..models.structure import Model
+from .density import Density
 from .fit import Fit
 from .gaps import amortisation_gaps
 from .problem import Problem
-from .row_fit import RowFit, tells_q
+from .row_density import RowDensity
+from .row_fit import RowFit
+from .row_posterior import tells_q
 
 __all__ = ["gaps_of"]
 
@@ -29,9 +32,9 @@ def gaps_of(
     if left:
         options = {name: value for name, value in problem.nuts.items() if name in ("warmup", "draws", "chains")}
         settings = {"progress": problem.progress, **options}
-        x = problem.data.values[chosen]
+        density = RowDensity(Density(model, problem.data), problem.data.take(chosen))
         try:
-            more = amortisation_gaps(model, left, x, rows=chosen, nuts=settings, seed=problem.seed)
+            more = amortisation_gaps(density, left, rows=chosen, nuts=settings, seed=problem.seed)
             known = pd.concat([known, more]) if len(known) else more
         except KeyboardInterrupt:  # the fits are not lost
             notes.append("interrupted before the gaps were known")

@@ -19,7 +19,8 @@ from .data import Data
 from .fit import Fit
 from .importance import khat, log_evidence
 from .predictive import RowPredictive
-from .row_fit import RowFit, tells_new, tells_q
+from .row_fit import RowFit
+from .row_posterior import tells_new, tells_q
 
 __all__ = ["COLUMNS", "ROW_COLUMNS", "Column", "Scored", "scores"]
 

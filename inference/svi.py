@@ -19,7 +19,6 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..guides import Guide, GuideFactory
-from ..models import VAE
 from ..models.structure import Model, model_name
 from .approximation import approximation
 from .batches import on_all_rows, with_batch_size
@@ -88,7 +87,7 @@ def svi(
     -------
     Fit
         A NaN stops the training with a warning that names step and sites, and the Fit is that of the last good
-        parameters. That of a VAE is a `RowFit`.
+        parameters. Where rows share no continuous latent it is a `RowFit`.
 
     Raises
     ------
@@ -125,11 +124,10 @@ def svi(
     with one_thread_if_small(data.numel), best.at_work(seed):
         params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
         how = _how(best, params)
-        if isinstance(model, VAE):
-            pairing = copy.deepcopy(best.pairing)  # as trained: the start puts its own back
-            by_row = row_fit(name, pairing, data, min(draws, MOST), **how)
-            return replace(by_row, seconds=time.perf_counter() - began)
-        trained = best.pairing.on_all_rows()
+        trained = copy.deepcopy(best.pairing).on_all_rows()  # as trained: the start puts its own back
+        if whole.local and not whole.shared:
+            fit = row_fit(name, trained, data, min(draws, MOST), **how)
+            return replace(fit, seconds=time.perf_counter() - began)
         density = Density(trained.model, data, params)
         result = approximation(trained, density, draws)
         fit = fit_of(

@@ -16,21 +16,24 @@ from pyro.infer import ELBO
 
 from ..errors import InputError
 from ..guides import Guide, GuideFactory
-from ..models import VAE
 from ..models.decoders import check_choices
-from ..models.structure import model_name
+from ..models.structure import Model, Structure, model_name
+from .batches import on_all_rows, with_batch_size
+from .checkpoint import known_by
 from .compiled import Compile
 from .data import Data, DataLike, as_new_data
-from .density import data_for, structure_on
+from .density import Density, data_for, structure_on
 from .epochs import Epochs, binarised
 from .guide_of import guide_of
 from .isolation import one_thread_if_small
 from .progress import progress_bar
-from .row_fit import RowFit, row_fit, tells_new, tells_q
+from .row_density import RowDensity
+from .row_fit import RowFit, row_fit
+from .row_posterior import tells_new, tells_q
 from .steps.pairing import pair
 from .steps.step import Schedule
 from .svi import optimizer_of
-from .training import Start, begin
+from .training import begin
 
 __all__ = ["train"]
 
@@ -38,7 +41,7 @@ Binarize = Literal["fixed", "stochastic"]
 
 
 def train(
-    model: VAE,
+    model: Model,
     guide: str | GuideFactory | Guide,
     x: DataLike,
     *,
@@ -59,7 +62,7 @@ def train(
     progress: bool = True,
     name: str | None = None,
 ) -> RowFit:
-    """Train a VAE and its guide by epochs.
+    """Train a model with a latent vector a row, a VAE for example, and its guide by epochs.
 
     Parameters
     ----------
@@ -86,37 +89,40 @@ def train(
         Bad data or options, before any training; a checkpoint of another training, or none.
     """
     began = time.perf_counter()
-    _check(model, epochs=epochs, batch_size=batch_size, draws=draws)
-    data, _ = data_for(replace(model, batch_size=None), x)
-    batch_size = min(batch_size, len(data.values))
-    model = replace(copy.deepcopy(model), batch_size=batch_size)
-    test = None if x_test is None else as_new_data(x_test, data, model, name="x_test").values
+    data, whole = data_for(on_all_rows(model), x)
+    _check(model, whole, epochs=epochs, batch_size=batch_size, draws=draws)
+    batch_size = min(batch_size, data.rows or 1)
+    model = with_batch_size(copy.deepcopy(model), batch_size)
+    test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
     if patience is not None and test is None:
         raise InputError("patience needs x_test, rows held out, to tell when to stop")
     grey = data.values
     if binarize is not None:
         check_choices(binarize=(binarize, Binarize))
         data = data.map(lambda x: _binary(x, seed, "x"))
-        test = None if test is None else _binary(test, seed + 1, "x_test")
-    model.check(data.values)
+        test = None if test is None else test.map(lambda x: _binary(x, seed + 1, "x_test"))
+    _refuse(model, data)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
-    steps = len(data.values) // batch_size  # of an epoch
+    steps = (data.rows or 1) // batch_size  # of an epoch
     changing = binarize == "stochastic"
     compile = False if changing and not structure.subsampled else compile  # a graph may fold data that it sees whole
     schedule = Schedule(epochs * steps, compile, structure.subsampled, warmup * steps, changing)
     with one_thread_if_small(data.numel):
         start = begin(
             lambda: pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator),
-            lambda: optimizer_of(optimizer, lr, schedule.steps, len(grey)),
+            lambda: optimizer_of(optimizer, lr, schedule.steps, data.rows or 1),
             data.map(torch.clone) if changing else data,
             seed,
             schedule,
         )
         if test is not None:
-            _check_test(start, model, test, name)
+            _refuse(model, test)
+            if not tells_new(start.pairing.guide):
+                mend = "leave x_test out, or choose an encoder"
+                raise InputError(f"guide {name} has no q for held-out rows: {mend}")
         owner = {
-            "model": repr(replace(model, batch_size=None, device=None)),
+            "model": known_by(model),
             "guide": name,
             "estimator": f"{start.pairing.estimator}({start.pairing.elbo.num_particles})",
             "rows": list(grey.shape),
@@ -129,7 +135,8 @@ def train(
             "seed": seed,
         }
         folder = None if checkpoint is None else Path(checkpoint).expanduser()
-        way = Epochs(start, epochs, steps, test, patience, grey if changing else None, folder, owner)
+        held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
+        way = Epochs(start, epochs, steps, held_out, patience, grey if changing else None, folder, owner)
         with progress_bar(epochs, name, progress, unit="epoch") as bar:
             way.run(bar, resume)
         return replace(_fit(way, name, data, draws), seconds=time.perf_counter() - began)
@@ -146,7 +153,7 @@ def _fit(way: Epochs, name: str, data: Data, draws: int) -> RowFit:
         warnings.warn(f"{name}: the steps are not compiled but {start.compiled}", stacklevel=3)
     with start.at_work(start.seed):
         params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
-        pairing = copy.deepcopy(start.pairing)  # as trained: the start puts its own back
+        pairing = copy.deepcopy(start.pairing).on_all_rows()  # as trained: the start puts its own back
         fit = row_fit(name, pairing, data, draws, losses=np.array(start.losses), params=params)
     if tells_q(fit.guide) and not (active := fit.active_units()).all():
         lost = f"{int((~active).sum())} of {len(active)} latent units are inactive: their q(z | x) is the prior"
@@ -162,15 +169,15 @@ def _binary(grey: Any, seed: int, name: str) -> Any:
     return binarised(grey, seed)
 
 
-def _check_test(start: Start, model: VAE, test: Any, name: str) -> None:
-    model.check(test)
-    if not tells_new(start.pairing.guide):
-        raise InputError(f"guide {name} has no q for held-out rows: leave x_test out, or choose an encoder")
+def _refuse(model: Model, data: Data) -> None:
+    """Let the model itself look at the data, where it does."""
+    getattr(model, "check", lambda values: None)(data.values)
 
 
-def _check(model: VAE, **sizes: int) -> None:
-    if not isinstance(model, VAE):
-        raise InputError(f"train wants a VAE, and this is a {type(model).__name__}: use svi")
+def _check(model: Model, structure: Structure, **sizes: int) -> None:
+    if structure.shared or not structure.local:
+        what = f"and {model_name(model)} has {'some that rows share' if structure.shared else 'none'}"
+        raise InputError(f"train wants a model whose continuous latents are each row's own, {what}: use svi")
     for name, value in sizes.items():
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{name}={value!r} must be a whole number, 1 or more")

@@ -8,11 +8,11 @@ import pandas as pd
 import pyrometer
 import pytest
 from pyrometer import InputError
-from pyrometer.inference.compare_rows import ROW_COLUMNS, RowComparison
-from pyrometer.inference.estimators import Budget
-from pyrometer.inference.marginal import marginal_estimates
+from pyrometer.inference.comparison import Comparison
+from pyrometer.inference.marginal import Budget, marginal_estimates
 from pyrometer.inference.plots import latent, plot_losses
 from pyrometer.inference.row_fit import RowFit
+from pyrometer.inference.scores import ROW_COLUMNS
 from pyrometer.models import VAE
 from torch.nn.utils import parameters_to_vector
 
@@ -22,18 +22,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")
 
 
 @pytest.fixture(scope="module")
-def comparison() -> RowComparison:
+def comparison() -> Comparison:
     """Every guide of one decoder, two latent units, trained to the end; NUTS on a few rows."""
     options: dict[str, Any] = {"steps": 4000, "starts": 1, "warmup": 300, "draws": 400, "progress": False}
     model = VAE(2, "mlp", "bernoulli", hidden=(64,))
     found = pyrometer.compare(model, X[:1600], GUIDES, x_test=X[1600:], rows=8, **options)
-    assert isinstance(found, RowComparison)
+    assert isinstance(found, Comparison)
     return found
 
 
-def test_the_table_has_a_row_a_guide_and_nan_where_nothing_applies(comparison: RowComparison) -> None:
+def test_the_table_has_a_row_a_guide_and_nan_where_nothing_applies(comparison: Comparison) -> None:
     assert list(comparison.table.index) == list(GUIDES)
-    assert tuple(comparison.table.columns) == ROW_COLUMNS
+    assert list(comparison.table.columns) == [column.name for column in ROW_COLUMNS]
     held_out = comparison.table[["elbo_test", "log_p_test", "log_p_test_se", "khat"]].drop("free")
     assert held_out.notna().all(axis=None)
     assert comparison.table.loc["free", held_out.columns].isna().all()
@@ -42,16 +42,16 @@ def test_the_table_has_a_row_a_guide_and_nan_where_nothing_applies(comparison: R
     assert np.ptp(held_out["log_p_test"]) < 0.1  # one decoder, one log p(x), whichever guide it is estimated with
 
 
-def test_every_guide_has_the_same_decoder_as_it_was_trained_with_the_first(comparison: RowComparison) -> None:
+def test_every_guide_has_the_same_decoder_as_it_was_trained_with_the_first(comparison: Comparison) -> None:
     networks = []
     for fit in comparison.fits.values():
         assert isinstance(fit, RowFit)
-        networks.append(parameters_to_vector(fit.vae.network(fit.data.values).parameters()).detach().numpy())
+        networks.append(parameters_to_vector(fit.model.network(fit.data.values).parameters()).detach().numpy())
     for network in networks[1:]:
         np.testing.assert_array_equal(network, networks[0])
 
 
-def test_a_richer_family_has_the_smaller_gap(comparison: RowComparison) -> None:
+def test_a_richer_family_has_the_smaller_gap(comparison: Comparison) -> None:
     gap, error = comparison.table["gap"], comparison.table["gap_se"]
     assert gap["encoder"] >= gap["encoder_full"] >= gap["encoder_flow"]
     assert (gap > -3 * error).all()
@@ -60,14 +60,14 @@ def test_a_richer_family_has_the_smaller_gap(comparison: RowComparison) -> None:
 
 
 @pytest.mark.parametrize("guide", ["free", "semi_amortized"])
-def test_without_amortisation_most_of_its_gap_is_closed(comparison: RowComparison, guide: str) -> None:
+def test_without_amortisation_most_of_its_gap_is_closed(comparison: Comparison, guide: str) -> None:
     lost = comparison.table["amortisation_gap"]
     assert lost[guide] < lost["encoder"] / 2
     assert comparison.table.loc[guide, "bias"] < comparison.table.loc["encoder", "bias"]  # against NUTS
     assert comparison.gaps["converged"].mean() > 0.7
 
 
-def test_it_prints_draws_and_saves(comparison: RowComparison, tmp_path: Path) -> None:
+def test_it_prints_draws_and_saves(comparison: Comparison, tmp_path: Path) -> None:
     assert "gaps are means over 8 rows" in repr(comparison)
     written = {path.name for path in comparison.save(tmp_path / "out")}
     assert {"table.csv", "gaps.csv", "comparison.png", "portrait.png", "free.nc"} <= written
@@ -79,10 +79,10 @@ def test_a_trained_decoder_is_taken_as_it_is_and_nuts_can_be_left_out() -> None:
     options: dict[str, Any] = {"steps": 30, "starts": 1, "progress": False}
     first = pyrometer.svi(VAE(2, "linear"), "encoder", X, steps=100, batch_size=100, progress=False)
     assert isinstance(first, RowFit)
-    found = pyrometer.compare(first.vae.frozen(), X, ["encoder_full", "auto_normal"], reference=None, **options)
+    found = pyrometer.compare(first.model.frozen(), X, ["encoder_full", "auto_normal"], reference=None, **options)
     for fit in found.fits.values():
         assert isinstance(fit, RowFit)
-        weights = [parameters_to_vector(each.vae.network(each.data.values).parameters()) for each in (fit, first)]
+        weights = [parameters_to_vector(each.model.network(each.data.values).parameters()) for each in (fit, first)]
         assert (weights[0] == weights[1]).all()
     assert found.table[["gap", "bias"]].isna().all(axis=None)
 
@@ -91,7 +91,7 @@ def test_an_interrupt_while_nuts_runs_keeps_the_fits(monkeypatch: pytest.MonkeyP
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyrometer.inference.compare_rows.amortisation_gaps", interrupted)
+    monkeypatch.setattr("pyrometer.inference.row_gaps.amortisation_gaps", interrupted)
     found = pyrometer.compare(VAE(2, "linear"), X, ["encoder"], steps=30, starts=1, progress=False)
     assert list(found.fits) == ["encoder"]
     assert "interrupted before the gaps were known" in repr(found)
@@ -117,7 +117,7 @@ def test_the_bounds_of_a_bernoulli_decoder_rise_to_annealed_importance_sampling(
     budget = Budget(draws=5000, chains=32, temperatures=300)
     methods = ("elbo", "iwae_5", "iwae_50", "ais")
     rows = fit.data.values[:40]
-    estimates = marginal_estimates(fit.vae, fit.guide, rows, methods, budget=budget).values()
+    estimates = marginal_estimates(fit.model, fit.guide, rows, methods, budget=budget).values()
     means = [estimate.value.mean() for estimate in estimates]
     errors = [np.linalg.norm(estimate.se) / len(rows) for estimate in estimates]
     for (low, low_error), (high, high_error) in zip(
@@ -130,8 +130,8 @@ def test_the_bounds_of_a_bernoulli_decoder_rise_to_annealed_importance_sampling(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": ["svi", "em"]}, "a VAE is fitted by svi alone"),
-        ({"reference": "cavi"}, "reference='cavi' is not for a VAE: choose nuts or None"),
+        ({"methods": ["svi", "em"]}, "rows share no continuous latent: svi alone fits them"),
+        ({"reference": "cavi"}, "reference='cavi' is not for a model with latents a row only: choose nuts or None"),
         ({"guides": ["structured"]}, "model VAE has no guide 'structured'"),
         ({"rows": 0}, "rows=0 must be 1 or more"),
         ({"rows": [1, 2000]}, "rows must be numbers of rows from 0 to 1796"),

@@ -11,12 +11,13 @@ import torch
 from latent_truths import Pixels, linear_gaussian, linear_rows, pixel_rows, pixels
 from pyrometer.inference.compiled import value_and_gradient
 from pyrometer.inference.density import Density
-from pyrometer.inference.estimators import Budget
 from pyrometer.inference.families import best_in_family, family_of, fine_tuned
 from pyrometer.inference.gaps import amortisation_gaps, summarised
 from pyrometer.inference.isolation import isolated
 from pyrometer.inference.latent_nuts import LatentDraws, LatentProgram, latent_nuts
+from pyrometer.inference.marginal import Budget
 from pyrometer.inference.plots import plot_gaps
+from pyrometer.inference.target import local_density, target_of
 from torch import Tensor, nn
 from torch.distributions import (
     AffineTransform,
@@ -85,12 +86,16 @@ def test_rows_sampled_together_and_apart_agree_with_the_grid() -> None:
 
 def test_the_density_of_bernoulli_pixels_is_traced_and_not_left_to_python() -> None:
     model = pixels()
-    density = Density(LatentProgram(model.log_joint, 2), pixel_rows(model, 2))
+    program = LatentProgram(local_density(model, pixel_rows(model, 2), 2))
+    density = Density(program, program.data)
+    assert density.dim == 4
     with in_doubles(validate=False):
         point = torch.ones(4)
         assert value_and_gradient(density.log_density, point, point / 2)[1] == "script"
     single = Pixels(model.inner.float(), model.weights.float(), model.bias.float())
-    density = Density(LatentProgram(single.log_joint, 2), pixel_rows(model, 2).float())
+    program = LatentProgram(local_density(single, pixel_rows(model, 2).float(), 2))
+    density = Density(program, program.data)
+    assert density.dim == 4
     with isolated(0, torch.float32):
         point = torch.ones(4)
         assert value_and_gradient(density.log_density, point, point / 2)[1] == "script"
@@ -188,7 +193,7 @@ def test_low_rank_with_rank_one_reaches_a_plane_s_correlated_posterior() -> None
         X[:, :2], 0.1 * torch.ones(4, 2, 1, dtype=X.dtype), torch.ones(4, 2, dtype=X.dtype)
     )
     torch.manual_seed(0)
-    best = best_in_family(MODEL.log_joint, start, X)
+    best = best_in_family(lambda z: MODEL.log_joint(z, X), start)
     assert best.q is not None
     full = MultivariateNormal(best.q.mean, best.q.covariance_matrix)  # type: ignore[attr-defined]
     assert kl_divergence(full, MODEL.posterior(X)).max() < 0.01
@@ -216,7 +221,7 @@ def test_a_guide_of_no_known_family_is_tuned_row_by_row_and_left_as_it_was() -> 
     assert all(torch.equal(before[name], value) for name, value in guide.state_dict().items())
     assert (table["amortisation_gap"] > 0).all()
     assert ((table["approximation_gap"] - MODEL.mean_field_kl).abs() < 5 * table["approximation_gap_se"] + 0.05).all()
-    tuned = fine_tuned(MODEL.log_joint, guide, X[:1], torch.tensor([7]), steps=1)
+    tuned = fine_tuned(target_of(MODEL, guide, X[:1], torch.tensor([7])), guide, steps=1)
     assert tuned(X[:1], torch.tensor([7])).batch_shape == (1,)
 
 

@@ -11,12 +11,18 @@ from latent_truths import LinearGaussian, Pixels, errors_apart, linear_gaussian,
 from pyrometer.errors import InputError
 from pyrometer.inference import target as target_module
 from pyrometer.inference.ais import anneal, schedule
-from pyrometer.inference.estimate import Estimate, bound, log_mean
-from pyrometer.inference.estimators import METHODS, Budget, log_weights
-from pyrometer.inference.marginal import log_likelihood, marginal_estimates, marginal_likelihood
+from pyrometer.inference.importance import Estimate, bound, log_mean
+from pyrometer.inference.marginal import (
+    METHODS,
+    Budget,
+    log_likelihood,
+    log_weights,
+    marginal_estimates,
+    marginal_likelihood,
+    unbiasedness,
+)
 from pyrometer.inference.plots import plot_marginal, plot_unbiasedness
 from pyrometer.inference.target import target_of
-from pyrometer.inference.unbiasedness import unbiasedness
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -79,9 +85,9 @@ def test_with_the_exact_posterior_every_weight_is_the_evidence() -> None:
 def test_the_mean_of_annealed_weights_is_the_evidence_though_chains_are_short(start: str) -> None:
     """Few temperatures: rough weights, whose mean is exact all the same. Adaptation left on would spoil it."""
     model, x, exact, _ = bent()
-    first = target_of(model, model.rough_guide, x).prior if start == "prior" else model.rough_guide(x)
+    first = target_of(model, model.rough_guide, x).density.prior if start == "prior" else model.rough_guide(x)
     torch.manual_seed(0)
-    run = anneal(model.log_joint, first, x, chains=20_000, temperatures=6, leapfrogs=3)
+    run = anneal(lambda z: model.log_joint(z, x), first, chains=20_000, temperatures=6, leapfrogs=3)
     ratio = (run.log_weights - exact).exp()
     error = ratio.std(0) / len(ratio) ** 0.5
     assert ((ratio.mean(0) - 1).abs() < 5 * error).all()
@@ -92,7 +98,8 @@ def test_annealed_draws_come_from_the_posterior() -> None:
     model, x, _, _ = bent()
     _, mean, sd = model.on_grid(x)
     torch.manual_seed(1)
-    run = anneal(model.log_joint, target_of(model, model.rough_guide, x).prior, x, chains=4000, temperatures=60)
+    prior = target_of(model, model.rough_guide, x).density.prior
+    run = anneal(lambda z: model.log_joint(z, x), prior, chains=4000, temperatures=60)
     assert ((run.z.mean(0) - mean).abs() < 0.15 * sd).all()
     assert ((run.z.std(0) / sd - 1).abs() < 0.1).all()
     assert ((run.acceptance > 0.6) & (run.acceptance < 0.95)).all()

@@ -9,6 +9,7 @@ import pandas as pd
 import pyrometer
 import pytest
 from pyrometer.inference import save as saving
+from pyrometer.inference.folder import stems_of
 from pyrometer.models import BayesianGMM
 
 

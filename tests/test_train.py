@@ -71,7 +71,8 @@ def refused(message: str, **options: Any) -> None:
 
 def test_what_cannot_be_trained_or_resumed_is_refused_in_one_line(tmp_path: Path) -> None:
     refused("patience needs x_test", patience=3, x_test=None)
-    refused("train wants a VAE, and this is a BayesianGMM: use svi", model=BayesianGMM(2))
+    several = {"model": BayesianGMM(2), "x": TRAIN[:, 20:24], "x_test": None}
+    refused("each row's own, and BayesianGMM has some that rows share: use svi", **several)
     refused("guide free has no q for held-out rows", guide="free")
     refused("binarize='often' is unknown: choose one of fixed, stochastic", binarize="often")
     refused("binarize wants pixels within [0, 1], and x has 0 to 16", binarize="fixed", x=TRAIN * 16)

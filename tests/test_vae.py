@@ -14,13 +14,13 @@ from pyro.optim import Adam
 from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
 from pyrometer.guides.vae import SemiAmortized
+from pyrometer.inference.data import Data
 from pyrometer.inference.isolation import isolated
 from pyrometer.inference.row_fit import RowFit
-from pyrometer.inference.step_check import reference
 from pyrometer.inference.steps.compiled_steps import compiled_steps
-from pyrometer.inference.steps.minibatches import Deck
+from pyrometer.inference.steps.minibatches import Minibatches
 from pyrometer.inference.steps.pairing import pair
-from pyrometer.inference.steps.step import Course
+from pyrometer.inference.steps.step import Schedule, pyro_gradient
 from pyrometer.models import VAE
 from pyrometer.models.structure import read_structure
 from sklearn.decomposition import PCA
@@ -43,7 +43,7 @@ def linear() -> RowFit:
 
 def loadings(fit: RowFit) -> tuple[Tensor, Tensor, Tensor]:
     """W (D, L), mean (D,) and variance of x = W z + mean + noise, in doubles."""
-    decoder = fit.vae.network(fit.data.values)
+    decoder = fit.model.network(fit.data.values)
     layer = decoder.get_submodule("network.0")
     assert isinstance(layer, nn.Linear)
     return layer.weight.double(), layer.bias.double(), (2 * decoder.log_scale).exp().double()
@@ -117,14 +117,16 @@ LIKELIHOODS = ("gaussian", "gaussian_diagonal", "bernoulli", "continuous_bernoul
 )
 @pytest.mark.parametrize("guide", OWN)
 def test_compiled_steps_are_those_of_pyro(guide: str, decoder: Any, likelihood: Any) -> None:
-    model = VAE(3, decoder, likelihood, hidden=(20,), batch_size=16)
+    model, data = VAE(3, decoder, likelihood, hidden=(20,), batch_size=16), Data((FEW,), rows=len(FEW))
     with isolated(0, torch.float32):
         structure = read_structure(model, FEW)
-        pairing = pair(model, catalogue(model)[guide](model), guide, FEW, structure, "auto")
-        steps, how = compiled_steps(pairing, Adam({"lr": 0.01}), FEW, Deck(structure.subsampled, 0), Course(1000))
+        pairing = pair(model, catalogue(model)[guide](model), guide, data, structure, "auto")
+        steps, how = compiled_steps(
+            pairing, Adam({"lr": 0.01}), data, Minibatches(structure.subsampled, 0), Schedule(1000)
+        )
         assert steps is not None, how
         hand = steps.training.deck.hands(1)[0]
-        loss, gradient = reference(steps.training, hand)
+        loss, gradient = pyro_gradient(steps.training, hand)
         torch.manual_seed(0)
         got, got_gradient = steps.step.one(*steps.state, hand)[:2]
     assert float(got) == pytest.approx(loss, rel=1e-4)
@@ -190,7 +192,7 @@ def test_a_step_of_an_earlier_fit_is_not_taken_for_another_decoder_or_another_gu
     options: dict[str, Any] = {"steps": 120, "batch_size": 20, "draws": 2, "progress": False}
     decoder = pyrometer.svi(VAE(2, "mlp", "bernoulli", hidden=(16,)), "encoder", DIGITS[:60], **options)
     assert isinstance(decoder, RowFit)
-    frozen = decoder.vae.frozen()
+    frozen = decoder.model.frozen()
     pyrometer.svi(frozen, "semi_amortized", DIGITS[:60], **options)  # whose compiled step is kept
     other = copy.deepcopy(frozen)
     next(iter(other.networks.values())).get_parameter("network.0.weight").data.mul_(1.0005)

@@ -96,7 +96,7 @@ def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
         attempt(top, lambda part: draw_losses(part, compared(fit)))
         attempt(middle, lambda part: _latent(part, fit, labels, None))
         attempt(bottom, lambda part: _reconstructions(part, fit, None, 10))
-        attempt(right, lambda part: _plane(part, fit, 17) if _size(fit) <= 2 else _samples(part, fit, 90, 0))
+        attempt(right, lambda part: _plane(part, fit, 17) if fit.latent <= 2 else _samples(part, fit, 90, 0))
 
     return drawn(draw, 11.0, 7.6)
 
@@ -143,7 +143,7 @@ def _reconstructions(figure: FigureBase, fit: RowFit, x: DataLike | None, number
 
 
 def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int) -> None:
-    z = np.random.default_rng(seed).normal(size=(number, _size(fit)))
+    z = np.random.default_rng(seed).normal(size=(number, fit.latent))
     axis = figure.subplots()
     _show(axis, fit.decode(z), math.ceil(math.sqrt(number)), fit)
     axis.set_title("E[x | z], z drawn from the prior", loc="left", fontweight="bold")
@@ -153,7 +153,7 @@ def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
     known = fit.encode()
     first, second = _most_active(known)
     places = norm.ppf(np.linspace(0.02, 0.98, side))
-    z = np.zeros((side * side if second is not None else side, known.shape[1]))
+    z = np.zeros((side * side if second is not None else side, fit.latent))
     z[:, first] = np.tile(places, len(z) // side)
     if second is not None:
         z[:, second] = np.repeat(places[::-1], side)
@@ -210,9 +210,3 @@ def _range(fit: RowFit) -> tuple[float, float]:
     """What is drawn white and black: 0 and 1, or the least and the largest value where some lie outside."""
     low, high = float(fit.data.values.min()), float(fit.data.values.max())
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, max(high, low + 1e-9))
-
-
-def _size(fit: RowFit) -> int:
-    """How many latent entries a row has."""
-    structure = fit.structure
-    return sum(site.shape.numel() for site in structure.local) // (structure.rows.size if structure.rows else 1)
