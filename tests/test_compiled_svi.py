@@ -10,13 +10,12 @@ from pyro.infer import SVI
 from pyro.optim import Adam, ClippedAdam, PyroOptim
 from pyrometer.guides import catalogue
 from pyrometer.inference.compiled import Compile
-from pyrometer.inference.minibatches import Minibatches
-from pyrometer.inference.step_check import gap, reference
 from pyrometer.inference.steps.adam import Adam as OurAdam
 from pyrometer.inference.steps.adam import State
 from pyrometer.inference.steps.compiled_steps import CompiledSteps, compiled_steps
 from pyrometer.inference.steps.pairing import Pairing, pair
-from pyrometer.inference.steps.step import Example
+from pyrometer.inference.steps.minibatches import Minibatches
+from pyrometer.inference.steps.step import Example, Schedule, gap_to_pyro, pyro_gradient
 from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from pyrometer.models.structure import Model, read_structure
 from torch import Tensor
@@ -56,7 +55,7 @@ def test_loss_and_gradient_are_those_of_pyro_for_the_same_noise(model: Model, gu
         flat = steps.state.flat + 0.05 * torch.randn_like(steps.state.flat)  # where the package itself did not look
         steps.training.write(flat)
         batch = steps.training.minibatches.draw(1)[0]
-        loss, gradient = reference(steps.training, batch)
+        loss, gradient = pyro_gradient(steps.training, batch)
         torch.manual_seed(0)
         got, got_gradient = steps.step.one(*steps.state._replace(flat=flat), batch)[:2]
     assert float(got) == pytest.approx(loss, rel=1e-8)
@@ -76,7 +75,7 @@ def test_a_step_with_another_loss_or_gradient_is_told_apart(of_loss: float, of_g
             loss, gradient, *after = steps.step.one(*inputs)
             return loss * (1 + of_loss), gradient * (1 + of_gradient), *after
 
-        found = gap(steps.step._replace(one=off), steps.training, examples)
+        found = gap_to_pyro(steps.step._replace(one=off), steps.training, examples)
     assert least <= found
     assert least > 0 or found < 1e-10
 
