@@ -104,7 +104,7 @@ def fine_tuned(
 
         _descend(loss, params, steps, lr)
         copies[int(one.rows)] = own
-    return lambda x, rows: copies[int(rows[0])].posterior(x, rows)  # type: ignore[operator]
+    return lambda x, rows: copies[int(rows[0])].posterior(x, rows)  # type: ignore[index, operator]
 
 
 def _descend(loss: Callable[[], Tensor], params: Sequence[Tensor], steps: int, lr: float) -> None:

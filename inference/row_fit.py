@@ -111,7 +111,8 @@ class RowFit(Fit):
             raise InputError(
                 f"mask {tuple(known.shape)} and x_new {tuple(given.shape)} must have the shape of the rows"
             )
-        data, q, total = self.data.take(torch.zeros(len(given), dtype=torch.long)), self.q(x_new), 0.0
+        data, q = self.data.take(torch.zeros(len(given), dtype=torch.long)), self.q(x_new)
+        total = torch.zeros_like(given)
         with data.isolated(seed), torch.no_grad():
             z = RowDensity(self.density, data).prior_draw()
             for step in range(steps):
@@ -238,5 +239,6 @@ def _draws_by_row(target: Target, draws: int, held: int) -> tuple[dict[str, Tens
         drawn = [*weighed(block, draws)]
         elbo += torch.cat([weights.sum(-1) for _, weights in drawn]).cpu().numpy()
         z.append(torch.cat([values for values, _ in drawn])[:held])
+    assert isinstance(target.density, RowDensity)
     each = [target.density.sites(draw)[0] for draw in torch.cat(z, 1)]
     return {name: torch.stack([sites[name] for sites in each]) for name in each[0]}, elbo

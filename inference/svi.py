@@ -126,7 +126,7 @@ def svi(
         how = _how(best, params)
         trained = copy.deepcopy(best.pairing).on_all_rows()  # as trained: the start puts its own back
         if whole.local and not whole.shared:
-            fit = row_fit(name, trained, data, min(draws, MOST), **how)
+            fit: Fit = row_fit(name, trained, data, min(draws, MOST), **how)
             return replace(fit, seconds=time.perf_counter() - began)
         density = Density(trained.model, data, params)
         result = approximation(trained, density, draws)
