@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..models.structure import Model, Structure, model_name
-from . import predictive
+from .predictive import RowPredictive, decoded, from_prior, new_rows, of_rows, replicated, responsibilities
 from .data import Data, DataLike, as_new_data
 from .density import Density
 from .relabel import Labels, component_features
@@ -157,9 +157,9 @@ class Fit:
         """
         return self.predictive_of_rows(x_new).log_density
 
-    def predictive_of_rows(self, x_new: DataLike | None = None) -> predictive.RowPredictive:
+    def predictive_of_rows(self, x_new: DataLike | None = None) -> RowPredictive:
         """log p(y_n | x) of each row, Pareto k-hat of each row's weights, and how its latents were integrated."""
-        return predictive.of_rows(self, None if x_new is None else self.new_data(x_new))
+        return of_rows(self, None if x_new is None else self.new_data(x_new))
 
     def responsibilities(self, x_new: DataLike | None = None) -> pd.DataFrame:
         """p(z_n = k | x), averaged over the posterior draws: a DataFrame (M, K).
@@ -167,7 +167,7 @@ class Fit:
         x_new: None takes the data that were fitted. Raises InputError where no discrete site has one value a row.
         """
         index = x_new.index if isinstance(x_new, pd.DataFrame | pd.Series) else None
-        return predictive.responsibilities(self, self.new_data(x_new), index)
+        return responsibilities(self, self.new_data(x_new), index)
 
     def predict(self, x_new: DataLike | None = None) -> pd.Series | pd.DataFrame:
         """The discrete sites: where one has a value a row, the most probable of each, a Series (M,) called component.
@@ -177,7 +177,7 @@ class Fit:
         """
         if len(self.structure.discrete) == len(self.structure.labels) == 1:
             return self.responsibilities(x_new).idxmax(axis=1).rename("component")
-        return predictive.decoded(self, self.new_data(x_new))
+        return decoded(self, self.new_data(x_new))
 
     def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
         """n new rows from the posterior predictive distribution, each from a draw of its own: a DataFrame (n, D).
@@ -186,14 +186,14 @@ class Fit:
         """
         if not isinstance(n, int) or n < 1:
             raise InputError(f"n={n} must be 1 or more")
-        return predictive.new_rows(self, n, seed)
+        return new_rows(self, n, seed)
 
     def posterior_predictive(self, x_new: DataLike | None = None, seed: int = 0) -> az.InferenceData:
         """Observations drawn anew at each posterior draw, groups posterior_predictive and observed_data for ArviZ.
 
         x_new: as `log_predictive` has it; what is observed may be None or left out.
         """
-        return predictive.replicated(self, None if x_new is None else self.new_data(x_new), seed)
+        return replicated(self, None if x_new is None else self.new_data(x_new), seed)
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the fit into a folder, for `pyrometer.load`; the model is code, and is given again there."""
@@ -201,4 +201,4 @@ class Fit:
 
     def prior_predictive(self, draws: int = 500, seed: int = 0) -> az.InferenceData:
         """Draws from the prior and observations drawn from them: groups prior, prior_predictive and observed_data."""
-        return predictive.from_prior(self, draws, seed)
+        return from_prior(self, draws, seed)
