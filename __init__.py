@@ -3,13 +3,13 @@
 from . import datasets, guides, models
 from .errors import InputError
 from .inference.closed_form import cavi, em
-from .inference.compare import compare
-from .inference.comparison import Comparison
-from .inference.fit import Fit
-from .inference.load import load
-from .inference.nuts import nuts
-from .inference.svi import svi
-from .inference.train import train
+from .inference.compare.compare import compare
+from .inference.compare.comparison import Comparison
+from .inference.fit.fit import Fit
+from .inference.compare.load import load
+from .inference.mcmc.nuts import nuts
+from .inference.svi.svi import svi
+from .inference.svi.train import train
 
 __all__ = [
     "Comparison",

@@ -32,11 +32,11 @@ def main(folder: Path = Path("build/bench")) -> list[Pairs]:
 def ours(x: np.ndarray, k: int) -> None:
     """Our density."""
     import torch
-    from pyrometer.inference.chains import start_of
-    from pyrometer.inference.compiled import value_and_gradient
+    from pyrometer.inference.compilation.compiled import value_and_gradient
     from pyrometer.inference.data import Data
-    from pyrometer.inference.density import Density
-    from pyrometer.inference.isolation import isolated
+    from pyrometer.inference.density.log_density import Density
+    from pyrometer.inference.mcmc.chains import start_of
+    from pyrometer.inference.runtime.isolation import isolated
     from pyrometer.models import BayesianGMM
 
     torch.set_num_threads(1)

@@ -10,15 +10,15 @@ import torch
 from problems import blobs, least_seconds
 from pyro.optim import ClippedAdam
 from pyrometer.guides import catalogue
-from pyrometer.inference.chains import start_of
-from pyrometer.inference.compiled import value_and_gradient
+from pyrometer.inference.compilation.compiled import value_and_gradient
 from pyrometer.inference.data import Data
-from pyrometer.inference.density import Density
-from pyrometer.inference.isolation import isolated
-from pyrometer.inference.progress import progress_bar
+from pyrometer.inference.density.log_density import Density
+from pyrometer.inference.mcmc.chains import start_of
+from pyrometer.inference.runtime.isolation import isolated
+from pyrometer.inference.runtime.progress import progress_bar
 from pyrometer.inference.steps.pairing import pair
 from pyrometer.inference.steps.step import Schedule
-from pyrometer.inference.training import begin
+from pyrometer.inference.svi.training import begin
 from pyrometer.models import BayesianGMM
 from pyrometer.models.structure import Plate, read_structure
 

@@ -1,7 +1,7 @@
 """The batched calls: as many answers as draws, each with its own noise, the same as one by one."""
 
 import torch
-from pyrometer.inference.batched import over_draws, repeated
+from pyrometer.inference.compilation.batched import over_draws, repeated
 from torch import Tensor
 
 

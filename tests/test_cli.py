@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from pyrometer import datasets
 from pyrometer.guides import CATALOGUE
-from pyrometer.inference import cli
-from pyrometer.inference.cli import main
-from pyrometer.inference.cli_options import split
+from pyrometer.inference.cli import main as cli
+from pyrometer.inference.cli.main import main
+from pyrometer.inference.cli.options import split
 from pyrometer.models import GMM, VAE, BayesianGMM
 
 QUICK = ["--guides", "auto_normal,auto_delta", "--reference", "auto_normal", "--steps", "30", "--starts", "1"]

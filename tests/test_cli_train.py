@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyrometer import datasets
-from pyrometer.inference import cli_train
-from pyrometer.inference.cli import main
+from pyrometer.inference.cli import train as cli_train
+from pyrometer.inference.cli.main import main
 from pyrometer.inference.estimators import Budget
 
 VAE_OPTIONS = ["--model", "vae", "--latent", "2", "--hidden", "32"]
@@ -63,7 +63,7 @@ def test_an_interrupted_training_says_how_it_goes_on(
 def test_compare_takes_the_trained_decoder_and_writes_the_gaps(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyrometer.inference.gaps.CAREFUL", Budget(draws=200, chains=8, temperatures=50))
+    monkeypatch.setattr("pyrometer.inference.local_latents.gaps.CAREFUL", Budget(draws=200, chains=8, temperatures=50))
     arguments = ["compare", "digits", *VAE_OPTIONS, "--guides", "encoder,free", "--checkpoint", str(trained)]
     work = ["--steps", "40", "--starts", "1", "--rows", "2", "--warmup", "50", "--draws", "50", "--quiet"]
     assert main([*arguments, *work, "--holdout", "0.1", "--out", str(tmp_path / "out")]) == 0

@@ -15,8 +15,8 @@ import pyro.distributions as dist
 import pytest
 from pyrometer import Comparison, compare, nuts, svi
 from pyrometer.errors import InputError
-from pyrometer.inference.compiled import Compile
-from pyrometer.inference.scores import COLUMNS
+from pyrometer.inference.compare.columns import COLUMNS
+from pyrometer.inference.compilation.compiled import Compile
 from pyrometer.models import GMM, BayesianGMM
 from torch import Tensor
 from truths import COUNTS, normal_guide, normal_mean, poisson_guide, poisson_mixture, two_clusters

@@ -8,11 +8,11 @@ import pandas as pd
 import pyrometer
 import pytest
 from pyrometer import InputError
-from pyrometer.inference.comparison import Comparison
-from pyrometer.inference.marginal import Budget, marginal_estimates
+from pyrometer.inference.compare.columns import ROW_COLUMNS
+from pyrometer.inference.compare.comparison import Comparison
+from pyrometer.inference.local_latents.marginal import Budget, marginal_estimates
+from pyrometer.inference.local_latents.row_fit import RowFit
 from pyrometer.inference.plots import latent, plot_losses
-from pyrometer.inference.row_fit import RowFit
-from pyrometer.inference.scores import ROW_COLUMNS
 from pyrometer.models import VAE
 from torch.nn.utils import parameters_to_vector
 
@@ -91,7 +91,7 @@ def test_an_interrupt_while_nuts_runs_keeps_the_fits(monkeypatch: pytest.MonkeyP
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyrometer.inference.row_gaps.amortisation_gaps", interrupted)
+    monkeypatch.setattr("pyrometer.inference.compare.row_gaps.amortisation_gaps", interrupted)
     found = pyrometer.compare(VAE(2, "linear"), X, ["encoder"], steps=30, starts=1, progress=False)
     assert list(found.fits) == ["encoder"]
     assert "interrupted before the gaps were known" in repr(found)

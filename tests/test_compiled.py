@@ -6,12 +6,12 @@ from unittest.mock import Mock
 import pyrometer
 import pytest
 import torch
-from pyrometer.inference import compiled
-from pyrometer.inference.chains import start_of
-from pyrometer.inference.compiled import Tier, value_and_gradient
-from pyrometer.inference.density import Density
-from pyrometer.inference.fusible import fusible
-from pyrometer.inference.graph import traced
+from pyrometer.inference.compilation import compiled
+from pyrometer.inference.compilation.compiled import Tier, value_and_gradient
+from pyrometer.inference.compilation.fusible import fusible
+from pyrometer.inference.compilation.graph import traced
+from pyrometer.inference.density.log_density import Density
+from pyrometer.inference.mcmc.chains import start_of
 from pyrometer.models import BayesianGMM, UnivariateMixture
 from torch import Tensor
 from truths import COUNTS, data_of, in_doubles, normal_mean, poisson_mixture, two_clusters

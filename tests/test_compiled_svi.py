@@ -9,12 +9,12 @@ import torch
 from pyro.infer import SVI
 from pyro.optim import Adam, ClippedAdam, PyroOptim
 from pyrometer.guides import catalogue
-from pyrometer.inference.compiled import Compile
+from pyrometer.inference.compilation.compiled import Compile
 from pyrometer.inference.steps.adam import Adam as OurAdam
 from pyrometer.inference.steps.adam import State
 from pyrometer.inference.steps.compiled_steps import CompiledSteps, compiled_steps
-from pyrometer.inference.steps.pairing import Pairing, pair
 from pyrometer.inference.steps.minibatches import Minibatches
+from pyrometer.inference.steps.pairing import Pairing, pair
 from pyrometer.inference.steps.step import Example, Schedule, gap_to_pyro, pyro_gradient
 from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from pyrometer.models.structure import Model, read_structure

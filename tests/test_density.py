@@ -9,11 +9,11 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer.errors import InputError
-from pyrometer.inference import batched
-from pyrometer.inference.batched import over_draws
+from pyrometer.inference.compilation import batched
+from pyrometer.inference.compilation.batched import over_draws
+from pyrometer.inference.compilation.graph import graph_of
 from pyrometer.inference.data import Data
-from pyrometer.inference.density import Density
-from pyrometer.inference.graph import graph_of
+from pyrometer.inference.density.log_density import Density
 from pyrometer.models import GMM, BayesianGMM
 from torch import Tensor
 from torch.autograd.functional import jacobian

@@ -12,7 +12,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer import nuts
-from pyrometer.inference import effort
+from pyrometer.inference.mcmc import effort
 from pyrometer.models import BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from torch import Tensor
 from truths import COVARIANCES, normal_mean, two_clusters

@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 import torch
 from latent_truths import Pixels, linear_gaussian, linear_rows, pixel_rows, pixels
-from pyrometer.inference.compiled import value_and_gradient
-from pyrometer.inference.density import Density
-from pyrometer.inference.families import best_in_family, family_of, fine_tuned
-from pyrometer.inference.gaps import amortisation_gaps, summarised
-from pyrometer.inference.isolation import isolated
-from pyrometer.inference.latent_nuts import LatentDraws, LatentProgram, latent_nuts
-from pyrometer.inference.marginal import Budget
+from pyrometer.inference.compilation.compiled import value_and_gradient
+from pyrometer.inference.density.log_density import Density
+from pyrometer.inference.local_latents.families import best_in_family, family_of, fine_tuned
+from pyrometer.inference.local_latents.gaps import amortisation_gaps, summarised
+from pyrometer.inference.local_latents.latent_nuts import LatentDraws, LatentProgram, latent_nuts
+from pyrometer.inference.local_latents.marginal import Budget
+from pyrometer.inference.local_latents.target import local_density, target_of
 from pyrometer.inference.plots import plot_gaps
-from pyrometer.inference.target import local_density, target_of
+from pyrometer.inference.runtime.isolation import isolated
 from torch import Tensor, nn
 from torch.distributions import (
     AffineTransform,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pyrometer.inference.graph import NoGraph, graph_of, traced
+from pyrometer.inference.compilation.graph import NoGraph, graph_of, traced
 from torch import Tensor
 
 X = torch.arange(12.0, dtype=torch.float64).reshape(4, 3)

@@ -13,7 +13,7 @@ from pyro.optim import Adam
 from pyrometer.guides import CATALOGUE, DEFAULTS, catalogue, defaults
 from pyrometer.guides.auto import AUTO
 from pyrometer.guides.gaussian import GaussianGuide, diagonal, full, low_rank
-from pyrometer.inference.density import Density
+from pyrometer.inference.density.log_density import Density
 from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from pyrometer.models.structure import sites_of
 from truths import (

@@ -10,7 +10,7 @@ import torch
 from pyro.infer import RenyiELBO, Trace_ELBO
 from pyrometer import guides, svi
 from pyrometer.errors import InputError
-from pyrometer.inference.marginal import marginal_estimates
+from pyrometer.inference.local_latents.marginal import marginal_estimates
 from pyrometer.inference.steps.iwae import IWAE
 from pyrometer.models import VAE, BayesianGMM
 from torch import Tensor

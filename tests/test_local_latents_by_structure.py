@@ -13,13 +13,13 @@ import pytest
 import torch
 from pyrometer.errors import InputError
 from pyrometer.inference.data import Data
-from pyrometer.inference.density import Density
-from pyrometer.inference.gaps import amortisation_gaps
-from pyrometer.inference.latent_nuts import latent_nuts
-from pyrometer.inference.marginal import Budget, marginal_estimates
-from pyrometer.inference.row_density import RowDensity
-from pyrometer.inference.row_fit import RowFit
-from pyrometer.inference.row_posterior import RowPosterior
+from pyrometer.inference.density.log_density import Density
+from pyrometer.inference.density.row_density import RowDensity
+from pyrometer.inference.local_latents.gaps import amortisation_gaps
+from pyrometer.inference.local_latents.latent_nuts import latent_nuts
+from pyrometer.inference.local_latents.marginal import Budget, marginal_estimates
+from pyrometer.inference.local_latents.row_fit import RowFit
+from pyrometer.inference.local_latents.row_posterior import RowPosterior
 from pyrometer.models import VAE
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal

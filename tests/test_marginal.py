@@ -9,10 +9,10 @@ import pytest
 import torch
 from latent_truths import LinearGaussian, Pixels, errors_apart, linear_gaussian, linear_rows, pixel_rows, pixels
 from pyrometer.errors import InputError
-from pyrometer.inference import target as target_module
-from pyrometer.inference.ais import anneal, schedule
-from pyrometer.inference.importance import Estimate, bound, log_mean
-from pyrometer.inference.marginal import (
+from pyrometer.inference.fit.importance import Estimate, bound, log_mean
+from pyrometer.inference.local_latents import target as target_module
+from pyrometer.inference.local_latents.ais import anneal, schedule
+from pyrometer.inference.local_latents.marginal import (
     METHODS,
     Budget,
     log_likelihood,
@@ -21,8 +21,8 @@ from pyrometer.inference.marginal import (
     marginal_likelihood,
     unbiasedness,
 )
+from pyrometer.inference.local_latents.target import target_of
 from pyrometer.inference.plots import plot_marginal, plot_unbiasedness
-from pyrometer.inference.target import target_of
 from torch import Tensor
 from torch.distributions import Distribution
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pyrometer.inference.density import Density
+from pyrometer.inference.density.log_density import Density
 from pyrometer.models import BayesianGMM
 from pyrometer.models.distributions import FEW, quadratic_features
 from pyrometer.models.mixture_density import mixture_log_density
@@ -86,7 +86,7 @@ PEAK = """
 import re, torch
 from pathlib import Path
 from pyrometer.inference.data import Data
-from pyrometer.inference.density import Density
+from pyrometer.inference.density.log_density import Density
 from pyrometer.models import BayesianGMM
 torch.set_default_dtype(torch.float64)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
-from pyrometer.inference.density import Density
+from pyrometer.inference.density.log_density import Density
 from pyrometer.models import GMM, BayesianGMM
 from torch import Tensor
 from truths import COVARIANCES, data_of, in_doubles, mixture, standard_errors, two_clusters

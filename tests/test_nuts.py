@@ -11,8 +11,8 @@ import pytest
 import torch
 from pyrometer import Fit, nuts, svi
 from pyrometer.errors import InputError
-from pyrometer.inference import effort
-from pyrometer.inference.scores import log_evidence
+from pyrometer.inference.compare.columns import log_evidence
+from pyrometer.inference.mcmc import effort
 from pyrometer.models import GMM, BayesianGMM
 from torch import Tensor
 from truths import (

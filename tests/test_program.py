@@ -11,7 +11,7 @@ from pyro import poutine
 from pyro.distributions import constraints
 from pyro.nn import PyroModule, PyroSample
 from pyrometer import nuts, svi
-from pyrometer.inference.density import Density
+from pyrometer.inference.density.log_density import Density
 from pyrometer.models.program import Promoted, is_flat, permissive
 from pyrometer.models.structure import read_structure
 from torch import Tensor

@@ -9,8 +9,8 @@ import matplotlib as mpl
 import pyrometer
 import pytest
 from pyrometer.guides import AUTO, CATALOGUE
+from pyrometer.inference.compare.columns import COLUMNS, ROW_COLUMNS, Column
 from pyrometer.inference.estimators import Budget
-from pyrometer.inference.scores import COLUMNS, ROW_COLUMNS, Column
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -29,7 +29,7 @@ def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pyrometer, "compare", small(pyrometer.compare, **SMOKE, rows=2))
     monkeypatch.setattr(pyrometer, "train", small(pyrometer.train, epochs=2, progress=False))
-    monkeypatch.setattr("pyrometer.inference.gaps.CAREFUL", Budget(draws=100, chains=4, temperatures=20))
+    monkeypatch.setattr("pyrometer.inference.local_latents.gaps.CAREFUL", Budget(draws=100, chains=4, temperatures=20))
     exec(compile(example, "README.md", "exec"), {})
 
 

@@ -9,8 +9,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyrometer.inference.density import Density
-from pyrometer.inference.relabel import Labels, component_features, match, permute, relabel, seen_exchangeable
+from pyrometer.inference.density.log_density import Density
+from pyrometer.inference.fit.relabel import Labels, component_features, match, permute, relabel, seen_exchangeable
 from pyrometer.models import BayesianGMM
 from torch import Tensor
 from truths import COVARIANCES, data_of, in_doubles, two_clusters

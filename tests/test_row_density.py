@@ -7,8 +7,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer.inference.data import Data
-from pyrometer.inference.density import Density
-from pyrometer.inference.row_density import RowDensity, row_modes
+from pyrometer.inference.density.log_density import Density
+from pyrometer.inference.density.row_density import RowDensity, row_modes
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 from truths import in_doubles

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pyrometer
 import pytest
-from pyrometer.inference import save as saving
-from pyrometer.inference.folder import stems_of
+from pyrometer.inference.compare import save as saving
+from pyrometer.inference.runtime.folder import stems_of
 from pyrometer.models import BayesianGMM
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from pyrometer import Fit, svi
-from pyrometer.inference.convergence import convergence, unconverged
+from pyrometer.inference.compare.columns import COLUMNS, Scored, scores
 from pyrometer.inference.data import Data
-from pyrometer.inference.importance import khat, log_evidence
-from pyrometer.inference.scores import COLUMNS, Scored, scores
+from pyrometer.inference.fit.convergence import convergence, unconverged
+from pyrometer.inference.fit.importance import khat, log_evidence
 from pyrometer.models import BayesianGMM
 from scipy import stats
 from truths import assignment_log_evidences, data_of, normal_guide, normal_mean, two_clusters

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pyrometer import train
 from pyrometer.errors import InputError
-from pyrometer.inference.compiled import Compile
+from pyrometer.inference.compilation.compiled import Compile
 from pyrometer.models import VAE, BayesianGMM
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")  # trained for no more than a moment

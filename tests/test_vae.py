@@ -15,8 +15,8 @@ from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
 from pyrometer.guides.vae import SemiAmortized
 from pyrometer.inference.data import Data
-from pyrometer.inference.isolation import isolated
-from pyrometer.inference.row_fit import RowFit
+from pyrometer.inference.local_latents.row_fit import RowFit
+from pyrometer.inference.runtime.isolation import isolated
 from pyrometer.inference.steps.compiled_steps import compiled_steps
 from pyrometer.inference.steps.minibatches import Minibatches
 from pyrometer.inference.steps.pairing import pair

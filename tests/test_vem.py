@@ -7,9 +7,9 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyrometer import datasets
 from pyrometer.guides import catalogue
 from pyrometer.inference.closed_form import em
-from pyrometer.inference.density import Density
-from pyrometer.inference.isolation import isolated
-from pyrometer.inference.vem import TurnTakingAdam, vem
+from pyrometer.inference.density.log_density import Density
+from pyrometer.inference.runtime.isolation import isolated
+from pyrometer.inference.svi.vem import TurnTakingAdam, vem
 from pyrometer.models import GMM
 
 X = datasets.faithful()

@@ -13,7 +13,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyrometer.inference.data import Data
-from pyrometer.inference.isolation import isolated
+from pyrometer.inference.runtime.isolation import isolated
 from pyrometer.models import BayesianGMM
 from pyrometer.models.covariance import Covariance
 from torch import Tensor

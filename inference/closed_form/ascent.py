@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import std
 
 from ...errors import InputError
-from ..progress import progress_bar
+from ..runtime.progress import progress_bar
 
 __all__ = ["Ascent", "Objective", "Restart", "StoppingRule", "best_ascent", "check_responsibilities", "check_sizes"]
 

@@ -16,8 +16,8 @@ from ...models.moments import kmeans_moments
 from ...models.structure import model_name
 from ...models.sufficient import Components, Sums, expected_terms
 from ..data import DataLike
-from ..fit import Fit
-from ..isolation import isolated
+from ..fit.fit import Fit
+from ..runtime.isolation import isolated
 from .ascent import Objective, StoppingRule, best_ascent, check_responsibilities, check_sizes
 from .conjugate import Family, prior_of
 from .e_step import EStep, WorkerPool, e_step, log_totals, normal_components, weighted_sums, worker_pool

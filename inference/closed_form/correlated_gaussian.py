@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...models import CorrelatedGaussian
 from ..data import DataLike, as_data
-from ..fit import Fit
+from ..fit.fit import Fit
 
 __all__ = ["coordinate_ascent", "mean_field", "plot_mean_field"]
 

@@ -18,8 +18,8 @@ from ...models.moments import Moments
 from ...models.structure import model_name
 from ...models.sufficient import Components, Sums
 from ..data import DataLike
-from ..fit import Fit
-from ..isolation import isolated
+from ..fit.fit import Fit
+from ..runtime.isolation import isolated
 from .ascent import Objective, Restart, StoppingRule, best_ascent, check_responsibilities, check_sizes
 from .collapse import Collapse
 from .e_step import WorkerPool, e_step, normal_components, terms, weighted_sums, worker_pool

@@ -14,9 +14,9 @@ from torch import Size, Tensor
 from ...models.structure import Site, Structure, read_structure
 from ...models.sufficient import Components
 from ..data import Data
-from ..density import Density
-from ..fit import Fit
-from ..posterior import LARGEST, fit_of
+from ..density.log_density import Density
+from ..fit.fit import Fit
+from ..fit.idata import LARGEST, fit_of
 from .ascent import Ascent
 from .e_step import log_sums
 from .row_blocks import Mixture, RowBlocks

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...models.structure import Structure
-from ..isolation import isolated
+from ..runtime.isolation import isolated
 
 __all__ = ["Data"]
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from matplotlib.figure import Figure, FigureBase
 
-from ..fit import Fit
+from ..fit.fit import Fit
 from .densities import draw_densities, has_density
 from .forest import draw_forest, forest_height
 from .gaps import draw_gaps, gaps_height

@@ -16,7 +16,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
-from ..fit import Fit
+from ..fit.fit import Fit
 from .style import GREY, REFERENCE, Compared, attempt, colours, columns_of, grid, legend, outer_labels, titled
 
 __all__ = ["density", "draw_densities", "has_density", "with_draws"]

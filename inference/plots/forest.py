@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from ..fit import Fit
+from ..fit.fit import Fit
 from .style import GREY, REFERENCE, Compared, attempt, colours, grid
 
 __all__ = ["draw_forest", "forest_height", "parameters"]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import FigureBase
 
-from ..fit import Fit
+from ..fit.fit import Fit
 from .style import GREY, Compared, colours
 
 __all__ = ["draw_losses"]

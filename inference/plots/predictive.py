@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ...models.structure import Site
-from ..fit import Fit
+from ..fit.fit import Fit
 from .densities import with_draws
 from .style import GREY, REFERENCE, Compared, attempt, colours, columns_of, grid, legend, outer_labels, titled
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from ...models.structure import one_line
-from ..fit import Fit
+from ..fit.fit import Fit
 
 __all__ = [
     "GREY",

@@ -17,8 +17,8 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from ...models.structure import sites_of
+from ..compilation.graph import NoGraph
 from ..data import Data
-from ..graph import NoGraph
 from .adam import State, adam_of
 from .iwae import IWAE
 from .minibatches import Minibatches

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...models.structure import Model, sites_of
 from ..data import Data
-from ..given_params import InPlaceOf
+from ..density.params import InPlaceOf
 from .iwae import IWAE
 from .minibatches import subsampled_to
 from .pairing import Pairing

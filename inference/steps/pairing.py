@@ -24,8 +24,8 @@ from ...guides import Guide
 from ...models.program import Promoted
 from ...models.structure import Model, Site, Structure, model_name, one_line, sites_of
 from ...models.units import RealVectorIn
-from ..batches import on_all_rows
 from ..data import Data
+from ..density.batch_size import on_all_rows
 from .iwae import IWAE
 
 __all__ = ["ESTIMATORS", "Pairing", "pair"]

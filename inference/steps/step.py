@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ...models.structure import Plate
-from ..compiled import Compile, Tier
+from ..compilation.compiled import Compile, Tier
+from ..compilation.graph import NoGraph, first_line
 from ..data import Data
-from ..graph import NoGraph, first_line
 from .adam import Adam, State
 from .kl_warmup import kl_weighted
 from .minibatches import Minibatches, subsampled_to

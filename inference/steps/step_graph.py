@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..compiled import Tier, inducted, known_to_inductor, scripted
+from ..compilation.compiled import Tier, inducted, known_to_inductor, scripted
+from ..compilation.graph import NoGraph, traced
 from ..data import Data
-from ..effort import pays
-from ..graph import NoGraph, traced
+from ..mcmc.effort import pays
 from .adam import State
 from .kl_warmup import kl_weighted
 from .minibatches import Minibatches

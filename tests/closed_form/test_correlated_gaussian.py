@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from pyrometer.errors import InputError
 from pyrometer.inference.closed_form.correlated_gaussian import coordinate_ascent, mean_field, plot_mean_field
-from pyrometer.inference.svi import svi
+from pyrometer.inference.svi.svi import svi
 from pyrometer.models import CorrelatedGaussian
 
 MODEL = CorrelatedGaussian(correlation=0.9, scales=(1.0, 3.0))

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from pyrometer import datasets
 from pyrometer.errors import InputError
 from pyrometer.inference.closed_form import cavi
-from pyrometer.inference.density import Density
+from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.plots import plot
-from pyrometer.inference.svi import svi
+from pyrometer.inference.svi.svi import svi
 from pyrometer.models import UnivariateMixture
 
 FRAME = datasets.univariate_blobs(300, 3, seed=5)

@@ -1,0 +1,176 @@
+"""The command line: `pyrometer compare DATA ...`, `pyrometer train DATA ...` and `pyrometer guides`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TextIO
+
+import matplotlib
+
+from ...errors import InputError
+from ...models import GMM, VAE, BayesianGMM
+from ..compare.compare import compare
+from ..compilation.compiled import Compile
+from ..runtime.folder import check_folder
+from .guides import list_guides
+from .options import Parser, add_command, add_data, names, rows_of, say_written, seed_of, whole
+from .train import add_train, add_vae, vae_of
+
+__all__ = ["main"]
+
+MODELS: dict[str, Any] = {"gmm": GMM, "bayesian-gmm": BayesianGMM, "vae": VAE}
+COMPILE: dict[str, Compile] = {"auto": "auto", "yes": True, "no": False}
+POINTS = ("gmm",)  # models without a posterior, hence without a reference
+
+EXAMPLES = """examples:
+  pyrometer compare faithful --components 2 --out faithful
+  pyrometer compare measurements.csv --columns width,length --components 3 --holdout 0.2
+  pyrometer compare galaxies --components 3 --guides structured,auto_mvn,auto_iaf --draws 2000
+  pyrometer compare digits --model vae --latent 2 --guides encoder,encoder_full,free --steps 4000
+  pyrometer compare iris --model gmm --components 3 --covariance tied --methods em,svi
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit status: 0, 2 for what the user can mend, 130 when interrupted."""
+    try:
+        options = _parser().parse_args(argv)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            options.run(options)
+    except InputError as error:
+        print(f"pyrometer: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["pyrometer: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="pyrometer",
+        description="Variational inference and MCMC on the same model and the same data, in one table.",
+        epilog="example: pyrometer compare faithful --components 2 --out faithful",
+    )
+    parser.add_argument("--version", action="version", version=f"pyrometer {_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    _add_compare(commands)
+    add_train(commands)
+    _add_guides(commands)
+    return parser
+
+
+def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
+    what = "fit several guides and a reference to one data set, and print the table"
+    description = "Fit several guides and a reference to one data set, and print a table of how far each is off."
+    parser = add_command(commands, "compare", _compare, help=what, description=description, epilog=EXAMPLES)
+    add_data(parser)
+    _add_model(parser)
+    add_vae(parser)
+    _add_work(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="DIR", help="write the table, the posteriors (NetCDF) and pictures here")
+    output.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _add_model(parser: Parser) -> None:
+    group = parser.add_argument_group("model and guides")
+    add = group.add_argument
+    add("--model", choices=MODELS, default="bayesian-gmm", help="default: %(default)s")
+    add("--components", type=whole, default=2, metavar="K", help="of a mixture (default: %(default)s)")
+    add("--covariance", default="full", help="full, diagonal, tied or spherical (default: %(default)s)")
+    add("--guides", type=names, metavar="A,B", help="see `pyrometer guides` (default: those with a star there)")
+    add("--methods", type=names, default=["svi"], metavar="A,B", help="svi (the guides), em, cavi, nuts (default: svi)")
+    add("--reference", help="nuts, em, cavi, one of the guides, or none (default: nuts, or none for gmm)")
+    add("--rows", type=whole, default=20, metavar="N", help="of a VAE, for NUTS over z (default: %(default)s)")
+    add("--checkpoint", metavar="DIR", help="of a VAE: the decoder that `pyrometer train` left there")
+
+
+def _add_work(parser: Parser) -> None:
+    group = parser.add_argument_group("work")
+    numbers = {
+        "--steps": (2000, "of each guide's training"),
+        "--starts": (3, "of each guide; the best goes on"),
+        "--draws": (1000, "from each guide and each chain"),
+        "--warmup": (500, "steps of each chain before its draws"),
+        "--chains": (4, "of NUTS"),
+    }
+    for name, (default, what) in numbers.items():
+        group.add_argument(name, type=whole, default=default, metavar="N", help=f"{what} (default: %(default)s)")
+    group.add_argument("--batch-size", type=whole, metavar="N", help="rows a training step (default: all)")
+    group.add_argument(
+        "--jobs", type=whole, default=1, metavar="N", help="guides fitted at once (default: %(default)s)"
+    )
+    group.add_argument(
+        "--compile",
+        choices=COMPILE,
+        default="auto",
+        help="the steps: auto weighs time to compile (default: %(default)s)",
+    )
+    group.add_argument(
+        "--seed", type=seed_of, default=0, metavar="N", help="same seed, same table (default: %(default)s)"
+    )
+
+
+def _add_guides(commands: argparse._SubParsersAction[Parser]) -> None:
+    what = "list the guides that go with each model"
+    parser = commands.add_parser("guides", help=what, description=f"{what.capitalize()}.")
+    parser.add_argument("--model", choices=MODELS, help="only those of this model")
+    parser.set_defaults(run=lambda options: print(list_guides(MODELS, options.model)))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    """Check what can be checked, fit, print, write."""
+    matplotlib.use("Agg")  # a program without windows
+    if options.out is not None:
+        check_folder(options.out)
+    x, x_test = rows_of(options)
+    if options.model == "vae":
+        model = vae_of(options, x)
+    else:
+        model = MODELS[options.model](options.components, options.covariance)
+    passed = ("rows", "guides", "methods", "seed", "jobs", "steps", "starts", "warmup", "draws", "chains", "batch_size")
+    comparison = compare(
+        model,
+        x,
+        x_test=x_test,
+        reference=_reference(options),
+        progress=not options.quiet,
+        compile=COMPILE[options.compile],
+        **{name: getattr(options, name) for name in passed},
+    )
+    print(comparison)
+    if options.out is not None:
+        say_written(comparison.save(options.out), options.out)
+
+
+def _reference(options: argparse.Namespace) -> str | None:
+    chosen = options.reference or ("none" if options.model in POINTS else "nuts")
+    return None if chosen == "none" else chosen
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as one line."""
+    print(f"pyrometer: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
+
+
+def _version() -> str:
+    try:
+        return version("pyrometer")
+    except PackageNotFoundError:  # run from a folder, not installed
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

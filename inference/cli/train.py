@@ -1,0 +1,192 @@
+"""`pyrometer train DATA ...`: a VAE by epochs, its pictures and its marginal likelihood."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import matplotlib
+import numpy as np
+from pandas import DataFrame, Series
+
+from ... import datasets
+from ...errors import InputError
+from ...models import VAE
+from ...models.decoders import Likelihood, Network
+from ..compare.report import as_text
+from ..compare.save import pictures, tables
+from ..data import as_data
+from ..fit.saved import FIT, data_files, facts_of, fit_files, json_file
+from ..local_latents.marginal import USUAL
+from ..local_latents.row_fit import RowFit
+from ..local_latents.row_posterior import tells_new, tells_q
+from ..plots import latent, plot_losses, plot_marginal
+from ..runtime.folder import check_folder, stems_of, write_all
+from ..svi import checkpoint
+from ..svi.train import train
+from .options import (
+    Parser,
+    add_command,
+    add_data,
+    positive,
+    rows_of,
+    say_written,
+    seed_of,
+    sizes,
+    split,
+    whole,
+)
+
+__all__ = ["add_train", "add_vae", "vae_of"]
+
+ROWS = 20  # of which the marginal likelihood is estimated
+EXAMPLES = """examples:
+  pyrometer train digits --model vae --latent 2 --guide encoder --out digits
+  pyrometer train digits --latent 10 --guide encoder_full --holdout 0.1 --patience 10 --warmup 10 --out digits10
+  pyrometer train pictures.csv --white 255 --likelihood bernoulli --label class --out pictures
+  pyrometer train digits --latent 2 --epochs 300 --resume --out digits
+"""
+
+
+def add_train(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Add the command."""
+    what = "train a VAE by epochs, and write what it does in pictures"
+    description = "Train a VAE by epochs; print its marginal likelihood by every method; write pictures."
+    parser = add_command(commands, "train", _train, help=what, description=description, epilog=EXAMPLES)
+    add_data(parser, "the held-out ELBO")
+    parser.add_argument("--label", metavar="COLUMN", help="what the rows show: colours the latent space, is not fitted")
+    group = parser.add_argument_group("guide")
+    group.add_argument("--model", choices=["vae"], default="vae", help="default: %(default)s")
+    group.add_argument("--guide", default="encoder", help="see `pyrometer guides --model vae` (default: %(default)s)")
+    add_vae(parser)
+    _add_work(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="DIR", help="write the pictures, the posterior and checkpoints here")
+    output.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
+    output.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def add_vae(parser: Parser) -> None:
+    """Add what a VAE is made of."""
+    add = parser.add_argument_group("VAE").add_argument
+    add("--latent", type=whole, default=2, metavar="L", help="entries of z (default: %(default)s)")
+    add("--decoder", choices=get_args(Network), default="mlp", help="default: %(default)s")
+    add(
+        "--likelihood",
+        choices=get_args(Likelihood),
+        help="default: bernoulli for digits and mnist, whose pixels are brought to [0, 1], else gaussian",
+    )
+    add("--hidden", type=sizes, default=(400, 400), metavar="A,B", help="layers of the mlp (default: 400,400)")
+    add("--white", type=positive, metavar="X", help="the brightest pixel of a file of yours: all are divided by it")
+    add("--device", help="cpu or cuda (default: cpu)")
+
+
+def _add_work(parser: Parser) -> None:
+    add = parser.add_argument_group("work").add_argument
+    add("--epochs", type=whole, default=100, metavar="N", help="at most (default: %(default)s)")
+    add("--batch-size", type=whole, default=128, metavar="N", help="rows a step (default: %(default)s)")
+    add("--lr", type=positive, default=1e-3, metavar="X", help="of Adam (default: %(default)s)")
+    add("--warmup", type=whole, default=0, metavar="N", help="epochs until the KL counts in full (default: none)")
+    add("--patience", type=whole, metavar="N", help="stop after N epochs without a better held-out ELBO")
+    add("--binarize", choices=["fixed", "stochastic"], help="black and white pixels, once or in every epoch anew")
+    add("--estimator", default="auto", help="auto, or IWAE (default: %(default)s)")
+    add("--seed", type=seed_of, default=0, metavar="N", help="same seed, same numbers (default: %(default)s)")
+
+
+def vae_of(options: argparse.Namespace, x: DataFrame) -> VAE:
+    """The model that the options describe; with the decoder of a checkpoint where one is named."""
+    likelihood: Likelihood = options.likelihood or ("bernoulli" if options.data in datasets.WHITE else "gaussian")
+    model = VAE(options.latent, options.decoder, likelihood, options.hidden, device=options.device)
+    if getattr(options, "checkpoint", None) is None:
+        return model
+    return checkpoint.decoder(options.checkpoint, model, as_data(x, model).values)
+
+
+def _train(options: argparse.Namespace) -> None:
+    try:
+        _work(options)
+    except KeyboardInterrupt as interrupt:
+        if options.out is None or not (Path(options.out) / checkpoint.TENSORS).exists():
+            raise
+        raise KeyboardInterrupt(f"--resume goes on from the checkpoint in {options.out}") from interrupt
+
+
+def _work(options: argparse.Namespace) -> None:
+    """Check what can be checked, train, print, write."""
+    matplotlib.use("Agg")  # a program without windows
+    if options.resume and options.out is None:
+        raise InputError("--resume needs --out DIR, the folder of the checkpoint")
+    if options.out is not None:
+        check_folder(options.out)
+    x, x_test = rows_of(options)
+    labels = _labels(options)
+    passed = ("epochs", "batch_size", "lr", "warmup", "patience", "binarize", "estimator", "seed", "resume")
+    fit = train(
+        vae_of(options, x),
+        options.guide,
+        x,
+        x_test=x_test,
+        checkpoint=options.out,
+        progress=not options.quiet,
+        **{name: getattr(options, name) for name in passed},
+    )
+    print(_summary(fit))
+    held_out = x_test if x_test is not None else x
+    table = fit.marginal_likelihood(held_out[:ROWS], USUAL, seed=options.seed) if tells_new(fit.guide) else DataFrame()
+    if len(table):
+        print(f"\nlog p(x), nats a row, over {min(ROWS, len(held_out))} rows by each method:\n{as_text(table)}")
+    if options.out is not None:
+        stem = stems_of([fit.name])[fit.name]
+        kept = {**fit_files(fit, stem), **data_files(fit.data), FIT: json_file(facts_of(fit, stem))}
+        files = {**tables({"marginal": table}), **kept, **pictures(_draws(fit, labels, table))}
+        say_written(write_all(options.out, files), options.out)
+
+
+def _summary(fit: RowFit) -> str:
+    rows, elbo = len(fit.data.values), fit.elbo_draws
+    lines = [f"{fit.name}: ELBO {elbo.mean() / rows:.2f} nats a row after {fit.steps} steps, {fit.seconds:.1f} s"]
+    if len(fit.test_losses):
+        lines.append(f"held-out ELBO {-fit.test_losses[-1]:.2f}, the best {-min(fit.test_losses):.2f}")
+    if fit.message:
+        lines.append(fit.message)
+    return "\n".join(lines)
+
+
+def _labels(options: argparse.Namespace) -> Series | None:
+    """The label of each row that is fitted, in its order; None where there is none."""
+    if options.label is not None and options.data not in datasets.WHITE:
+        found = datasets.load(options.data)[options.label]
+    elif options.data in datasets.LABELLED:
+        found = datasets.labels(options.data)
+    else:
+        return None
+    return found if options.holdout is None else split(found.to_frame(), options.holdout, options.seed)[0].iloc[:, 0]
+
+
+def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, Any]:
+    """Every picture by the name of its file."""
+    draws: dict[str, Any] = {"samples.png": partial(latent.plot_samples, fit)}
+    draws["training.png"] = partial(plot_losses, fit)
+    if not tells_q(fit.guide):
+        return draws
+    for name in ("plot_plane", "plot_reconstructions"):
+        draws[f"{name.removeprefix('plot_')}.png"] = partial(getattr(latent, name), fit)
+    draws["latent.png"] = partial(latent.plot_latent, fit, labels)
+    draws["portrait.png"] = partial(latent.plot_portrait, fit, labels)
+    if tells_new(fit.guide):
+        rows = fit.rows()[:10]
+        pairs = [(rows[i], rows[i + 1]) for i in range(0, len(rows) - 1, 2)]
+        draws["interpolation.png"] = partial(latent.plot_interpolation, fit, pairs)
+        draws["completion.png"] = partial(latent.plot_completion, fit, rows, _upper_half(rows))
+    if len(table):
+        draws["marginal.png"] = partial(plot_marginal, table)
+    return draws
+
+
+def _upper_half(rows: np.ndarray) -> np.ndarray:
+    """A mask of the first half of each row's entries, which is a picture's upper half; a copy a channel."""
+    flat = np.zeros((len(rows), rows.shape[-1] if rows.ndim == 2 else rows.shape[-2] * rows.shape[-1]), bool)
+    flat[:, : flat.shape[1] // 2] = True
+    return flat if rows.ndim == 2 else np.broadcast_to(flat.reshape(len(rows), 1, *rows.shape[-2:]), rows.shape)

@@ -1,0 +1,225 @@
+"""The columns of the table, one list a kind of model: the table, its text and the README's table of columns follow it.
+
+NaN means "does not apply" and nothing else; what could not be computed is NaN too, and named in a note.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..data import Data
+from ..fit.convergence import convergence
+from ..fit.fit import Fit
+from ..fit.importance import khat, log_evidence
+from ..fit.predictive import RowPredictive
+from ..local_latents.row_fit import RowFit
+from ..local_latents.row_posterior import tells_new, tells_q
+
+__all__ = ["COLUMNS", "ROW_COLUMNS", "Column", "Scored", "scores"]
+
+NAN = float("nan")
+DRAWS = 200  # of importance sampling, a held-out row with latents of its own
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A fit and what it is held to; what several columns need is computed once.
+
+    reference: already relabelled alike; None leaves bias and sd_ratio NaN. test: held-out rows. gaps: of a model with
+    latents a row only, a row a guide; see `inference.gaps.summarised`.
+    """
+
+    fit: Fit
+    reference: Fit | None = None
+    test: Data | None = None
+    gaps: pd.DataFrame | None = None
+
+    @cached_property
+    def elbo(self) -> tuple[float, float]:
+        """The ELBO and its Monte Carlo standard error, nats."""
+        draws = self.fit.elbo_draws
+        return (float(draws.mean()), float(draws.std() / math.sqrt(len(draws)))) if len(draws) else (NAN, NAN)
+
+    @cached_property
+    def predictive(self) -> RowPredictive | None:
+        """Of the held-out rows."""
+        return None if self.test is None or self.fit.structure.rows is None else self.fit.predictive_of_rows(self.test)
+
+    def remarks(self) -> list[str]:
+        """How the latents of held-out rows were integrated, where they have some."""
+        found = self.__dict__.get("predictive")
+        if found is None or not found.how:
+            return []
+        what = f"lpd_test integrates each new row's latents by importance sampling from {found.how}"
+        return [f"{self.fit.name}: {what}, k-hat up to {np.nanmax(found.khat):.2f}"]
+
+    @cached_property
+    def lpd(self) -> tuple[float, float]:
+        """Sum over the held-out rows of log p(y_n | x), and its standard error over rows, as `az.loo` has them."""
+        if self.predictive is None:
+            return NAN, NAN
+        rows = self.predictive.log_density
+        return float(rows.sum()), float(math.sqrt(len(rows)) * rows.std())
+
+    @cached_property
+    def against(self) -> tuple[float, float]:
+        """Worst |mean - reference mean| / reference sd over scalar parameters, and the smallest sd / reference sd."""
+        fit, reference = self.fit, self.reference
+        if reference is None or reference is fit or reference.is_point or not (pairs := [*_scalars(fit, reference)]):
+            return NAN, NAN
+        bias = max(float((np.abs(a.mean(0) - b.mean(0)) / b.std(0)).max()) for a, b in pairs)
+        ratio = min(float((a.std(0) / b.std(0)).min()) for a, b in pairs)
+        return bias, NAN if fit.is_point else ratio
+
+    @cached_property
+    def chains(self) -> dict[str, float]:
+        """Of Markov chains."""
+        return convergence(self.fit)
+
+    @cached_property
+    def bounds(self) -> pd.DataFrame | None:
+        """The ELBO and importance sampling of the held-out rows, nats a row."""
+        fit = self.fit
+        if self.test is None or not isinstance(fit, RowFit) or not tells_new(fit.guide):
+            return None
+        return fit.marginal_likelihood(self.test, ("elbo", "importance"), draws=DRAWS)
+
+    def bound(self, method: str, column: str) -> float:
+        """One entry of `bounds`."""
+        return NAN if self.bounds is None else float(self.bounds.loc[method, column])
+
+    def gap(self, column: str) -> float:
+        """One entry of `gaps`."""
+        known = self.gaps is not None and self.fit.name in self.gaps.index
+        return float(self.gaps.loc[self.fit.name, column]) if known and self.gaps is not None else NAN
+
+
+class Column(NamedTuple):
+    """name. decimals: in text. says: one line. of: its value, a number or text."""
+
+    name: str
+    decimals: int
+    says: str
+    of: Callable[[Scored], Any]
+
+
+ESTIMATOR = Column(
+    "estimator",
+    0,
+    'what was minimised, or which sampler ran; "(not converged)" on a reference that failed its checks',
+    lambda s: s.fit.estimator,
+)
+WORK = (
+    Column("steps", 0, "steps of training, or of each chain", lambda s: s.fit.steps),
+    Column("seconds", 1, "wall clock, scoring included", lambda s: s.fit.seconds),
+)
+
+COLUMNS = (
+    ESTIMATOR,
+    Column("elbo", 2, "the guide's evidence lower bound at the end, nats", lambda s: s.elbo[0]),
+    Column("elbo_se", 2, "its Monte Carlo standard error", lambda s: s.elbo[1]),
+    Column(
+        "log_evidence",
+        2,
+        "log p(x), nats, by importance sampling from the guide; all labellings of what is exchangeable are counted",
+        lambda s: log_evidence(s.fit),
+    ),
+    Column(
+        "khat",
+        2,
+        "Pareto k of the importance weights, discrete sites summed out: below 0.7 weighting can correct the guide",
+        lambda s: khat(s.fit),
+    ),
+    Column("lpd_test", 2, "log predictive density of the held-out rows, summed, nats", lambda s: s.lpd[0]),
+    Column("lpd_test_se", 2, "its standard error over rows", lambda s: s.lpd[1]),
+    Column(
+        "bias",
+        2,
+        "the worst distance of a posterior mean from the reference's, in the reference's standard deviations",
+        lambda s: s.against[0],
+    ),
+    Column(
+        "sd_ratio",
+        2,
+        "the smallest standard deviation over the reference's: below 1 the guide is overconfident somewhere",
+        lambda s: s.against[1],
+    ),
+    Column("rhat", 3, "the worst R-hat of Markov chains", lambda s: s.chains["rhat"]),
+    Column("ess_bulk", 0, "their least bulk effective sample size", lambda s: s.chains["ess_bulk"]),
+    Column("divergences", 0, "their divergences", lambda s: s.chains["divergences"]),
+    *WORK,
+)
+
+ROW_COLUMNS = (
+    ESTIMATOR,
+    Column("elbo", 2, "the bound on the training rows", lambda s: s.elbo[0] / s.fit.number_of_rows),
+    Column("elbo_se", 2, "its Monte Carlo standard error", lambda s: s.elbo[1] / s.fit.number_of_rows),
+    Column("elbo_test", 2, "the bound on the held-out rows", lambda s: s.bound("elbo", "nats")),
+    Column(
+        "log_p_test",
+        2,
+        "log p(x) of the held-out rows by importance sampling from the guide",
+        lambda s: s.bound("importance", "nats"),
+    ),
+    Column("log_p_test_se", 3, "its Monte Carlo standard error", lambda s: s.bound("importance", "se")),
+    Column("khat", 2, "Pareto k of its weights, a mean over rows", lambda s: s.bound("importance", "khat")),
+    Column(
+        "gap",
+        3,
+        "log p(x) by annealed importance sampling less the ELBO, on the chosen rows",
+        lambda s: s.gap("gap"),
+    ),
+    Column("gap_se", 3, "its Monte Carlo standard error", lambda s: s.gap("gap_se")),
+    Column(
+        "approximation_gap",
+        3,
+        "what the best member of the guide's family, sought for each row alone, still falls short",
+        lambda s: s.gap("approximation_gap"),
+    ),
+    Column(
+        "amortisation_gap",
+        3,
+        "what the guide's own q(z \\| x) falls short of that best",
+        lambda s: s.gap("amortisation_gap"),
+    ),
+    Column("bias", 2, "against NUTS over z: the median row's worst mean, in sd", lambda s: s.gap("bias")),
+    Column("sd_ratio", 2, "the median row's smallest sd over NUTS's", lambda s: s.gap("sd_ratio")),
+    Column("active", 0, "latent units that tell rows apart", lambda s: _active(s.fit)),
+    *WORK,
+)
+
+
+def scores(scored: Scored, columns: tuple[Column, ...]) -> tuple[dict[str, Any], list[str]]:
+    """A row of the table, name -> value; and a note for each column that could not be computed."""
+    row: dict[str, Any] = {}
+    notes: dict[str, list[str]] = {}
+    for column in columns:
+        try:
+            row[column.name] = column.of(scored)
+        except Exception as error:  # a column that fails costs its own cell and nothing else
+            row[column.name] = NAN
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            notes.setdefault(why, []).append(column.name)
+    return row, [f"{scored.fit.name}: no {', '.join(names)} ({why})" for why, names in notes.items()]
+
+
+def _active(fit: Fit) -> float:
+    return float(fit.active_units().sum()) if isinstance(fit, RowFit) and tells_q(fit.guide) else NAN
+
+
+def _scalars(fit: Fit, reference: Fit) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Draws of the scalars that vary in the reference, variable by variable: (S, P), (R, P)."""
+    mine, theirs = fit.draws(), reference.draws()
+    for name in theirs:
+        if name in mine and mine[name].shape[1:] == theirs[name].shape[1:]:
+            a, b = (draws[name].reshape(len(draws[name]), -1) for draws in (mine, theirs))
+            varies = b.std(0) > 1e-12 * np.abs(b).max(initial=1e-300)
+            if varies.any():
+                yield a[:, varies], b[:, varies]

@@ -1,0 +1,130 @@
+"""compare: every guide and NUTS on one model and one data set, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from pyro.infer import ELBO
+
+from ...errors import InputError
+from ...models.structure import Model
+from ..compilation.compiled import Compile
+from ..data import DataLike
+from ..fit.fit import Fit
+from ..svi.svi import Optimizer
+from .comparison import Comparison, compared
+from .entries import METHODS, SVI, Entries, chosen_guides, jobs_of
+from .problem import Problem, problem_of
+from .running import run
+
+__all__ = ["compare"]
+
+
+def compare(
+    model: Model,
+    x: DataLike,
+    guides: Entries | None = None,
+    *,
+    x_test: DataLike | None = None,
+    methods: Collection[str] = (SVI,),
+    reference: str | Fit | None = "nuts",
+    seed: int = 0,
+    jobs: int = 1,
+    progress: bool = True,
+    steps: int = 2000,
+    starts: int = 3,
+    lr: float | None = None,
+    optimizer: Optimizer = "ClippedAdam",
+    estimator: str | ELBO = "auto",
+    batch_size: int | None = None,
+    warmup: int = 500,
+    draws: int = 1000,
+    chains: int = 4,
+    compile: Compile = "auto",
+    dtype: torch.dtype | None = None,
+    rows: int | Sequence[int] = 20,
+) -> Comparison:
+    """Fit several guides to one model and data, and measure each against a reference posterior.
+
+    Parameters
+    ----------
+    model : any Pyro program.
+    x : what it takes. One argument: a DataFrame, Series, array, tensor, DataLoader, path or data set name. Several: a
+        tuple (X, y), or a dict or DataFrame by the parameters' names, whose categories become codes. What is as long as
+        the plate of rows is cut along it, the rest is constant.
+    guides : names from `pyrometer.guides.catalogue(model)`, or name -> guide, factory, Fit made before, or any method
+        with its options bound, `partial(pyrometer.svi, guide="auto_mvn", lr=0.05)`. None takes a sensible few, [] none.
+    x_test : held-out rows, in the form of x, for lpd_test.
+    methods : svi fits the guides; nuts, em (of a GMM) and cavi (of a BayesianGMM) add themselves.
+    reference : nuts, another method, the name of a guide, a Fit made before, or None; it is always run.
+    seed : the same seed gives the same table, seconds aside.
+    jobs : guides fitted at once, each in a process of its own.
+    progress : show bars; they are silent where there is no terminal or notebook.
+    steps, starts, lr, optimizer, estimator, batch_size : of `svi`.
+    warmup, chains : of `nuts`. draws : of each guide and of each chain. compile, dtype : of `svi` and `nuts`.
+    rows : where rows share no continuous latent (a VAE, say): the training rows, or how many of them, on which the
+        guides are held to NUTS over z.
+
+    Returns
+    -------
+    Comparison
+        A guide that fails is left out and named in `skipped`; the others are kept. A score that fails is a dash and a
+        note. Where rows share no continuous latent, the first guide is trained with the model's params, unless nothing
+        is left to train, and the others for the params that came out.
+
+    Raises
+    ------
+    InputError
+        Bad data or options, an unknown guide, or nothing that could be fitted.
+
+    Examples
+    --------
+    >>> compare(BayesianGMM(2), "faithful", ["structured", "auto_mvn"]).table  # doctest: +SKIP
+    """
+    both: dict[str, Any] = {"compile": compile, "draws": draws, "dtype": dtype}
+    trained = {"steps": steps, "starts": starts, "optimizer": optimizer, "estimator": estimator}
+    chosen = {name: value for name, value in {"lr": lr, "batch_size": batch_size}.items() if value is not None}
+    work: dict[str, Any] = {"seed": seed, "progress": progress, "jobs": jobs, "rows": rows}
+    markov = {"warmup": warmup, "chains": chains}
+    problem = problem_of(model, x, x_test, svi={**both, **trained, **chosen}, nuts={**both, **markov}, **work)
+    named = _methods(methods)
+    entries = chosen_guides(problem, guides) if SVI in named else {}
+    ruler = _reference(problem, reference, entries, named)
+    extra: dict[str, Any] = {
+        name: name for name in ([ruler] if ruler in METHODS else []) + [m for m in named if m != SVI]
+    }
+    if isinstance(reference, Fit):
+        extra = {reference.name: reference, **extra}
+    if problem.by_row:
+        extra = {}
+    if not {**extra, **entries}:
+        raise InputError("there is nothing to fit: name a guide, a method or a reference")
+    return compared(problem, *run(problem, jobs_of(problem, {**extra, **entries})), ruler)
+
+
+def _methods(methods: Collection[str]) -> list[str]:
+    for method in methods:
+        if method not in (SVI, *METHODS):
+            raise InputError(f"method {method!r} is unknown: choose from {SVI}, {', '.join(METHODS)}")
+    return list(dict.fromkeys(methods))
+
+
+def _reference(problem: Problem, reference: str | Fit | None, entries: Any, methods: list[str]) -> str | None:
+    """The name of the reference; what cannot be one is refused."""
+    if problem.by_row:
+        if methods != [SVI]:
+            raise InputError("rows share no continuous latent: svi alone fits them, and NUTS over z is the reference")
+        if reference not in ("nuts", None):
+            named = getattr(reference, "name", reference)
+            raise InputError(f"reference={named!r} is not for a model with latents a row only: choose nuts or None")
+        if not entries:
+            raise InputError("a model with latents a row only needs a guide: name one")
+        return reference if isinstance(reference, str) else None
+    if isinstance(reference, Fit):
+        problem.check(reference, "reference")
+        return reference.name
+    if reference is not None and reference not in {*METHODS, *entries}:
+        raise InputError(f"reference={reference!r} is not one of {', '.join([*METHODS, *entries])}")
+    return reference

@@ -1,0 +1,157 @@
+"""Comparison: several fits of one model, and the table that sets them side by side."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ...models.structure import Model
+from ..fit.convergence import unconverged
+from ..fit.fit import Fit
+from ..fit.idata import matched_to
+from ..local_latents.gaps import summarised
+from ..plots import plot
+from .columns import COLUMNS, ROW_COLUMNS, Scored, scores
+from .entries import Entries, chosen_guides, jobs_of
+from .invariants import invariants
+from .problem import Problem
+from .report import as_text
+from .row_gaps import gaps_of
+from .running import run
+from .save import save
+
+__all__ = ["Comparison", "compared"]
+
+SPREAD = 5.0  # nats between the ends of the best and the worst start beyond which a reader should know
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several fits of one model to the same data.
+
+    Attributes
+    ----------
+    fits : name -> Fit, the reference first, all with their labels in its order.
+    table : a row a fit, the columns of `pyrometer.inference.compare.columns`: COLUMNS, or ROW_COLUMNS, in nats a row, where rows
+        share no continuous latent.
+    reference : the name of the fit that bias and sd_ratio are measured against; None where there is none.
+    skipped : what could not be fitted, name -> why.
+    invariant : label-invariant distances from the reference, a row a fit: see `inference.invariants`.
+    notes : what a reader of the table must know: a reference that did not converge, a score that failed.
+    gaps : a row each (guide, data row), see `inference.gaps.amortisation_gaps`; empty where rows share a latent.
+    model : what was fitted; where rows share no latent, with its params as the first guide trained them.
+    """
+
+    fits: dict[str, Fit]
+    table: pd.DataFrame
+    reference: str | None
+    skipped: dict[str, str] = field(default_factory=dict)
+    invariant: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    notes: tuple[str, ...] = ()
+    gaps: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    model: Model | None = field(default=None, repr=False)
+    problem: Problem | None = field(default=None, repr=False)
+
+    def __getitem__(self, name: str) -> Fit:
+        if name not in self.fits:
+            why = f": it was skipped, {self.skipped[name]}" if name in self.skipped else ""
+            raise KeyError(f"no fit {name!r}{why}; there are {', '.join(self.fits)}")
+        return self.fits[name]
+
+    def __len__(self) -> int:
+        return len(self.fits)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fits)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.fits
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.remarks())
+        return self.table.to_html(float_format="{:.4g}".format, na_rep="") + notes
+
+    def __repr__(self) -> str:
+        return "\n".join([as_text(self.table), *self.remarks()])
+
+    def remarks(self) -> list[str]:
+        """What stands below the table: the notes, and what was skipped."""
+        return [*self.notes, *(f"{name} was skipped: {why}" for name, why in self.skipped.items())]
+
+    def add(self, more: Entries) -> Comparison:
+        """A Comparison with more entries, as `compare` takes them; what is here is not run again."""
+        problem = self._problem()
+        entries = chosen_guides(problem, more)
+        fits, skipped, model = run(problem, jobs_of(problem, {**self.fits, **entries}), self.model)
+        kept = {name: why for name, why in self.skipped.items() if name not in fits}
+        return compared(problem, fits, {**kept, **skipped}, model, self.reference, self.gaps)
+
+    def _problem(self) -> Problem:
+        assert self.problem is not None
+        return self.problem
+
+    def plot(self) -> Figure:
+        """All that can be drawn of the fits in one picture; `inference.plots` has each part alone."""
+        return plot(self)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write table, fits and pictures into a folder, for `pyrometer.load`; what was written."""
+        return save(self, folder)
+
+
+def compared(
+    problem: Problem,
+    fits: Mapping[str, Fit],
+    skipped: dict[str, str],
+    model: Model,
+    reference: str | None,
+    gaps: pd.DataFrame | None = None,
+) -> Comparison:
+    """Fits brought to one labelling and scored; a score that fails is a dash and a note. gaps: those known already."""
+    ruler = fits.get(reference) if reference else None
+    first = ruler or next(iter(fits.values()))
+    pivot = first.pivot()
+    fits = {name: fit if fit is first else matched_to(fit, pivot) for name, fit in fits.items()}
+    notes = [*_notes(fits)]
+    known = pd.DataFrame() if gaps is None else gaps
+    if problem.by_row and reference:
+        known, more = gaps_of(problem, fits, model, known)
+        notes += more
+    if problem.test is not None and problem.structure.rows is None:
+        notes.append("no lpd_test: the model has no plate of rows, so that none can be held out")
+    columns, rows = ROW_COLUMNS if problem.by_row else COLUMNS, {}
+    means = summarised(known) if len(known) else None
+    for name, fit in fits.items():
+        scored = Scored(fit, ruler, problem.test, means)
+        try:
+            rows[name], failed = scores(scored, columns)
+            notes += [*failed, *scored.remarks()]
+        except KeyboardInterrupt:
+            rows[name] = dict.fromkeys([column.name for column in columns], np.nan) | {"estimator": fit.estimator}
+            notes.append(f"{name}: interrupted before it was scored")
+    table = pd.DataFrame.from_dict(rows, orient="index").infer_objects()
+    if ruler is not None and (fault := unconverged(ruler)):
+        table.loc[reference, "estimator"] += " (not converged)"
+        notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
+    distances, lost = (pd.DataFrame(), []) if problem.by_row else invariants(fits, first)
+    held_to = reference if ruler is not None else None
+    return Comparison(fits, table, held_to, skipped, distances, (*notes, *lost), known, model, problem)
+
+
+def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:
+    """What a reader must know of the fits; what several share is said once."""
+    shared: dict[str, list[str]] = {}
+    for name, fit in fits.items():
+        for remark in (*([fit.message] if fit.message else []), *fit.remarks):
+            shared.setdefault(remark, []).append(name)
+        ended = fit.start_losses[np.isfinite(fit.start_losses)]
+        if len(ended) > 1 and np.ptp(ended) > SPREAD:
+            yield f"{name}: {len(ended)} starts ended {np.ptp(ended):.1f} nats apart; the best is shown"
+    for remark, names in shared.items():
+        yield remark if len(names) == len(fits) > 1 else f"{', '.join(names)}: {remark}"

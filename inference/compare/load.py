@@ -1,0 +1,121 @@
+"""What was saved, read back: a Fit or a Comparison, of a model that is given again."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import arviz as az
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...guides import catalogue
+from ...models.structure import Model, exchangeable_dims
+from ..data import Data
+from ..density.batch_size import on_all_rows
+from ..density.log_density import structure_on
+from ..fit.fit import Fit
+from ..fit.relabel import Labels
+from ..fit.saved import DATA, FACTS, FIT, FORMAT
+from ..local_latents.row_fit import RowFit
+from ..svi.guide_of import guide_of
+from .comparison import Comparison
+from .problem import Problem
+from .save import COMPARISON
+
+__all__ = ["load"]
+
+
+def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None) -> Fit | Comparison:
+    """Read what `fit.save` or `comparison.save` wrote.
+
+    Parameters
+    ----------
+    path : the folder.
+    model : the model that was fitted, which is code and so is not kept.
+    guides : name of a fit -> its guide, where that is to tell q of new rows; the catalogue's by default.
+
+    Returns
+    -------
+    Fit or Comparison
+        The numbers are those that were saved; nothing is run again.
+
+    Raises
+    ------
+    InputError
+        There is nothing that was saved, it is damaged, or the model is another.
+    """
+    folder, guides = Path(path).expanduser(), guides or {}
+    kept = _tensors(folder / DATA)
+    names = {field.name for field in fields(Data)}
+    made = {part: Data(**{key: value for key, value in kept[part].items() if key in names}) for part in kept}
+    data = made["data"]
+    if (folder / FIT).exists():
+        facts = _facts(folder / FIT)
+        return _fit(folder, facts, model, data, guides.get(facts["name"]))
+    facts = _facts(folder / COMPARISON)
+    fits = {one["name"]: _fit(folder, one, model, data, guides.get(one["name"])) for one in facts["fits"]}
+    problem = Problem(model, data, structure_on(on_all_rows(model), data), made.get("test"), **facts["options"])
+    frames = {name: _frame(folder / f"{name}.csv") for name in ("table", "invariant", "gaps")}
+    rest = {"reference": facts["reference"], "skipped": facts["skipped"], "notes": tuple(facts["notes"])}
+    return Comparison(fits, **frames, **rest, model=next(iter(fits.values())).model, problem=problem)
+
+
+def _fit(folder: Path, facts: Mapping[str, Any], model: Model, data: Data, guide: Any) -> Fit:
+    kept = _tensors(folder / f"{facts['stem']}.pt")
+    actions = exchangeable_dims(model)
+    restored = getattr(model, "restored", None)
+    model = restored(kept["params"], *data.args) if restored else model
+    arrays = {name: value.numpy() for name, value in kept["arrays"].items()}
+    rest: dict[str, Any] = {name: facts[name] for name in FACTS}
+    rest["labels"] = tuple(Labels(dim, actions.get(dim, {})) for dim in facts["exchangeable"])
+    rest |= {"params": kept["params"], "remarks": tuple(facts["remarks"])}
+    rest["guide"] = _guide(guide or facts["name"], model, data, kept["guide"])
+    idata = az.from_netcdf(str(folder / f"{facts['stem']}.nc"), engine="h5netcdf")
+    found = (RowFit if "test_losses" in arrays else Fit)(model=model, data=data, idata=idata, **arrays, **rest)
+    known = {site.name for site in found.structure.sites}
+    if strange := [name for name in found.posterior.data_vars if name not in known]:
+        raise InputError(f"{folder} holds a fit of another model: it has a site {strange[0]!r}; give the one it is of")
+    return found
+
+
+def _guide(guide: Any, model: Model, data: Data, state: Mapping[str, Tensor]) -> Any:
+    """The guide with the parameters that it had; None where it is not known what made it."""
+    if not state or (isinstance(guide, str) and guide not in catalogue(model)):
+        return None
+    with data.isolated(0):
+        made: Any = guide_of(guide, model)
+        data.run(made)  # makes its networks
+        made.load_state_dict(state)
+    return made
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.parent} holds no saved fit: {path.name} is missing or broken") from error
+    if found.get("format") != FORMAT:
+        raise InputError(f"{path} is of format {found.get('format')}, and this version reads {FORMAT}: save it again")
+    return found
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path.parent} holds no saved fit: {path.name} is missing or damaged") from error
+
+
+def _frame(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame()
+    frame = pd.read_csv(path)
+    frame = frame.set_index(["guide", "row"]) if path.stem == "gaps" else frame.set_index(frame.columns[0])
+    return frame if path.stem == "gaps" else frame.rename_axis(None)

@@ -1,0 +1,87 @@
+"""What is compared: one model on one data set, held-out rows, and the options that every method shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...errors import InputError
+from ...models.structure import Model, Structure, model_name
+from ..data import Data, DataLike, as_new_data
+from ..density.batch_size import on_all_rows
+from ..density.log_density import Density, data_for
+from ..fit.fit import Fit
+
+__all__ = ["Problem", "problem_of"]
+
+SAME = 1e-6  # relative: two densities at one point
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model on its data. test: held-out rows.
+
+    svi, nuts: options of these methods. seed, progress, jobs: of all. rows: which rows, or how many, are held to NUTS
+    where every row has latents of its own and shares none.
+    """
+
+    model: Model
+    data: Data
+    structure: Structure
+    test: Data | None = None
+    svi: dict[str, Any] = field(default_factory=dict)
+    nuts: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    progress: bool = True
+    jobs: int = 1
+    rows: int | Sequence[int] = 20
+
+    @property
+    def by_row(self) -> bool:
+        """Whether rows share no continuous latent, so that each row's posterior stands alone."""
+        return bool(self.structure.local) and not self.structure.shared
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What every method is called with."""
+        return {"seed": self.seed, "progress": self.progress}
+
+    def check(self, fit: Fit, called: str = "fit") -> None:
+        """Refuse a fit of other data or of another model, in one line."""
+        if not fit.data.equals(self.data):
+            shapes = [" ".join(str(tuple(v.shape)) for v in data.tensors) for data in (fit.data, self.data)]
+            raise InputError(
+                f"{called} {fit.name} is of other data, {shapes[0]} and not {shapes[1]}: fit it to these first"
+            )
+        mine, theirs = (
+            {s.name: s.shape for s in st.of_kind("latent", "param")} for st in (self.structure, fit.structure)
+        )
+        if not self.by_row and mine != theirs:
+            odd = next(iter(set(mine.items()) ^ set(theirs.items())))
+            what = f"site {odd[0]!r} of shape {tuple(odd[1])} is in one of them only"
+            raise InputError(f"{called} {fit.name} is of another model than {model_name(self.model)}: {what}")
+        if not self.by_row and self._differs(fit):
+            what = "their densities differ at its draws"
+            raise InputError(f"{called} {fit.name} is of another model than {model_name(self.model)}: {what}")
+
+    def _differs(self, fit: Fit) -> bool:
+        mine = Density(on_all_rows(self.model), self.data, fit.params)
+        with self.data.isolated(0), torch.no_grad():
+            for draw in {0, fit.number - 1}:
+                sites = {name: value[draw] for name, value in fit.sites().items()}
+                here, there = mine.log_joint(sites), fit.density.log_joint(sites)
+                if (here - there).abs() > SAME * here.abs().clamp(min=1.0):
+                    return True
+        return False
+
+
+def problem_of(
+    model: Model, x: DataLike, x_test: DataLike | None, dtype: torch.dtype | None = None, **options: Any
+) -> Problem:
+    """Everything that can be refused before any work is. Raises InputError."""
+    data, structure = data_for(on_all_rows(model), x, dtype)
+    test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
+    return Problem(model, data, structure, test, **options)

@@ -1,0 +1,90 @@
+"""A Comparison on disk: its table, its fits and its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from matplotlib.figure import Figure
+from pandas import DataFrame
+
+from ..fit.saved import data_files, facts_of, fit_files, json_file
+from ..local_latents.row_fit import RowFit, tells_q
+from ..plots import plot, plot_fit, plot_forest, plot_losses
+from ..plots.latent import plot_latent, plot_portrait, plot_reconstructions
+from ..runtime.folder import NOTES, Files, stems_of, write_all
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
+
+__all__ = ["COMPARISON", "pictures", "save", "tables"]
+
+COMPARISON = "comparison.json"
+OPTIONS = ("seed", "jobs", "rows", "progress")
+Drawing: TypeAlias = Callable[[Any], Figure]
+PICTURES: dict[str, Drawing] = {"comparison.png": plot, "losses.png": plot_losses}
+PICTURES |= {"fit.png": plot_fit, "forest.png": plot_forest}
+ROW_PICTURES: dict[str, Drawing] = {"portrait.png": plot_portrait, "latent.png": plot_latent}
+ROW_PICTURES |= {"reconstructions.png": plot_reconstructions}
+STALE = (NOTES, "gaps.csv", "invariant.csv", *PICTURES, *ROW_PICTURES)  # what an earlier call may have left
+
+
+def save(comparison: Comparison, folder: str | Path) -> list[Path]:
+    """Write a comparison into a folder, made where it is missing.
+
+    table.csv; invariant.csv, the label-invariant distances, or gaps.csv; one NetCDF a fit, for `arviz.from_netcdf`,
+    and what `pyrometer.load` needs beside: data.pt, one file of tensors a fit, comparison.json;
+    comparison.png, losses.png, fit.png and forest.png, and in place of the last two, where the first fit tells q(z | x)
+    of a row, portrait.png, latent.png and reconstructions.png; notes.txt where there is something to note, a picture
+    that could not be drawn for example.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        The folder is a file, or nothing can be written there.
+    """
+    frames = {"table": comparison.table, "invariant": comparison.invariant, "gaps": comparison.gaps}
+    stems, first = stems_of(comparison.fits), next(iter(comparison.fits.values()))
+    facts: dict[str, Any] = {"fits": [facts_of(fit, stems[name]) for name, fit in comparison.fits.items()]}
+    facts |= {"reference": comparison.reference, "skipped": comparison.skipped, "notes": list(comparison.notes)}
+    problem = comparison.problem
+    facts["options"] = {} if problem is None else {name: getattr(problem, name) for name in OPTIONS}
+    files = {**tables(frames), **data_files(first.data, problem and problem.test), COMPARISON: json_file(facts)}
+    for name, fit in comparison.fits.items():
+        files |= fit_files(fit, stems[name])
+    return write_all(folder, {**files, **pictures(_drawings(comparison))}, comparison.remarks(), STALE)
+
+
+def _drawings(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
+    """The pictures of a comparison by the names of their files."""
+    first = next(iter(comparison.fits.values()))
+    if not isinstance(first, RowFit) or not tells_q(first.guide):
+        return {name: partial(draw, comparison) for name, draw in PICTURES.items()}
+    shared = {name: partial(draw, comparison) for name, draw in PICTURES.items() if draw not in (plot_fit, plot_forest)}
+    return {**shared, **{name: partial(draw, first) for name, draw in ROW_PICTURES.items()}}
+
+
+def tables(frames: Mapping[str, DataFrame]) -> Files:
+    """CSV files of those that are not empty."""
+    return {f"{name}.csv": partial(_csv, frame) for name, frame in frames.items() if len(frame)}
+
+
+def pictures(draws: Mapping[str, Callable[[], Figure]]) -> Files:
+    """Pictures by the names of their files."""
+    return {name: partial(_png, draw) for name, draw in draws.items()}
+
+
+def _csv(frame: DataFrame, path: Path) -> None:
+    named = all(name is not None for name in frame.index.names)
+    frame.to_csv(path, index_label=None if named else "fit")
+
+
+def _png(draw: Callable[[], Figure], path: Path) -> None:
+    draw().savefig(path)

@@ -1,0 +1,53 @@
+"""Laplace's approximation: a Gaussian with the posterior's own curvature at its mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ..compilation.graph import graph_of
+from .log_density import Density, Sites
+
+__all__ = ["laplace"]
+
+NEWTON_STEPS = 20
+Potential = Callable[[Tensor], Tensor]
+
+
+def laplace(density: Density, near: Sites) -> torch.distributions.MultivariateNormal:
+    """Normal(mode, H^-1) in unconstrained space, H the Hessian of -log density there (MacKay 2003, chapter 27).
+
+    near: sites close to the mode, which Newton's method then finds. Discrete sites are summed out.
+    Raises InputError where the curvature is not that of a mode.
+    """
+    flat = density.unconstrain(near).detach()
+    potential = lambda u: -density.log_density(u)  # noqa: E731
+    graph = graph_of(potential, (flat,), (flat + 0.1,)) or potential
+    for _ in range(NEWTON_STEPS):
+        gradient, factor = _gradient(graph, flat), _factor(graph, flat)
+        step = torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
+        size = 1.0
+        while size > 1e-3 and not graph(flat - size * step) <= graph(flat):
+            size /= 2
+        flat = flat - size * step
+        if gradient @ step < 1e-12:
+            break
+    precision = _factor(graph, flat)
+    return torch.distributions.MultivariateNormal(flat, torch.cholesky_inverse(precision), validate_args=False)
+
+
+def _gradient(potential: Potential, flat: Tensor) -> Tensor:
+    flat = flat.detach().requires_grad_()
+    return torch.autograd.grad(potential(flat), flat)[0]
+
+
+def _factor(potential: Potential, flat: Tensor) -> Tensor:
+    """The Cholesky factor of the Hessian."""
+    hessian = torch.autograd.functional.hessian(potential, flat)
+    factor, failed = torch.linalg.cholesky_ex((hessian + hessian.mT) / 2)
+    if failed or not hessian.isfinite().all():
+        raise InputError("the posterior has no mode where the optimizer stopped: train longer, or use auto_mvn")
+    return factor

@@ -1,0 +1,238 @@
+"""One log density per model and data, discrete sites summed out: what NUTS, k-hat and the scores share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import config_enumerate
+from pyro.infer.mcmc.util import TraceEinsumEvaluator
+from pyro.ops.contract import einsum
+from torch import Tensor
+from torch.distributions import biject_to
+from torch.distributions.transforms import Transform
+
+from ...errors import InputError
+from ...models.structure import Model, Structure, model_name, read_structure, sites_of
+from ..data import Data, DataLike, as_data
+from .params import with_params
+
+__all__ = ["Density", "Sites", "data_for", "structure_on"]
+
+Sites = Mapping[str, Tensor]
+LOG_EINSUM = "pyro.ops.einsum.torch_log"
+MAX_NUMBERS_AT_ONCE = 12_000_000  # in one tensor: 100 MB
+
+
+@dataclass(frozen=True)
+class Density:
+    """log p(x, theta) of a Pyro model, its discrete sites summed out exactly.
+
+    theta is given as constrained sites, name -> Tensor, or as one flat unconstrained vector. Params of the model take
+    the value among the sites, else the one in `params`, else that of Pyro's store.
+    """
+
+    model: Model
+    data: Data
+    params: Sites = field(default_factory=dict)
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The sites of the model on this data."""
+        return structure_on(self.model, self.data)
+
+    @cached_property
+    def transforms(self) -> dict[str, Transform]:
+        """For each latent site the bijection from unconstrained space."""
+        return {site.name: _bijection(self.model, site.name, site.support) for site in self.structure.latent}
+
+    @cached_property
+    def collapsed(self) -> Model | None:
+        """The model with its discrete sites summed out by hand, where it offers that."""
+        offer = getattr(self.model, "collapsed", None)
+        return offer() if offer else None
+
+    def log_joint(self, sites: Sites) -> Tensor:
+        """log p(x, theta) in nats, with respect to the constrained sites: ()."""
+        if self.collapsed is not None:
+            trace = self.data.run(poutine.trace(self.given(sites, self.collapsed)).get_trace)
+            return trace.log_prob_sum(lambda _, node: not node["infer"].get("_deterministic"))
+        trace = self._trace(sites, self.data)
+        evaluator = TraceEinsumEvaluator(trace, bool(self.structure.discrete), self.structure.max_plate_nesting)
+        return torch.as_tensor(evaluator.log_prob(trace))
+
+    def log_likelihood(self, sites: Sites, data: Data | None = None, site: str | None = None) -> Tensor:
+        """log p(y_n | theta, z_n) of each row of the data (its own by default), discrete sites summed out, nats: (N,).
+
+        site: of that observed site alone. Of the continuous sites no prior is in it.
+        """
+        data = data or self.data
+        kinds = {s.name: s.kind for s in self.structure.sites}
+        counted = lambda name: kinds.get(name) == "discrete" or (name == site if site else kinds.get(name) != "latent")  # noqa: E731
+        return self._by_row(self._trace(sites, data, self.collapsed), counted)
+
+    def log_joint_rows(self, sites: Sites, data: Data | None = None) -> Tensor:
+        """The same plus log p(z_n | theta) of each row's own continuous sites: (N,)."""
+        return self._by_row(self._trace(sites, data or self.data, self.collapsed), lambda _: True)
+
+    def log_prior_rows(self, sites: Sites, data: Data | None = None) -> Tensor:
+        """log p(z_n | theta) of each row's own continuous sites: (N,)."""
+        drawn = {site.name for site in (*self.structure.local, *self.structure.discrete)}  # whose own prior sums to one
+        return self._by_row(self._trace(sites, data or self.data, self.collapsed), drawn.__contains__)
+
+    def assignment_logits(self, sites: Sites, data: Data | None = None, site: str | None = None) -> Tensor:
+        """log p(y_n, z_n = k | theta) of one discrete site, any others summed out: (N, K)."""
+        names = [s.name for s in self.structure.labels]
+        if not names or (site is not None and site not in names):
+            what = f"no discrete site{f' {site!r}' if site else ''} with one value a row"
+            raise InputError(f"model {model_name(self.model)} has {what}: there is nothing to assign rows to")
+        return self._by_row(self._trace(sites, data or self.data), lambda _: True, site or names[0])
+
+    def _by_row(self, trace: poutine.Trace, counted: Callable[[str], bool], keep: str | None = None) -> Tensor:
+        if self.structure.rows is None:
+            where = "put its observations under pyro.plate('data', ...)"
+            raise InputError(f"model {model_name(self.model)} has no plate of rows: {where} to score them one by one")
+        if not self.structure.discrete:
+            return _sum_rows(trace, self.structure.rows.name, counted)
+        return _contract_rows(trace, self.structure.rows.name, counted, keep)
+
+    @property
+    def dim(self) -> int:
+        """The length of the flat unconstrained vector."""
+        return sum(self.transforms[site.name].inverse_shape(site.shape).numel() for site in self.structure.latent)
+
+    def constrain(self, flat: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Constrained sites at a flat unconstrained vector (dim,), and the log Jacobian, ()."""
+        sites, log_jacobian, start = {}, flat.new_zeros(()), 0
+        for site in self.structure.latent:
+            transform = self.transforms[site.name]
+            shape = transform.inverse_shape(site.shape)
+            value = flat[start : start + shape.numel()].reshape(shape)
+            start += shape.numel()
+            sites[site.name] = transform(value)
+            log_jacobian = log_jacobian + transform.log_abs_det_jacobian(value, sites[site.name]).sum()
+        return sites, log_jacobian
+
+    def unconstrain(self, sites: Sites) -> Tensor:
+        """The flat unconstrained vector (dim,) of constrained sites."""
+        return torch.cat(
+            [self.transforms[site.name].inv(sites[site.name]).reshape(-1) for site in self.structure.latent]
+        )
+
+    def log_density(self, flat: Tensor) -> Tensor:
+        """log p(x, theta) with respect to the flat unconstrained vector: ()."""
+        sites, log_jacobian = self.constrain(flat)
+        return self.log_joint(sites) + log_jacobian
+
+    def deterministic(self, sites: Sites) -> dict[str, Tensor]:
+        """The model's deterministic sites at theta: name -> Tensor."""
+        trace = self.data.run(poutine.trace(self.given(sites)).get_trace)
+        return {site.name: trace.nodes[site.name]["value"] for site in self.structure.of_kind("deterministic")}
+
+    def observed(self) -> dict[str, np.ndarray]:
+        """What the model observes on its data, missing values as NaN: name -> array."""
+        with self.data.isolated(0), torch.no_grad(), pyro.get_param_store().scope():
+            trace = self.data.run(poutine.trace(with_params(self.model, self.params)).get_trace)
+        return {site.name: trace.nodes[site.name]["value"].detach().cpu().numpy() for site in self.structure.observed}
+
+    def chunk(self, rows: int | None = None) -> int:
+        """How many draws to take at once so that the largest tensor stays near 100 MB. rows: those of the data."""
+        others = [plate.size for plate in self.structure.plates.values() if plate != self.structure.rows]
+        rows = (self.data.rows or 1) if rows is None else rows
+        return max(1, MAX_NUMBERS_AT_ONCE // (rows * max([2, *others]) * self.data.row_numel))
+
+    def given(self, sites: Sites, model: Model | None = None) -> Model:
+        """The model with its latent sites and params set."""
+        sites = dict(sites)
+        return with_params(poutine.condition(model or self.model, data=sites), {**self.params, **sites})
+
+    def _trace(self, sites: Sites, data: Data, model: Model | None = None) -> poutine.Trace:
+        model = poutine.enum(
+            config_enumerate(self.given(sites, model)), first_available_dim=-1 - self.structure.max_plate_nesting
+        )
+        return data.run(poutine.trace(model).get_trace)
+
+
+def data_for(model: Model, x: DataLike, dtype: torch.dtype | None = None) -> tuple[Data, Structure]:
+    """What a user handed in as the model takes it, its rows known, and the structure of the model on all of them."""
+    data = as_data(x, model, dtype=dtype)
+    structure = structure_on(model, data)
+    if structure.subsampled:
+        mend = "write it as def model(x, batch_size=None), so that it can be scored on all of them"
+        raise InputError(f"model {model_name(model)} always looks at some rows only: {mend}")
+    return data.for_model(structure), structure
+
+
+def structure_on(model: Model, data: Data) -> Structure:
+    """The structure of a model on its data. Raises InputError where it fails or does not mask what is missing."""
+    with data.isolated(0):
+        try:
+            structure = data.run(partial(read_structure, model))
+        except InputError as error:
+            raise (InputError(data.missing) if data.missing else error) from error
+    if structure.undefined and data.missing:
+        raise InputError(data.missing)
+    return structure
+
+
+def _sum_rows(trace: poutine.Trace, rows: str, counted: Callable[[str], bool]) -> Tensor:
+    """The sum of what counts under the plate of rows, row by row, where nothing is enumerated: (N,)."""
+    trace.compute_log_prob()
+    frames = [(name, node["log_prob"], f) for name, node in sites_of(trace).items() for f in node["cond_indep_stack"]]
+    inside = [(name, log_prob.movedim(f.dim, 0), f.size) for name, log_prob, f in frames if f.name == rows]
+    parts = [each.reshape(len(each), -1).sum(-1).expand(size) for name, each, size in inside if counted(name)]
+    return sum(parts[1:], parts[0]) if parts else inside[0][1].new_zeros(inside[0][2])
+
+
+def _contract_rows(trace: poutine.Trace, rows: str, counted: Callable[[str], bool], keep: str | None = None) -> Tensor:
+    """Sum the discrete sites out of what counts under the plate of rows, row by row: (N,), or (N, K) with one kept."""
+    trace.compute_log_prob()
+    trace.pack_tensors()
+    data = trace.plate_to_symbol[rows]
+    inside, outside = [], []
+    for name, node in sites_of(trace).items():
+        frames = {frame.name: frame for frame in node["cond_indep_stack"]}
+        if rows in frames:
+            size = frames[rows].size
+            if counted(name):
+                inside.append(_with_dim(node["packed"]["log_prob"], data, size))
+        elif set(node["packed"]["log_prob"]._pyro_dims) - set(trace.plate_to_symbol.values()):
+            outside.append(node["packed"]["log_prob"])  # of a discrete site that all rows share
+    each = _with_dim(inside[0].new_zeros(()), data, size)  # keeps the rows where all factors are in a deeper plate
+    plates = "".join(set(trace.plate_to_symbol.values()) - {data})  # rows are kept apart: not a plate to multiply over
+    output, single = data, False
+    if keep is not None:
+        infer = trace.nodes[keep]["infer"]
+        symbol = infer["_dim_to_symbol"][infer["_enumerate_dim"]]
+        single = not any(symbol in vars(factor)["_pyro_dims"] for factor in inside)  # one component has no dim to keep
+        output += "" if single else symbol
+    terms = _einsum([each, *inside, *outside], output, plates)
+    terms = terms - _einsum(outside, "", plates) if outside else terms
+    return terms.unsqueeze(-1) if single else terms
+
+
+def _with_dim(factor: Tensor, symbol: str, size: int) -> Tensor:
+    """A packed factor with that dim; packing has dropped it where its size is one."""
+    dims = getattr(factor, "_pyro_dims", "")
+    if symbol not in dims:
+        factor = factor.expand(size, *factor.shape)
+        vars(factor)["_pyro_dims"] = symbol + dims
+    return factor
+
+
+def _einsum(factors: list[Tensor], output: str, plates: str) -> Tensor:
+    inputs = ",".join(vars(factor)["_pyro_dims"] for factor in factors)
+    return einsum(f"{inputs}->{output}", *factors, plates=plates, backend=LOG_EINSUM, modulo_total=True)[0]
+
+
+def _bijection(model: Model, name: str, support: object) -> Transform:
+    try:
+        return biject_to(support)
+    except NotImplementedError as error:
+        what = f"site {name!r} of model {model_name(model)} has support {support}, which no bijection reaches"
+        raise InputError(f"{what}: use a distribution on a space that torch.distributions.biject_to knows") from error

@@ -1,0 +1,202 @@
+"""The continuous latents of a row as one unconstrained vector: log p(y_n, z_n | theta), its mode, its prior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from pyro import poutine
+from torch import Size, Tensor
+from torch.distributions import Distribution, MultivariateNormal
+
+from ...models.structure import Site
+from ..compilation.batched import batched, repeated
+from ..data import Data
+from .log_density import Density, Sites
+
+__all__ = ["RowDensity", "RowMode", "RowPrior", "row_modes"]
+
+NEWTON_STEPS, HALVINGS = 30, 20
+
+
+class _Place(NamedTuple):
+    """Where a site stands in the vector of a row: entries, and the axis of its value that rows run along."""
+
+    site: Site
+    entries: slice
+    shape: Size  # of a row's entries in unconstrained space
+    axis: int
+
+
+@dataclass(frozen=True)
+class RowDensity:
+    """log p(y_n, z_n | theta) of rows, z_n all continuous latents of row n in unconstrained space, (L,) a row.
+
+    shared: the sites that all rows have in common, at which z is looked at. What a trace of the model says is traced
+    once for these rows and kept.
+    """
+
+    density: Density
+    data: Data
+    shared: Sites = field(default_factory=dict)
+
+    @cached_property
+    def places(self) -> tuple[_Place, ...]:
+        """Each local site, in the order of the vector."""
+        start, places = 0, []
+        for site in self.density.structure.local:
+            transform = self.density.transforms[site.name]
+            axis = self.axis(site)
+            row = Size((*site.shape[:axis], *site.shape[axis + 1 :]))
+            shape = transform.inverse_shape(row) if row else row
+            places.append(_Place(site, slice(start, start + shape.numel()), shape, axis))
+            start += shape.numel()
+        return tuple(places)
+
+    def axis(self, site: Site) -> int:
+        """The axis of a site's value that rows run along."""
+        rows = self.density.structure.rows
+        assert rows is not None
+        return site.dims.index(rows.name)
+
+    @property
+    def latent(self) -> int:
+        """L, the entries of z_n."""
+        return self.places[-1].entries.stop
+
+    def sites(self, z: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The local sites at z (M, L), and the log Jacobian of each row, (M,)."""
+        sites, log_jacobian = {}, z.new_zeros(len(z))
+        for place in self.places:
+            transform = self.density.transforms[place.site.name]
+            free = z[:, place.entries].reshape(len(z), *place.shape)
+            value = transform(free)
+            change = transform.log_abs_det_jacobian(free, value)
+            log_jacobian = log_jacobian + change.reshape(len(z), -1).sum(-1)
+            sites[place.site.name] = value.movedim(0, place.axis)
+        return sites, log_jacobian
+
+    def vector(self, sites: Sites) -> Tensor:
+        """z (M, L) of local sites."""
+        parts = []
+        for place in self.places:
+            rows_first = sites[place.site.name].movedim(place.axis, 0)
+            parts.append(self.density.transforms[place.site.name].inv(rows_first).reshape(len(rows_first), -1))
+        return torch.cat(parts, -1)
+
+    def take(self, rows: Tensor | slice) -> RowDensity:
+        """The same of some of the rows."""
+        return replace(self, data=self.data.take(rows))
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """log p(y_n, z_n | theta) with respect to the unconstrained z, nats: (..., M, L) -> (..., M).
+
+        By the model's own log_joint(z, x) where it offers one, else by its trace.
+        """
+        own = getattr(self.density.model, "log_joint", None)
+        if own is not None and len(self.data.tensors) == 1:
+            return own(z, self.data.values)
+        return self.traced_log_joint(z) if z.dim() == 2 else self._log_joints(z)
+
+    def traced_log_joint(self, z: Tensor, shared: Sites | None = None) -> Tensor:
+        """The same by the model's trace, at other shared sites if given: (M, L) -> (M,)."""
+        sites, log_jacobian = self.sites(z)
+        given = self.shared if shared is None else shared
+        return self.density.log_joint_rows({**given, **sites}, self.data) + log_jacobian
+
+    @cached_property
+    def _log_joints(self) -> Callable[[Tensor], Tensor]:
+        return batched(self.traced_log_joint, 2)
+
+    @cached_property
+    def prior(self) -> RowPrior:
+        """p(z_n | theta): batch (M,), event (L,)."""
+        return RowPrior(self)
+
+    def log_prior(self, z: Tensor, shared: Sites | None = None) -> Tensor:
+        """log p(z_n | theta) with respect to the unconstrained z, nats: (M, L) -> (M,)."""
+        sites, log_jacobian = self.sites(z)
+        given = self.shared if shared is None else shared
+        return self.density.log_prior_rows({**given, **sites}, self.data) + log_jacobian
+
+    def prior_draw(self, shared: Sites | None = None) -> Tensor:
+        """z drawn from p(z_n | theta): (M, L)."""
+        program: Callable[..., Any] = self.density.given(self.shared if shared is None else shared)
+        trace = self.data.run(poutine.trace(program).get_trace)
+        return self.vector({place.site.name: trace.nodes[place.site.name]["value"] for place in self.places})
+
+
+class RowPrior(Distribution):
+    """p(z_n | theta) of the rows of a RowDensity, as their model's trace has it: batch (M,), event (L,)."""
+
+    def __init__(self, rows: RowDensity) -> None:
+        super().__init__(Size((rows.data.rows or 0,)), Size((rows.latent,)), validate_args=False)
+        self.rows, self._log_priors = rows, batched(rows.log_prior, 2)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """(*sample_shape, M, L)."""
+        shape = Size(sample_shape)
+        found = repeated(self.rows.prior_draw, shape.numel(), self.rows.density.chunk(self.rows.data.rows))
+        return found.reshape(*shape, *found.shape[1:])
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Nats: (..., M, L) -> (..., M)."""
+        return self._log_priors(value)
+
+
+class RowMode(NamedTuple):
+    """q: Laplace's approximation of each row, batch (M,), event (L,). found: whether the row has a mode, (M,)."""
+
+    q: MultivariateNormal
+    found: Tensor
+
+
+def row_modes(log_joint: Callable[[Tensor], Tensor], start: Tensor, widen: float = 1.0) -> RowMode:
+    """Laplace's approximation of each row's z by Newton's method with halved steps, all rows at once.
+
+    log_joint: (M, L) -> (M,), rows apart from one another. start: (M, L). widen: factor of the covariances.
+    """
+    z = start.detach()
+    value, gradient, precision = _derivatives(log_joint, z)
+    for _ in range(NEWTON_STEPS):
+        step = torch.linalg.solve(_positive(precision), gradient.unsqueeze(-1)).squeeze(-1)
+        size = torch.ones_like(value)
+        for _ in range(HALVINGS):
+            with torch.no_grad():
+                better = log_joint(z + size.unsqueeze(-1) * step) >= value - 1e-10 * value.abs()
+            if better.all():
+                break
+            size = torch.where(better, size, size / 2)
+        size = torch.where(better, size, torch.zeros_like(size))
+        z = z + size.unsqueeze(-1) * step
+        value, gradient, precision = _derivatives(log_joint, z)
+        if (gradient * step).sum(-1).abs().max() < 1e-10:
+            break
+    found = torch.linalg.cholesky_ex(precision).info == 0
+    covariance = torch.linalg.inv(_positive(precision)) * widen
+    return RowMode(MultivariateNormal(z, (covariance + covariance.mT) / 2, validate_args=False), found)
+
+
+def _derivatives(log_joint: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Value (M,), gradient (M, L) and minus the Hessian (M, L, L) of each row."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        value = log_joint(z)
+        (gradient,) = torch.autograd.grad(value.sum(), z, create_graph=True)
+        columns = []
+        for column in gradient.unbind(-1):
+            constant = not column.requires_grad
+            columns.append(
+                torch.zeros_like(z) if constant else torch.autograd.grad(column.sum(), z, retain_graph=True)[0]
+            )
+    return value.detach(), gradient.detach(), -torch.stack(columns, -1).detach()
+
+
+def _positive(precision: Tensor) -> Tensor:
+    """The nearest matrix whose eigenvalues are all positive: negative ones turned over, small ones lifted."""
+    values, vectors = torch.linalg.eigh((precision + precision.mT) / 2)
+    values = values.abs().clamp(min=1e-6)
+    return (vectors * values.unsqueeze(-2)) @ vectors.mT

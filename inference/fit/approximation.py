@@ -1,0 +1,91 @@
+"""What a trained guide says: draws of theta, their importance weights, and the ELBO draw by draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pyro import poutine
+from pyro.infer import TraceEnum_ELBO, config_enumerate
+from pyro.infer.autoguide import AutoLaplaceApproximation
+from torch import Tensor
+
+from ...guides import Guide
+from ...models.structure import sites_of
+from ..compilation.batched import over_draws, repeated
+from ..density.laplace import laplace
+from ..density.log_density import Density
+from ..steps.pairing import Pairing
+
+__all__ = ["Approximation", "approximation"]
+
+NONE = np.zeros(0)
+
+
+class Approximation(NamedTuple):
+    """sites: name -> (S, ...). log_weights: log p(x, theta) - log q(theta), (S,). elbo_draws: (S,). All in nats.
+
+    A point estimate has S = 1 and no weights; a model whose only latent sites are discrete has its params for sites.
+    """
+
+    sites: dict[str, Tensor]
+    log_weights: np.ndarray
+    elbo_draws: np.ndarray
+
+
+def approximation(pairing: Pairing, density: Density, draws: int) -> Approximation:
+    """Sample a trained guide; to be called within `isolated`, the guide's parameters in the store.
+
+    pairing and density: on all rows. draws: S.
+    """
+    if not density.structure.latent:
+        sites = {s.name: density.params[s.name].unsqueeze(0) for s in density.structure.of_kind("param")}
+        return Approximation(sites, NONE, _elbo_draws(pairing, density, draws))
+    if pairing.point:
+        sites, _ = repeated(_one_draw(pairing.guide, density), 1)
+        return Approximation(sites, NONE, NONE)
+    if isinstance(pairing.guide, AutoLaplaceApproximation):
+        sites, log_q = _laplace_draws(pairing.guide, density, draws)
+    else:
+        sites, log_q = repeated(_one_draw(pairing.guide, density), draws, density.chunk())
+    log_joint = over_draws(density.log_joint, sites, density.chunk())
+    log_weights = (log_joint - log_q).cpu().numpy()
+    return Approximation(sites, log_weights, _elbo_draws(pairing, density, draws) if pairing.assigns else log_weights)
+
+
+def _one_draw(guide: Guide, density: Density) -> Callable[[], tuple[dict[str, Tensor], Tensor]]:
+    """A draw of the continuous sites and its log q; q(z) is left out of both."""
+    names = [site.name for site in density.structure.latent]
+    discrete = {site.name for site in density.structure.discrete}
+
+    def draw() -> tuple[dict[str, Tensor], Tensor]:
+        trace = density.data.run(poutine.trace(guide).get_trace)
+        trace.compute_log_prob(lambda name, node: name not in discrete)
+        nodes = sites_of(trace)
+        log_q = sum(node["log_prob"].sum() for name, node in nodes.items() if name not in discrete)
+        return {name: nodes[name]["value"].detach() for name in names}, torch.as_tensor(log_q).detach()
+
+    return draw
+
+
+def _laplace_draws(guide: AutoLaplaceApproximation, density: Density, draws: int) -> tuple[dict[str, Tensor], Tensor]:
+    sites, _ = _one_draw(guide, density)()  # a point: this guide is a Delta until its curvature is known
+    normal = laplace(density, sites)
+    flat = normal.sample((draws,))
+    sites, log_jacobian = over_draws(lambda draw: density.constrain(draw["flat"]), {"flat": flat})
+    return sites, normal.log_prob(flat) - log_jacobian
+
+
+def _elbo_draws(pairing: Pairing, density: Density, draws: int) -> np.ndarray:
+    """The ELBO once a draw, q(z) included: in closed form where enumerated, sampled where sampled."""
+    elbo = TraceEnum_ELBO(max_plate_nesting=density.structure.max_plate_nesting)
+    program = config_enumerate(pairing.model)
+
+    def loss() -> Tensor:
+        with torch.enable_grad():  # Pyro refuses a loss that nothing could be learnt from
+            return density.data.run(partial(elbo.differentiable_loss, program, pairing.guide)).detach()
+
+    return -repeated(loss, draws, density.chunk()).cpu().numpy()

@@ -1,0 +1,204 @@
+"""Fit: what any method gives back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ...errors import InputError
+from ...models.structure import Model, Structure, model_name
+from ..data import Data, DataLike, as_new_data
+from ..density.log_density import Density
+from .predictive import RowPredictive, decoded, from_prior, new_rows, of_rows, replicated, responsibilities
+from .relabel import Labels, component_features
+from .saved import save_fit
+
+__all__ = ["Fit"]
+
+NONE = np.zeros(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One approximation of one posterior, by whatever method.
+
+    Attributes
+    ----------
+    name : what it is called in tables: the guide's name, nuts, em, cavi.
+    estimator : TraceEnum_ELBO, NUTS, EM, ...
+    model, data : what was fitted.
+    idata : posterior, log_likelihood (of each observed site, discrete sites summed out), sample_stats, observed_data. A
+        point estimate has one chain of one draw.
+    losses : minus the ELBO of each step, nats: (steps,).
+    elbo_draws : unbiased estimates of the ELBO at the end, one a draw, nats: (S,).
+    log_weights : log p(x, theta) - log q(theta) with discrete sites summed out, nats: (S,).
+    in_pivot : whether each weighted draw has the commonest labelling of the exchangeable dims: (S,).
+    labels : the dims that were seen to be exchangeable, put in one order.
+    start_losses : the loss of each start at its end, nats: (starts,).
+    params : the trained parameters. guide : the trained guide, where there is one.
+    steps, seconds : work done, wall clock.
+    message : why it stopped early, empty if it did not. remarks : what else a reader must know.
+    compiled : what ran the density or the training steps: script (TorchScript), inductor, or eager and why; empty where
+        nothing was to be compiled.
+    """
+
+    name: str
+    estimator: str
+    model: Model
+    data: Data
+    idata: az.InferenceData
+    losses: np.ndarray = field(default_factory=lambda: NONE, repr=False)
+    elbo_draws: np.ndarray = field(default_factory=lambda: NONE, repr=False)
+    log_weights: np.ndarray = field(default_factory=lambda: NONE, repr=False)
+    in_pivot: np.ndarray = field(default_factory=lambda: NONE, repr=False)
+    labels: tuple[Labels, ...] = ()
+    start_losses: np.ndarray = field(default_factory=lambda: NONE, repr=False)
+    params: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    guide: Any = field(default=None, repr=False)
+    steps: int = 0
+    seconds: float = float("nan")
+    message: str = ""
+    remarks: tuple[str, ...] = ()
+    compiled: str = ""
+
+    def __repr__(self) -> str:
+        sizes = self.posterior.sizes
+        draws = f"{sizes['chain']} x {sizes['draw']} draws"
+        return f"Fit({self.name!r}, {self.estimator}, {model_name(self.model)}, {draws}, {self.seconds:.1f} s)"
+
+    @property
+    def posterior(self) -> xr.Dataset:
+        """The posterior draws, dims (chain, draw, ...)."""
+        return self.idata["posterior"]
+
+    @property
+    def number(self) -> int:
+        """How many draws there are, over all chains."""
+        return int(self.posterior.sizes["chain"] * self.posterior.sizes["draw"])
+
+    @property
+    def number_of_rows(self) -> int:
+        """How many rows the data have; 1 where the model has no plate of rows."""
+        return self.data.rows or 1
+
+    @property
+    def is_point(self) -> bool:
+        """Whether this is one point and no distribution."""
+        return self.number == 1
+
+    @property
+    def is_mcmc(self) -> bool:
+        """Whether the draws are those of Markov chains."""
+        return "sample_stats" in self.idata.groups() and "diverging" in self.idata["sample_stats"]
+
+    @property
+    def exchangeable(self) -> tuple[str, ...]:
+        """The dims whose labels were put in one order."""
+        return tuple(labels.dim for labels in self.labels)
+
+    @property
+    def log_labellings(self) -> float:
+        """log of how many labellings the posterior repeats itself in: sum of log K! over exchangeable dims."""
+        return sum(math.lgamma(self.posterior.sizes.get(labels.dim, 1) + 1) for labels in self.labels)
+
+    @cached_property
+    def density(self) -> Density:
+        """The log density of the model on the data that were fitted."""
+        return Density(self.model, self.data, self.params)
+
+    @property
+    def structure(self) -> Structure:
+        """The sites of the model on these data."""
+        return self.density.structure
+
+    def draws(self) -> dict[str, np.ndarray]:
+        """Posterior draws, chains end to end: name -> (S, ...)."""
+        posterior = self.posterior
+        return {
+            str(name): posterior[name].values.reshape(-1, *posterior[name].shape[2:]) for name in posterior.data_vars
+        }
+
+    def sites(self) -> dict[str, Tensor]:
+        """The draws of the model's own latent sites and params, as tensors like the data: name -> (S, ...)."""
+        draws, like = self.draws(), self.data.like
+        names = [site.name for site in self.structure.of_kind("latent", "param") if site.name in draws]
+        return {name: torch.as_tensor(draws[name], dtype=like.dtype, device=like.device) for name in names}
+
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """The dims of each posterior variable, chain and draw left out."""
+        posterior = self.posterior
+        return {str(name): tuple(str(dim) for dim in posterior[name].dims[2:]) for name in posterior.data_vars}
+
+    def pivot(self) -> Mapping[str, np.ndarray]:
+        """The mean of each label, what other fits are matched to: exchangeable dim -> (K, F)."""
+        features = {each.dim: component_features(self.draws(), self.dims(), each.dim) for each in self.labels}
+        return {dim: found.mean(0) for dim, found in features.items() if found is not None}
+
+    def new_data(self, x_new: DataLike | None) -> Data:
+        """Rows brought to the shape of those that were fitted, which are taken where x_new is None."""
+        return self.data if x_new is None else as_new_data(x_new, self.data, self.model)
+
+    def log_predictive(self, x_new: DataLike | None = None) -> np.ndarray:
+        """log p(y_n | x), the log posterior predictive density of each row, nats: (M,).
+
+        x_new: None takes the data that were fitted. New rows of a model with continuous latents a row have these
+        integrated; `predictive_of_rows` says how, and how well.
+        """
+        return self.predictive_of_rows(x_new).log_density
+
+    def predictive_of_rows(self, x_new: DataLike | None = None) -> RowPredictive:
+        """log p(y_n | x) of each row, Pareto k-hat of each row's weights, and how its latents were integrated."""
+        return of_rows(self, None if x_new is None else self.new_data(x_new))
+
+    def responsibilities(self, x_new: DataLike | None = None) -> pd.DataFrame:
+        """p(z_n = k | x), averaged over the posterior draws: a DataFrame (M, K).
+
+        x_new: None takes the data that were fitted. Raises InputError where no discrete site has one value a row.
+        """
+        index = x_new.index if isinstance(x_new, pd.DataFrame | pd.Series) else None
+        return responsibilities(self, self.new_data(x_new), index)
+
+    def predict(self, x_new: DataLike | None = None) -> pd.Series | pd.DataFrame:
+        """The discrete sites: where one has a value a row, the most probable of each, a Series (M,) called component.
+
+        Other discrete sites, a Markov chain's states for example, are decoded jointly: the most probable assignment of
+        all of them at the draw of the highest density, a Series by site, or a DataFrame (rows, sites) under a plate.
+        """
+        if len(self.structure.discrete) == len(self.structure.labels) == 1:
+            return self.responsibilities(x_new).idxmax(axis=1).rename("component")
+        return decoded(self, self.new_data(x_new))
+
+    def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
+        """n new rows from the posterior predictive distribution, each from a draw of its own: a DataFrame (n, D).
+
+        Where the model has covariates, those of rows of the data, drawn at random; the index says of which.
+        """
+        if not isinstance(n, int) or n < 1:
+            raise InputError(f"n={n} must be 1 or more")
+        return new_rows(self, n, seed)
+
+    def posterior_predictive(self, x_new: DataLike | None = None, seed: int = 0) -> az.InferenceData:
+        """Observations drawn anew at each posterior draw, groups posterior_predictive and observed_data for ArviZ.
+
+        x_new: as `log_predictive` has it; what is observed may be None or left out.
+        """
+        return replicated(self, None if x_new is None else self.new_data(x_new), seed)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the fit into a folder, for `pyrometer.load`; the model is code, and is given again there."""
+        return save_fit(self, folder)
+
+    def prior_predictive(self, draws: int = 500, seed: int = 0) -> az.InferenceData:
+        """Draws from the prior and observations drawn from them: groups prior, prior_predictive and observed_data."""
+        return from_prior(self, draws, seed)

@@ -1,0 +1,141 @@
+"""From draws to a Fit: deterministic sites, relabelling, likelihood, and ArviZ's InferenceData."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import arviz as az
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..compilation.batched import over_draws
+from ..density.log_density import Density
+from .fit import Fit
+from .relabel import Dims, permute, relabel, seen_exchangeable
+
+__all__ = ["coords_of", "fit_of", "matched_to"]
+
+LARGEST = 40_000_000  # numbers in the pointwise log-likelihood, or the data; where there are more, both are left out
+Arrays = dict[str, np.ndarray]
+
+
+def fit_of(
+    name: str,
+    estimator: str,
+    density: Density,
+    draws: Mapping[str, Tensor],
+    stats: Mapping[str, np.ndarray] | None = None,
+    likelihood: np.ndarray | Literal["computed"] | None = "computed",
+    **rest: Any,
+) -> Fit:
+    """A Fit from posterior draws; to be called within `isolated`.
+
+    draws: latent sites, or the params of a model that has none, name -> (chains, draws, ...). stats: sample_stats,
+    name -> (chains, draws). likelihood: of each draw and row, (S, N), where it is known already; None leaves it out.
+    rest: further fields of Fit. Labels of exchangeable dims are put into the order of one pivot, which starts at the
+    draw of the highest likelihood.
+    """
+    shape = next(iter(draws.values())).shape[:2]
+    flat = {key: value.flatten(0, 1) for key, value in draws.items()}
+    pointwise, lost = _log_likelihood(density, flat) if isinstance(likelihood, str) else ({}, "")
+    if isinstance(likelihood, np.ndarray):
+        pointwise = {density.structure.observed[0].name: likelihood}
+    made = density.structure.of_kind("deterministic")
+    deterministic = over_draws(density.deterministic, flat, density.chunk()) if made else {}
+    arrays = {key: value.detach().cpu().numpy() for key, value in {**flat, **deterministic}.items()}
+    dims = {site.name: site.dims for site in density.structure.sites}
+    total = sum((value.reshape(len(value), -1).sum(1) for value in pointwise.values()), np.zeros(shape.numel()))
+    labels, remarks = seen_exchangeable(density, flat)
+    in_pivot = np.ones(shape.numel(), bool)
+    for each in labels:
+        order = relabel(arrays, dims, each.dim, first=int(np.argmax(total)))
+        if order is not None:
+            arrays, in_pivot = permute(arrays, dims, each, order), in_pivot & _commonest(order)
+    groups = {"posterior": arrays, "log_likelihood": pointwise, "sample_stats": dict(stats or {})}
+    chained = {g: {key: _by_chain(value, shape) for key, value in arrays.items()} for g, arrays in groups.items()}
+    idata = _as_idata(chained, dims, density)
+    remarks = (*remarks, lost) if lost else remarks
+    return Fit(
+        name, estimator, density.model, density.data, idata, in_pivot=in_pivot, labels=labels, remarks=remarks, **rest
+    )
+
+
+def matched_to(fit: Fit, pivot: Mapping[str, np.ndarray]) -> Fit:
+    """The same fit with its labels in the order of another fit's pivot, dim -> (K, F)."""
+    draws, dims, changed = fit.draws(), fit.dims(), False
+    for labels in fit.labels:
+        order = relabel(draws, dims, labels.dim, pivot[labels.dim]) if labels.dim in pivot else None
+        if order is not None:
+            draws, changed = permute(draws, dims, labels, order), True
+    if not changed:
+        return fit
+    idata = fit.idata.copy()
+    for name, values in draws.items():
+        variable = idata["posterior"][name]
+        idata["posterior"][name] = variable.copy(data=values.reshape(variable.shape))
+    return replace(fit, idata=idata)
+
+
+def _log_likelihood(density: Density, flat: Mapping[str, Tensor]) -> tuple[Arrays, str]:
+    """log p(y_n | theta, z_n) of each observed site with rows: name -> (S, N); and why it is missing, where it is."""
+    sites = [site.name for site in density.structure.observed if density.structure.by_row(site)]
+    if not sites:
+        return {}, ""
+    if len(next(iter(flat.values()))) * (density.data.rows or 0) * len(sites) > LARGEST:
+        return {}, ""
+    one = sites if len(sites) > 1 else [None]  # one site: factors beside it are counted too
+    try:
+        each = over_draws(lambda draw: [density.log_likelihood(draw, site=s) for s in one], flat, density.chunk())
+    except (RuntimeError, ValueError, NotImplementedError, AssertionError) as error:
+        return {}, f"no pointwise log likelihood ({str(error).splitlines()[0]})"
+    return {site: rows.detach().cpu().numpy() for site, rows in zip(sites, each, strict=True)}, ""
+
+
+def _commonest(order: np.ndarray) -> np.ndarray:
+    """Whether each draw has the labelling that most draws have: (S,)."""
+    _, which, counts = np.unique(order, axis=0, return_inverse=True, return_counts=True)
+    return which.reshape(-1) == counts.argmax()
+
+
+def _by_chain(values: np.ndarray, shape: torch.Size) -> np.ndarray:
+    """Draws given end to end, laid out by chain: (S, ...) -> (chains, draws, ...)."""
+    return values.reshape(*shape, *values.shape[1:]) if len(values) == shape.numel() else values
+
+
+def coords_of(density: Density, posterior: Mapping[str, np.ndarray], dims: Dims) -> dict[str, Any]:
+    """Names for the entries of dims: plates count, or are called after the categories that index them."""
+    data = density.data
+    coords: dict[str, Any] = {plate.name: np.arange(plate.full_size) for plate in density.structure.plates.values()}
+    sizes = {dim: a.shape[2 + i] for name, a in posterior.items() for i, dim in enumerate(dims[name])}
+    named = {**data.coords, **dict.fromkeys(("features", "features_bis"), data.columns)}
+    coords |= {dim: np.array(names) for dim, names in named.items() if names and sizes.get(dim) == len(names)}
+    return coords
+
+
+def _as_idata(groups: dict[str, Arrays], dims: Dims, density: Density) -> az.InferenceData:
+    """The one place that speaks to `az.from_dict`."""
+    coords, rows = coords_of(density, groups["posterior"], dims), density.structure.rows
+    named = {name: list(names) for name, names in dims.items() if name in groups["posterior"]}
+    likelihood = groups.pop("log_likelihood")
+    fitted = az.from_dict(
+        posterior=groups["posterior"],
+        log_likelihood=likelihood or None,
+        sample_stats=groups["sample_stats"] or None,
+        coords=coords,
+        dims={**named, **{name: [rows.name] for name in likelihood if rows}},
+    )
+    observed = density.observed()
+    if sum(value.size for value in observed.values()) <= LARGEST:
+        names = {name: list(dims[name]) for name, value in observed.items() if value.shape == _shape_of(name, density)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # ArviZ's, of dims without coords
+            fitted.extend(az.from_dict(observed_data=observed, coords=coords, dims=names))
+    return fitted
+
+
+def _shape_of(name: str, density: Density) -> torch.Size:
+    return next(site.shape for site in density.structure.sites if site.name == name)

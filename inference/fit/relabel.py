@@ -1,0 +1,141 @@
+"""Label switching: where labels mean nothing, every draw's are put in the order of one pivot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from ...models.structure import exchangeable_dims
+from ..density.log_density import Density
+
+__all__ = ["Labels", "component_features", "match", "permute", "relabel", "seen_exchangeable"]
+
+Draws = Mapping[str, Any]
+Dims = Mapping[str, tuple[str, ...]]
+Actions = Mapping[str, Callable[[Any, Any], Any]]
+ROUNDS = 50  # of matching and averaging, at most; three settle most posteriors, ten those with noisy features
+POINTS = 3  # draws at which a density is held to its permuted self
+SAME = {torch.float64: 1e-8, torch.float32: 1e-3}  # relative, between sums in another order
+
+
+class Labels:
+    """One exchangeable dim of a model: its name, and what a permutation does to the variables that do not bear it."""
+
+    def __init__(self, dim: str, actions: Actions) -> None:
+        self.dim, self.actions = dim, actions
+
+    def permuted(self, values: Any, name: str, dims: Dims, order: np.ndarray) -> Any:
+        """One variable's draws (S, ...), tensor or array, under one permutation (K,)."""
+        if self.dim in dims[name]:
+            axis = 1 + dims[name].index(self.dim)
+            if isinstance(values, Tensor):
+                return values.index_select(axis, torch.as_tensor(order, device=values.device))
+            return np.take(values, order, axis)
+        return self.actions[name](values, order) if name in self.actions else values
+
+
+def seen_exchangeable(density: Density, draws: Mapping[str, Tensor]) -> tuple[tuple[Labels, ...], tuple[str, ...]]:
+    """The dims that a model says are exchangeable and whose permutation was seen to leave its density as it is.
+
+    draws: latent sites or params, name -> (S, ...), of which a few are tried; a swap of the first two labels and a turn
+    of all make every permutation. Returns the dims, and for each that failed a line that says so. Within `isolated`.
+    """
+    dims = {site.name: site.dims for site in density.structure.sites}
+    kept, refused = [], []
+    for dim, actions in exchangeable_dims(density.model).items():
+        sizes = {draws[name].shape[1 + dims[name].index(dim)] for name in draws if dim in dims[name]}
+        if not sizes or max(sizes) < 2:
+            continue
+        labels, size = Labels(dim, actions), max(sizes)
+        swap, turn = np.array([1, 0, *range(2, size)]), np.roll(np.arange(size), 1)
+        if len(sizes) == 1 and all(_unchanged(density, draws, dims, labels, order) for order in (swap, turn)):
+            kept.append(labels)
+        else:
+            bearers = ", ".join(name for name in draws if dim in dims[name])
+            refused.append(
+                f"{dim} is not exchangeable: permuting {bearers} changes the density, so labels stay as drawn"
+            )
+    return tuple(kept), tuple(refused)
+
+
+def _unchanged(density: Density, draws: Mapping[str, Tensor], dims: Dims, labels: Labels, order: np.ndarray) -> bool:
+    number = len(next(iter(draws.values())))
+    with torch.no_grad():
+        for draw in np.unique(np.linspace(0, number - 1, POINTS).astype(int)):
+            here = {name: value[draw : draw + 1] for name, value in draws.items()}
+            there = {name: labels.permuted(value, name, dims, order) for name, value in here.items()}
+            before, after = (density.log_joint({name: v[0] for name, v in at.items()}) for at in (here, there))
+            close = (before - after).abs() <= SAME.get(before.dtype, 1e-3) * before.abs().clamp(min=1.0)
+            if before.isfinite() and not close:
+                return False
+    return True
+
+
+def component_features(draws: Draws, dims: Dims, dim: str) -> np.ndarray | None:
+    """All that varies by component, side by side: name -> (S, ...) becomes (S, K, F); None where nothing does."""
+    parts = []
+    for name, values in draws.items():
+        if dim in dims[name]:
+            moved = np.moveaxis(values, 1 + dims[name].index(dim), 1)
+            parts.append(moved.reshape(*moved.shape[:2], -1))
+    return np.concatenate(parts, -1) if parts else None
+
+
+def match(features: np.ndarray, pivot: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """For each draw the order of its components that lies closest to the pivot (Hungarian; Stephens 2000, sec. 4).
+
+    features: (S, K, F). pivot: (K, F). scale: (F,), the unit of each feature's squared distance. Returns (S, K):
+    component `order[s, k]` of draw s plays the part of component k of the pivot.
+    """
+    a, b = features / scale, pivot / scale
+    cost = np.square(a).sum(-1)[:, None, :] + np.square(b).sum(-1)[None, :, None] - 2 * np.einsum("kf,sjf->skj", b, a)
+    return np.stack([linear_sum_assignment(c)[1] for c in cost])
+
+
+def permute(draws: Draws, dims: Dims, labels: Labels, order: np.ndarray) -> dict[str, np.ndarray]:
+    """Draws with their labels in that order: name -> (S, ...), order (S, K)."""
+    result = {name: values.copy() for name, values in draws.items()}
+    orders, which = np.unique(order, axis=0, return_inverse=True)
+    for name, values in draws.items():
+        if labels.dim in dims[name] or name in labels.actions:
+            for number, one in enumerate(orders):
+                chosen = which.reshape(-1) == number
+                result[name][chosen] = labels.permuted(values[chosen], name, dims, one)
+    return result
+
+
+def relabel(draws: Draws, dims: Dims, dim: str, pivot: np.ndarray | None = None, first: int = 0) -> np.ndarray | None:
+    """The order that puts every draw in the labelling of one pivot: (S, K), or None without components.
+
+    pivot: (K, F) as `component_features` lays it out. None starts at draw number `first` and moves to the mean of the
+    draws so matched until the orders settle; components then stand by rising mean of the first feature of `locs`, or
+    of the first variable that varies by component.
+    """
+    features = component_features(draws, dims, dim)
+    if features is None:
+        return None
+    scale = _spread(features.reshape(-1, features.shape[-1]))
+    if pivot is not None:
+        return match(features, pivot, scale)
+    pivot = features[first]
+    order = match(features, pivot, scale)
+    for _ in range(ROUNDS):
+        matched = np.take_along_axis(features, order[..., None], 1)
+        scale = _spread((matched - matched.mean(0)).reshape(-1, features.shape[-1]))
+        previous, order = order, match(features, matched.mean(0), scale)
+        if (order == previous).all():
+            break
+    key = component_features({"locs": draws["locs"]}, dims, dim) if dim in dims.get("locs", ()) else None
+    first_feature = np.take_along_axis(features if key is None else key, order[..., None], 1)[..., 0].mean(0)
+    return order[:, np.argsort(first_feature)]
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Standard deviation of each column, infinite where constant, so that it never decides: (S, F) -> (F,)."""
+    sd = values.std(0)
+    return np.where(sd > 1e-12 * np.abs(values).max(0, initial=1e-300), sd, np.inf)

@@ -1,0 +1,74 @@
+"""A Fit on disk: numbers as NetCDF and tensors, everything else as JSON; nothing in it is code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ..data import Data
+from ..runtime.folder import Files, stems_of, write_all
+
+if TYPE_CHECKING:
+    from .fit import Fit
+
+__all__ = ["ARRAYS", "DATA", "FACTS", "FIT", "FORMAT", "data_files", "facts_of", "fit_files", "json_file", "save_fit"]
+
+FORMAT = 1  # of what is written; another is refused
+DATA, FIT = "data.pt", "fit.json"
+PLAIN = (int, float, str, bool, type(None))
+FACTS = ("name", "estimator", "steps", "seconds", "message", "compiled")  # of a Fit, as JSON
+ARRAYS = ("losses", "elbo_draws", "log_weights", "in_pivot", "start_losses", "test_losses")
+
+
+def save_fit(fit: Fit, folder: str | Path) -> list[Path]:
+    """Write a Fit into a folder: posterior as NetCDF, data and parameters as tensors, the rest in fit.json."""
+    stem = stems_of([fit.name])[fit.name]
+    return write_all(folder, {**fit_files(fit, stem), **data_files(fit.data), FIT: json_file(facts_of(fit, stem))})
+
+
+def data_files(data: Data, test: Data | None = None) -> Files:
+    """The data, and the rows held out. Raises InputError for an argument that is neither an array nor a plain value."""
+    kept = {"data": _plain(data), **({} if test is None else {"test": _plain(test)})}
+    return {DATA: partial(torch.save, kept)}
+
+
+def fit_files(fit: Fit, stem: str) -> Files:
+    """The numbers of a Fit under a stem: posterior and tensors."""
+    arrays = {name: torch.as_tensor(getattr(fit, name)) for name in ARRAYS if hasattr(fit, name)}
+    state = fit.guide.state_dict() if isinstance(fit.guide, torch.nn.Module) else {}
+    kept = {"arrays": arrays, "params": _detached(fit.params), "guide": _detached(state)}
+    return {
+        f"{stem}.nc": lambda path: fit.idata.to_netcdf(str(path), engine="h5netcdf"),
+        f"{stem}.pt": partial(torch.save, kept),
+    }
+
+
+def facts_of(fit: Fit, stem: str) -> dict[str, Any]:
+    """What JSON says of a Fit."""
+    facts = {name: getattr(fit, name) for name in FACTS}
+    return {"stem": stem, "exchangeable": list(fit.exchangeable), "remarks": list(fit.remarks), **facts}
+
+
+def json_file(facts: Mapping[str, Any]) -> Any:
+    """Facts as a file that says which format it is in."""
+    text = json.dumps({"format": FORMAT, **facts}, indent=1)
+    return lambda path: path.write_text(text, encoding="utf-8")
+
+
+def _plain(data: Data) -> dict[str, Any]:
+    for value in (*data.args, *data.kwargs.values()):
+        if not isinstance(value, (Tensor, *PLAIN)):
+            raise InputError(f"a {type(value).__name__} among the data cannot be saved: give arrays, numbers or text")
+    return {field.name: getattr(data, field.name) for field in fields(data)}
+
+
+def _detached(values: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in values.items() if isinstance(value, Tensor)}

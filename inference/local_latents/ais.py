@@ -1,0 +1,152 @@
+"""Annealed importance sampling: HMC carries draws from a simple start to the posterior, row by row.
+
+The geometric path (Neal 2001) is log f_b(z) = (1 - b) log q_0(z) + b log p(x, z). With z_t drawn by a kernel that
+leaves f_{b_t} as it is, w = exp(sum_t (b_t - b_{t-1}) (log p(x, z_{t-1}) - log q_0(z_{t-1}))) has mean p(x), however
+badly the kernel mixes. Step sizes are adapted in a run of their own and then frozen: adapting them to the draws they
+move would spoil the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Size, Tensor
+from torch.distributions import Distribution
+
+from ..compilation.compiled import compiled
+from .target import LogJoint
+
+__all__ = ["Annealed", "Path", "anneal", "schedule"]
+
+STEEPNESS = 4.0  # of the schedule (Wu et al. 2017): small steps at both ends
+ACCEPT, GAIN = 0.8, 0.5  # the acceptance aimed at, and how fast log step sizes follow
+PILOT_CHAINS, PILOT_EVERY, SETTLING = 8, 4, 30  # the pilot stops at every fourth temperature, for four transitions
+JITTER = 0.2  # of the step size, against orbits that close
+
+
+class Annealed(NamedTuple):
+    """log_weights: (chains, M), float64. acceptance: mean over the run, (M,). z: draws near the posterior."""
+
+    log_weights: Tensor
+    acceptance: Tensor
+    z: Tensor
+
+
+class Point(NamedTuple):
+    """z (C, M, L), the two log densities (C, M) there, and their gradients (C, M, L)."""
+
+    z: Tensor
+    log_start: Tensor
+    log_joint: Tensor
+    grad_start: Tensor
+    grad_joint: Tensor
+
+    def log_density(self, beta: float) -> Tensor:
+        """log f_beta: (C, M)."""
+        return (1 - beta) * self.log_start + beta * self.log_joint
+
+    def gradient(self, beta: float) -> Tensor:
+        """Of log f_beta with respect to z: (C, M, L)."""
+        return (1 - beta) * self.grad_start + beta * self.grad_joint
+
+
+@dataclass(frozen=True)
+class Path:
+    """From start, batch (M,), event (L,), to p(x, z), `leapfrogs` steps a transition.
+
+    scale: the rough size of each latent, (M, L), by which step sizes are multiplied. densities: `eager`, made fast.
+    """
+
+    log_joint: LogJoint
+    start: Distribution
+    scale: Tensor
+    leapfrogs: int
+    densities: Callable[[Tensor], tuple[Tensor, ...]] | None = None
+
+    def compiled(self, z: Tensor) -> Path:
+        """The same, its densities made fast for points of the shape of z."""
+        self.eager(z)  # what a trace of the model says is known from here on
+        return replace(self, densities=compiled(self.eager, z, 0.5 * z + 0.1)[0])
+
+    def eager(self, z: Tensor) -> tuple[Tensor, ...]:
+        """The two log densities and their gradients at z (C, M, L)."""
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            log_start, log_joint = self.start.log_prob(z), self.log_joint(z)
+            gradients = [torch.autograd.grad(value.sum(), z)[0] for value in (log_start, log_joint)]
+        return log_start.detach(), log_joint.detach(), *gradients
+
+    def at(self, z: Tensor) -> Point:
+        """Densities and gradients at z (C, M, L)."""
+        return Point(z, *(self.densities or self.eager)(z))
+
+    def moved(self, point: Point, beta: float, step: Tensor) -> tuple[Point, Tensor]:
+        """One HMC transition at beta, step (M,): the next point, and the acceptance probability (C, M)."""
+        noise = torch.rand_like(point.log_start)
+        size = (step * (1 + JITTER * (2 * noise - 1))).unsqueeze(-1) * self.scale
+        momentum = torch.randn_like(point.z)
+        proposal, end = self._leapfrog(point, momentum, beta, size)
+        gain = proposal.log_density(beta) - point.log_density(beta)
+        gain = gain + 0.5 * (momentum.square() - end.square()).sum(-1)
+        accept = gain.nan_to_num(nan=-torch.inf).clamp(max=0).exp()
+        taken = torch.rand_like(accept) < accept
+        pairs = zip(proposal, point, strict=True)
+        kept = (torch.where(taken if a.dim() == 2 else taken.unsqueeze(-1), a, b) for a, b in pairs)
+        return Point(*kept), accept
+
+    def _leapfrog(self, point: Point, momentum: Tensor, beta: float, size: Tensor) -> tuple[Point, Tensor]:
+        momentum = momentum + 0.5 * size * point.gradient(beta)
+        for left in reversed(range(self.leapfrogs)):
+            point = self.at(point.z + size * momentum)
+            momentum = momentum + (size if left else 0.5 * size) * point.gradient(beta)
+        return point, momentum
+
+
+def schedule(temperatures: int) -> list[float]:
+    """0 = b_0 < ... < b_T = 1, a sigmoid (Wu et al. 2017, section 5)."""
+    sigmoid = torch.linspace(-STEEPNESS, STEEPNESS, temperatures + 1, dtype=torch.float64).sigmoid()
+    return ((sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])).tolist()
+
+
+def anneal(
+    log_joint: LogJoint,
+    start: Distribution,
+    *,
+    chains: int = 16,
+    temperatures: int = 500,
+    leapfrogs: int = 5,
+) -> Annealed:
+    """Unbiased weights for p(x) of each row by annealed importance sampling (Neal 2001; Wu et al. 2017).
+
+    log_joint: log p(x, z) of rows, z (..., M, L) -> (..., M). start: batch (M,), event (L,); the prior, or a guide.
+    """
+    path = Path(log_joint, start, start.sample(Size((64,))).std(0), leapfrogs)
+    betas = schedule(temperatures)
+    steps = _pilot(path, betas)
+    z = start.sample(Size((chains,)))
+    path = path.compiled(z)
+    point = path.at(z)
+    log_weights = torch.zeros_like(point.log_joint, dtype=torch.float64)
+    acceptance = torch.zeros_like(log_weights[0])
+    for before, beta, step in zip(betas, betas[1:], steps, strict=False):
+        log_weights += (beta - before) * (point.log_joint - point.log_start).double()
+        point, accept = path.moved(point, beta, step)
+        acceptance += accept.mean(0) / temperatures
+    return Annealed(log_weights, acceptance, point.z)
+
+
+def _pilot(path: Path, betas: list[float]) -> Tensor:
+    """The step size of each transition and row, (T, M), found by chains that are then forgotten."""
+    z = path.start.sample(Size((PILOT_CHAINS,)))
+    path = path.compiled(z)
+    point = path.at(z)
+    step, steps = path.scale.new_full((len(path.scale),), 0.5), []
+    for beta in betas[1:2] * (SETTLING // PILOT_EVERY) + betas[1::PILOT_EVERY]:
+        for _ in range(PILOT_EVERY):
+            point, accept = path.moved(point, beta, step)
+            step = step * (GAIN * (accept.mean(0) - ACCEPT)).exp()
+        steps.append(step)
+    return torch.stack(steps[SETTLING // PILOT_EVERY :]).repeat_interleave(PILOT_EVERY, 0)[: len(betas) - 1]

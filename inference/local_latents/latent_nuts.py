@@ -1,0 +1,116 @@
+"""NUTS over the latent variables of chosen rows, the params as they are: what the guides are held to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import arviz as az
+import numpy as np
+import pyro
+import pyro.distributions as dist
+from pyro import poutine
+from torch import Tensor
+
+from ..data import Data
+from ..fit.convergence import ESS_PER_CHAIN, RHAT
+from ..mcmc.chains import Plan, run_chains
+from .target import LocalDensity, local_density
+
+__all__ = ["LatentDraws", "latent_nuts"]
+
+AT_ONCE = 4  # rows in one run
+
+
+class LatentDraws(NamedTuple):
+    """z: (chains, draws, M, L). divergences: in the run that had the row, (M,)."""
+
+    z: np.ndarray
+    divergences: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Of the posterior: (M, L)."""
+        return self.z.mean((0, 1))
+
+    @property
+    def sd(self) -> np.ndarray:
+        """Of the posterior: (M, L)."""
+        return self.z.std((0, 1))
+
+    @property
+    def rhat(self) -> np.ndarray:
+        """The worst R-hat of a row: (M,)."""
+        return az.rhat(az.convert_to_dataset({"z": self.z}))["z"].values.max(-1)
+
+    @property
+    def ess_bulk(self) -> np.ndarray:
+        """The least bulk ESS of a row: (M,)."""
+        return az.ess(az.convert_to_dataset({"z": self.z}), method="bulk")["z"].values.min(-1)
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Whether a row's chains are sound by the marks that any reference is held to: (M,)."""
+        return (self.rhat <= RHAT) & (self.ess_bulk >= ESS_PER_CHAIN * len(self.z)) & (self.divergences == 0)
+
+
+@dataclass(frozen=True)
+class LatentProgram:
+    """z_n ~ Normal(0, I), and a factor that makes the joint density that of the rows, whatever their own prior is."""
+
+    density: LocalDensity
+
+    def __call__(self, like: Tensor) -> None:
+        """like: (M,), in the dtype of the data."""
+        prior = dist.Normal(like.new_zeros(self.density.latent), like.new_ones(())).to_event(1)
+        rows = pyro.plate("data", len(like))
+        with rows:
+            z = pyro.sample("z", prior)
+        with poutine.block():  # the sites of the model itself
+            log_joint = self.density.log_joint(z)
+        with rows:
+            pyro.factor("x", log_joint - prior.log_prob(z))
+
+    @property
+    def data(self) -> Data:
+        """What it is called with."""
+        data = self.density.data
+        rows = data.rows or 0
+        return Data((data.like.new_zeros(rows),), rows=rows, mixed=data.mixed)
+
+
+def latent_nuts(
+    model: Any,
+    x: Tensor | None = None,
+    latent: int = 0,
+    *,
+    warmup: int = 300,
+    draws: int = 500,
+    chains: int = 4,
+    seed: int = 0,
+    jobs: int | None = None,
+    rows_at_once: int = AT_ONCE,
+    progress: bool = True,
+) -> LatentDraws:
+    """Draw z_n from p(z_n | x_n) by NUTS for each row, a few rows in a run.
+
+    model: a `RowDensity`; or for rows x (M, ...), what has log_joint(z, x) or is that function, z of length `latent`.
+    Rows are independent, so that rows in one run cost little more than one until their joint dimension shortens the
+    steps. float64 rows and decoders are best.
+    """
+    density = local_density(model, x, latent)
+    number, latent = density.data.rows or 0, density.latent
+    parts, divergences = [], []
+    for start in range(0, number, rows_at_once):
+        end = min(start + rows_at_once, number)
+        program = LatentProgram(density.take(slice(start, end)))
+        at = seed + start // rows_at_once * chains
+        plan = Plan(program, program.data, "nutpie", warmup, draws, at, 0.8)
+        name = f"nuts, rows {start + 1} to {end} of {number}"
+        flat, stats, message, _ = run_chains(plan, chains, jobs or min(chains, os.cpu_count() or 1), name, progress)
+        parts.append(flat.reshape(*flat.shape[:2], end - start, latent))
+        divergences += [stats["diverging"].sum()] * (end - start)
+        if message:
+            raise KeyboardInterrupt(message)
+    return LatentDraws(np.concatenate(parts, 2), np.array(divergences))

@@ -1,0 +1,244 @@
+"""The Fit of a model whose continuous latents are all a row's own: what people do with a trained VAE."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ...errors import InputError
+from ...models.structure import model_name
+from ..data import Data, DataLike
+from ..density.log_density import Density
+from ..density.row_density import RowDensity
+from ..fit.approximation import approximation
+from ..fit.fit import Fit
+from ..fit.idata import fit_of
+from ..plots.latent import plot_portrait
+from ..steps.pairing import Pairing
+from .gaps import amortisation_gaps
+from .marginal import USUAL, Budget, log_likelihood, marginal_likelihood, weighed
+from .row_posterior import RowPosterior, tells_q
+from .target import Target
+
+__all__ = ["RowFit", "row_fit"]
+
+BLOCK = 512  # rows at once
+KEPT = 4_000_000  # numbers of z in the posterior
+POINTWISE = 40_000_000  # numbers in the data, times draws, beyond which there is no pointwise log-likelihood
+ACTIVE = 0.01  # variance over rows of E[z_l | x] from which a unit counts as active (Burda et al. 2016)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RowFit(Fit):
+    """A trained guide of a model with a latent vector z a row, and none that rows share: a VAE, or any such program.
+
+    z of a row is the vector of its own sites, end to end, in unconstrained space. test_losses: minus the held-out ELBO
+    after each epoch, nats a row: (epochs,). `elbo_draws` are of the whole data, nats; the posterior holds as many draws
+    as fit.
+    """
+
+    test_losses: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
+
+    @property
+    def latent(self) -> int:
+        """The entries of z."""
+        return self.row_density().latent
+
+    def row_density(self, x_new: DataLike | None = None) -> RowDensity:
+        """log p(x_n, z_n) and p(z_n), params as trained, of the rows that were fitted, or of others."""
+        return RowDensity(self.density, self.new_data(x_new))
+
+    def rows(self, x_new: DataLike | None = None) -> np.ndarray:
+        """The rows that were fitted, or others brought to their shape: (M, *row)."""
+        return self.new_data(x_new).values.cpu().numpy()
+
+    def encode(self, x_new: DataLike | None = None) -> np.ndarray:
+        """E_q[z | x] of each row: (M, latent). x_new: None takes the rows that were fitted."""
+        q, data = self.q(x_new), self.new_data(x_new)
+        return self._each(data, lambda part, rows: _mean(q.posterior(part.values, rows)))
+
+    def decode(self, z: DataLike, x_new: DataLike | None = None) -> np.ndarray:
+        """E[x | z] of latent vectors (M, latent), as the observed sites have it: (M, *row).
+
+        x_new: M rows, of which the covariates are taken, where the model has any; None takes those that were fitted.
+        Raises InputError where a site's distribution has no mean.
+        """
+        values = torch.as_tensor(np.asarray(z)).to(self.data.like)
+        if values.dim() != 2 or values.shape[1] != self.latent:
+            raise InputError(f"z has shape {tuple(values.shape)}, and the model wants (M, {self.latent})")
+        data = self.new_data(x_new)
+        if x_new is None and len(data.tensors) == 1:
+            data = data.take(torch.zeros(len(values), dtype=torch.long))  # any rows: what is observed has no say
+        if data.rows != len(values):
+            raise InputError(f"z has {len(values)} rows, but there are covariates of {data.rows}: give x_new")
+        return self._each(data, lambda part, rows: self._observed(values[rows], part, self._mean_of))
+
+    def reconstruct(self, x_new: DataLike | None = None) -> np.ndarray:
+        """E[x | z] at the mean of q(z | x), for each row: (M, *row)."""
+        return self.decode(self.encode(x_new), x_new)
+
+    def interpolate(self, a: DataLike, b: DataLike, steps: int = 8) -> np.ndarray:
+        """Decoded points on the line from row a to row b in latent space, both ends included: (steps, *row)."""
+        if steps < 2:
+            raise InputError(f"steps={steps} must be 2 or more: both ends are among them")
+        ends = [self.encode(np.asarray(row).reshape(1, *self.data.values.shape[1:]))[0] for row in (a, b)]
+        share = np.linspace(0, 1, steps)[:, None]
+        return self.decode((1 - share) * ends[0] + share * ends[1])
+
+    def complete(self, x_new: DataLike, mask: np.ndarray, steps: int = 50, seed: int = 0) -> np.ndarray:
+        """Rows with their missing entries filled in: (M, *row).
+
+        mask: True where an entry was observed, of the shape of x_new; what x_new holds elsewhere is not looked at. The
+        chain z ~ q(z | x), x_missing ~ p(x | z) is run for so many steps (Rezende, Mohamed and Wierstra 2014, appendix
+        F), which converges to p(x_missing | x_observed) where q is the posterior; the mean over its second half is
+        given back.
+        """
+        if steps < 2:
+            raise InputError(f"steps={steps} must be 2 or more")
+        known = torch.as_tensor(np.asarray(mask, bool), device=self.data.values.device)
+        given = torch.as_tensor(np.where(np.asarray(mask, bool), np.asarray(x_new), 0.0)).to(self.data.values)
+        if known.shape != given.shape or given.shape[1:] != self.data.values.shape[1:]:
+            raise InputError(
+                f"mask {tuple(known.shape)} and x_new {tuple(given.shape)} must have the shape of the rows"
+            )
+        data, q = self.data.take(torch.zeros(len(given), dtype=torch.long)), self.q(x_new)
+        total = torch.zeros_like(given)
+        with data.isolated(seed), torch.no_grad():
+            z = RowDensity(self.density, data).prior_draw()
+            for step in range(steps):
+                drawn = self._observed(z, data, lambda fn, site: fn.sample())
+                z = q.posterior(torch.where(known, given, drawn)).sample()
+                total = total + (self._observed(z, data, self._mean_of) if step >= steps // 2 else 0.0)
+        return torch.where(known, given, total / (steps - steps // 2)).cpu().numpy()
+
+    def log_likelihood(
+        self, x_new: DataLike | None = None, method: str = "importance", draws: int = 500, seed: int = 0
+    ) -> pd.DataFrame:
+        """log p(x) of each row by `method`, nats: a DataFrame (M, 5) with estimate, se, ess, log_weight_sd and khat.
+
+        method: naive, elbo, iwae_5, iwae_50, iwae_500, importance, ais or ais_guide.
+        """
+        options: dict[str, Any] = {"budget": Budget(draws=draws), "seed": seed}
+        return log_likelihood(self.row_density(x_new), self.q(x_new), method=method, **options)
+
+    def marginal_likelihood(
+        self, x_new: DataLike | None = None, methods: Sequence[str] = USUAL, seed: int = 0, **budget: int
+    ) -> pd.DataFrame:
+        """log p(x) a row by every method, side by side; see `inference.marginal.marginal_likelihood`.
+
+        budget: draws, chains, temperatures and leapfrogs of `inference.marginal.Budget`.
+        """
+        options: dict[str, Any] = {"budget": Budget(**budget), "seed": seed}
+        return marginal_likelihood(self.row_density(x_new), self.q(x_new), methods=methods, **options)
+
+    def gaps(self, rows: Sequence[int], **options: Any) -> pd.DataFrame:
+        """Approximation and amortisation gap on chosen training rows, NUTS beside; see `inference.gaps`."""
+        chosen = torch.as_tensor(list(rows))
+        return amortisation_gaps(self.row_density().take(chosen), {self.name: self.by_row()}, rows=chosen, **options)
+
+    def active_units(self) -> np.ndarray:
+        """Whether each latent entry tells rows apart: Var over rows of E_q[z | x] above 0.01: (latent,)."""
+        return self.encode().var(0) > ACTIVE
+
+    def plot(self, labels: Any = None) -> Figure:
+        """Training, latent space, reconstructions and the latent plane; `inference.plots.latent` has each.
+
+        labels: what the latent space is coloured by, one a row.
+        """
+        return plot_portrait(self, labels)
+
+    def q(self, x_new: DataLike | None = None) -> RowPosterior:
+        """q(z | x), for the training rows, or for others where x_new is given."""
+        return RowPosterior(self.name, self.guide, self.row_density(), x_new is not None)
+
+    def by_row(self) -> Any:
+        """What tells q(z | x) of the training rows: the guide itself where it can, to be tuned on a row alone."""
+        return self.guide if hasattr(self.guide, "posterior") else self.q()
+
+    def _observed(self, z: Tensor, data: Data, of: Callable[[Distribution, str], Tensor]) -> Tensor:
+        """Something of p(x | z) for rows of data, the observed sites side by side: (M, *row)."""
+        structure, parts = self.structure, []
+        if structure.discrete:
+            raise InputError(f"model {model_name(self.model)} has discrete sites: it has no one p(x | z)")
+        sites, _ = RowDensity(self.density, data).sites(z)
+        trace = data.run(poutine.trace(self.density.given(sites)).get_trace)
+        for site in structure.observed:
+            if structure.by_row(site):
+                node = trace.nodes[site.name]
+                value = of(node["fn"], site.name).expand(node["value"].shape)
+                parts.append(value.movedim(RowDensity(self.density, data).axis(site), 0).reshape(len(z), -1))
+        found, row = torch.cat(parts, 1), data.values.shape[1:]
+        return found.reshape(len(z), *row) if found.shape[1] == row.numel() else found
+
+    def _mean_of(self, fn: Distribution, site: str) -> Tensor:
+        try:
+            mean = fn.mean
+        except (NotImplementedError, AttributeError):
+            mean = torch.full((), torch.nan)
+        if mean.isnan().any():
+            kind = type(fn).__name__
+            raise InputError(f"site {site!r} of model {model_name(self.model)} is a {kind}, without a mean")
+        return mean
+
+    def _each(self, data: Data, fn: Callable[[Data, Tensor], Tensor]) -> np.ndarray:
+        """fn of some rows at a time and of their numbers, end to end."""
+        with data.isolated(0), torch.no_grad():
+            places = torch.arange(data.rows or 0).split(BLOCK)
+            parts = [fn(data.take(place), place) for place in places]
+        return torch.cat(parts).cpu().numpy()
+
+
+def _mean(q: Distribution) -> Tensor:
+    try:
+        return q.mean
+    except NotImplementedError:  # a flow's
+        return q.sample(torch.Size((200,))).mean(0)
+
+
+def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) -> RowFit:
+    """A RowFit with draws of z and of the ELBO; to be called within `isolated`, the guide's parameters in the store.
+
+    pairing: as trained, on all rows. draws: of the ELBO, and of z. rest: further fields of Fit.
+    """
+    density, guide = Density(pairing.model, data, rest.get("params", {})), pairing.guide
+    rows = RowDensity(density, data)
+    held = max(1, min(draws, KEPT // ((data.rows or 1) * rows.latent)))
+    if tells_q(guide):
+        numbers = torch.arange(data.rows or 0, device=data.like.device)
+        sites, elbo = _draws_by_row(Target(rows, RowPosterior(name, guide, rows).posterior, numbers), draws, held)
+    else:
+        found = approximation(pairing, density, draws)
+        sites, elbo = {site: value[:held] for site, value in found.sites.items()}, found.elbo_draws
+    fit = fit_of(
+        name,
+        pairing.estimator,
+        density,
+        {site: value.unsqueeze(0) for site, value in sites.items()},
+        likelihood="computed" if data.numel * held <= POINTWISE else None,
+        elbo_draws=elbo,
+        guide=copy.deepcopy(guide),  # which may share its tensors with the store
+        **rest,
+    )
+    return RowFit(**{each.name: getattr(fit, each.name) for each in fields(Fit)})
+
+
+def _draws_by_row(target: Target, draws: int, held: int) -> tuple[dict[str, Tensor], np.ndarray]:
+    """Draws of the local sites, name -> (held, ...), and of the ELBO, (draws,), a block of rows at a time."""
+    z, elbo = [], np.zeros(draws)
+    for block in target.blocks(BLOCK):
+        drawn = [*weighed(block, draws)]
+        elbo += torch.cat([weights.sum(-1) for _, weights in drawn]).cpu().numpy()
+        z.append(torch.cat([values for values, _ in drawn])[:held])
+    assert isinstance(target.density, RowDensity)
+    each = [target.density.sites(draw)[0] for draw in torch.cat(z, 1)]
+    return {name: torch.stack([sites[name] for sites in each]) for name in each[0]}, elbo

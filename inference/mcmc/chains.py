@@ -1,0 +1,224 @@
+"""Markov chains side by side, in threads or in processes, watched and stopped from here."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cloudpickle
+import numpy as np
+import torch
+from loky import get_reusable_executor
+from torch import Tensor
+from tqdm import std
+
+from ...errors import InputError
+from ...models.program import Promoted
+from ...models.structure import Model, model_name
+from ..compilation.compiled import Tier, value_and_gradient
+from ..data import Data
+from ..density.log_density import Density
+from ..runtime.isolation import one_thread
+from ..runtime.progress import progress_bar
+from .board import Board
+from .engines import ENGINES, Chain, Task, ValueAndGradient
+
+__all__ = ["Plan", "run_chains", "start_of", "wake"]
+
+TRIES = 100  # at a finite starting point
+LOOK_EVERY = 0.1  # seconds between two looks at the board
+IDLE = 120  # seconds that a process waits for more chains
+KEPT = 4  # densities that a process keeps for them
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start."""
+
+    model: Model
+    data: Data
+    engine: str
+    warmup: int
+    draws: int
+    seed: int
+    target_accept: float
+    tier: Tier = "script"
+
+
+def run_chains(
+    plan: Plan, chains: int, jobs: int, name: str, progress: bool, brief: bool = False
+) -> tuple[np.ndarray, dict[str, np.ndarray], str, str]:
+    """Unconstrained draws (chains, draws, dim), their statistics, name -> (chains, draws), why they are few, and how
+    the density was run.
+
+    brief: whether the chains are soon over, so that other processes do not pay.
+    Ctrl-C stops the chains; what they have drawn by then is given back, without those that had hardly begun, and it is
+    raised only if that is nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="pyrometer-") as folder:
+        board = Board(Path(folder) / "board", chains)
+        with progress_bar(chains * (plan.warmup + plan.draws), name, progress, unit="draw") as bar:
+            several = _in_threads if brief else _in_processes
+            run = several if jobs > 1 and chains > 1 else _one_by_one
+            parts = run(plan, chains, jobs, board, bar)
+        stopped = board.stopped()
+    parts, kept = _even(parts)
+    if kept == 0:
+        raise KeyboardInterrupt
+    stats = {key: np.stack([part.stats[key][:kept] for part in parts]) for key in parts[0].stats}
+    message = f"interrupted: {kept} of {plan.draws} draws a chain are kept" if stopped else ""
+    return np.stack([part.draws[:kept] for part in parts]), stats, message, min(part.compiled for part in parts)
+
+
+def wake(jobs: int) -> None:
+    """Let the processes of the chains start now, and load what they need while something else is done here."""
+    executor = _executor(jobs)
+    for _ in range(jobs):
+        executor.submit(_awake)
+
+
+def _executor(jobs: int) -> Executor:
+    """Processes for the chains, of one thread each: several would only wait for one another."""
+    return get_reusable_executor(max_workers=jobs, timeout=IDLE, env=ONE_THREAD)
+
+
+def _awake() -> None:
+    """Nothing; but to be asked for it, a process must have loaded this file and all that it imports."""
+
+
+def _even(parts: list[Chain]) -> tuple[list[Chain], int]:
+    """The chains to keep, and how many draws of each, so that most draws are kept in all."""
+    longest = sorted(parts, key=lambda part: -len(part.draws))
+    number = max(range(1, len(parts) + 1), key=lambda n: n * len(longest[n - 1].draws))
+    kept = len(longest[number - 1].draws)
+    return [part for part in parts if len(part.draws) >= kept][:number], kept
+
+
+def _in_processes(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
+    with _interrupt_stops(board):
+        executor = _executor(jobs)
+        return _watched([executor.submit(_chain_elsewhere, plan, chain, board) for chain in range(chains)], board, bar)
+
+
+def _watched(futures: list[Future[Chain]], board: Board, bar: std.tqdm) -> list[Chain]:
+    while wait(futures, timeout=LOOK_EVERY).not_done:
+        bar.update(board.steps() - bar.n)
+    bar.update(board.steps() - bar.n)
+    return [future.result() for future in futures]
+
+
+def _in_threads(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
+    """Chains that are over before a process would have started: TorchScript lets threads run side by side."""
+    prepared = _prepared(plan)
+    if prepared.compiled != "script":
+        return _in_processes(plan, chains, jobs, board, bar)
+    tasks = [_task(plan, prepared, chain, board) for chain in range(chains)]
+    with one_thread(), plan.data.isolated(plan.seed), _interrupt_stops(board), ThreadPoolExecutor(jobs) as executor:
+        parts = _watched([executor.submit(ENGINES[plan.engine], task) for task in tasks], board, bar)
+    return [part._replace(compiled=prepared.compiled) for part in parts]
+
+
+def _one_by_one(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
+    with one_thread(), _interrupt_stops(board):
+        return [_chain(plan, chain, board, bar) for chain in range(chains)]
+
+
+def _chain_elsewhere(plan: Plan, chain: int, board: Board) -> Chain:
+    """A chain in a process of its own, which leaves Ctrl-C to the one that watches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    return _chain(plan, chain, board, None)
+
+
+def _chain(plan: Plan, chain: int, board: Board, bar: std.tqdm | None) -> Chain:
+    prepared = _prepared(plan)
+    with plan.data.isolated(plan.seed + chain):
+        return ENGINES[plan.engine](_task(plan, prepared, chain, board, bar))._replace(compiled=prepared.compiled)
+
+
+def _task(plan: Plan, prepared: _Prepared, chain: int, board: Board, bar: std.tqdm | None = None) -> Task:
+    def report(steps: int) -> None:
+        board.report(chain, steps)
+        if bar is not None:
+            bar.update(board.steps() - bar.n)
+
+    seed = plan.seed + chain
+    with plan.data.isolated(seed):
+        start = start_of(prepared.density, seed)
+    rest = (plan.warmup, plan.draws, seed, plan.target_accept)
+    return Task(prepared.log_density, start, *rest, report, board.stopped)
+
+
+class _Prepared(NamedTuple):
+    density: Density
+    log_density: ValueAndGradient
+    compiled: str
+
+
+_kept: dict[bytes, _Prepared] = {}
+
+
+def _prepared(plan: Plan) -> _Prepared:
+    """The density of a plan, made ready; kept for the next chain of the same model and data in this process."""
+    key = hashlib.sha256(cloudpickle.dumps((plan.model, plan.data.as_numpy(), plan.tier))).digest()
+    if key not in _kept:
+        with plan.data.isolated(plan.seed):
+            density = Density(plan.model, plan.data)
+            start = start_of(density, plan.seed)
+            made = value_and_gradient(_in_any_thread(density), start, start + 0.1, tier=plan.tier)
+        if len(_kept) >= KEPT:
+            del _kept[next(iter(_kept))]
+        _kept[key] = _Prepared(density, *made)
+    return _kept[key]
+
+
+def _in_any_thread(density: Density) -> Callable[[Tensor], Tensor]:
+    """The log density, mixed precisions promoted: what this thread has set for that, a sampler's own does not know."""
+
+    def log_density(flat: Tensor) -> Tensor:
+        with Promoted():
+            return density.log_density(flat)
+
+    return log_density if density.data.mixed else density.log_density
+
+
+def start_of(density: Density, seed: int) -> Tensor:
+    """A flat unconstrained point of finite density: the model's own start, else a uniform one in [-2, 2]."""
+    init = getattr(density.model, "init", None)
+    for attempt in range(TRIES):
+        if init and attempt == 0:
+            flat = density.unconstrain(density.data.run(partial(init, seed=seed)))
+        else:
+            flat = torch.rand_like(density.data.like.expand(density.dim)) * 4 - 2
+        if density.log_density(flat).isfinite():
+            return flat
+    mend = "check the priors against the data's scale, or give the model an init(x, seed)"
+    raise InputError(f"model {model_name(density.model)} has no finite density at {TRIES} starting points: {mend}")
+
+
+@contextmanager
+def _interrupt_stops(board: Board) -> Iterator[None]:
+    """Let the first Ctrl-C put up the stop sign, and the second interrupt as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        board.stop()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

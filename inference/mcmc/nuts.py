@@ -1,0 +1,106 @@
+"""The No-U-Turn sampler on a model with its discrete sites summed out, chains side by side."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from typing import Any, Literal
+
+import torch
+
+from ...errors import InputError
+from ...models.structure import Model, model_name
+from ..compilation.batched import over_draws
+from ..compilation.compiled import Compile
+from ..data import DataLike
+from ..density.batch_size import on_all_rows
+from ..density.log_density import Density, data_for
+from ..fit.fit import Fit
+from ..fit.idata import fit_of
+from ..runtime.isolation import one_thread_if_small
+from .chains import Plan, run_chains, wake
+from .effort import brief, tier_for
+from .engines import ENGINES
+
+__all__ = ["nuts"]
+
+
+def nuts(
+    model: Model,
+    x: DataLike,
+    *,
+    engine: Literal["auto", "nutpie", "pyro"] = "auto",
+    warmup: int = 500,
+    draws: int = 1000,
+    chains: int = 4,
+    seed: int = 0,
+    jobs: int | None = None,
+    target_accept: float = 0.8,
+    compile: Compile = "auto",
+    dtype: torch.dtype | None = None,
+    progress: bool = True,
+    name: str = "nuts",
+) -> Fit:
+    """Draw from the posterior by NUTS (Hoffman and Gelman 2014), discrete sites summed out exactly.
+
+    Parameters
+    ----------
+    model : any Pyro program; minibatches are switched off.
+    x, dtype : what the model takes, as `compare` has it, in float64 by default.
+    engine : whose sampler runs: nutpie (Rust, around the same density), pyro, or auto, which takes nutpie.
+    warmup, draws : of each chain.
+    chains : each starts from `model.init` with a seed of its own where the model has it, else at random.
+    seed : the same seed gives the same draws.
+    jobs : chains at once, in threads where they are soon over and else in processes; one a core by default.
+    target_accept : the acceptance probability that the step size is adapted to.
+    compile : run the density as one compiled function, held to the eager one first. auto: TorchScript, ready in a
+        second, and Inductor where it pays for its quarter of a minute; True: Inductor; False: eager. Where it cannot be
+        done, the next best runs, with a warning that says why; `Fit.compiled` says what was done.
+
+    Returns
+    -------
+    Fit
+        Its sample_stats: lp (log density in unconstrained space), diverging, step_size; sampling_time among their
+        attrs, the seconds until all draws were there. Ctrl-C gives a Fit of the draws so far, its `message` saying so.
+
+    Raises
+    ------
+    InputError
+        Bad data or options, a model without continuous sites, or one whose density is finite nowhere it was tried.
+    """
+    began = time.perf_counter()
+    for key, value in {"warmup": warmup, "draws": draws, "chains": chains}.items():
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{key}={value!r} must be a whole number, 1 or more")
+    if engine not in ("auto", *ENGINES):
+        raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
+    model = on_all_rows(model)
+    data, _ = data_for(model, x, dtype)
+    jobs = jobs or min(chains, os.cpu_count() or 1)
+    sampler, in_a_row = "nutpie" if engine == "auto" else engine, (warmup + draws) * math.ceil(chains / jobs)
+    soon = compile == "auto" and sampler == "nutpie" and brief(in_a_row, data.numel)
+    if jobs > 1 and chains > 1 and not soon:
+        wake(jobs)
+    with data.isolated(seed):
+        density = Density(model, data)
+        if not density.structure.latent:
+            raise InputError(f"model {model_name(model)} has no continuous latent site: there is nothing to sample")
+        _ = density.transforms  # a support that no bijection reaches is refused here, not in another process
+        tier, why = tier_for(compile, density, seed, in_a_row)
+    plan = Plan(model, data, sampler, warmup, draws, seed, target_accept, tier)
+    sampling = time.perf_counter()
+    flat, stats, message, compiled = run_chains(plan, chains, jobs, name, progress, soon)
+    if (failed := compiled if ":" in compiled else why).startswith("eager:"):
+        warnings.warn(f"{name}: the density is not compiled as asked but {failed}", stacklevel=2)
+    sampling = time.perf_counter() - sampling
+    with one_thread_if_small(data.numel), data.isolated(seed):
+        ends = torch.as_tensor(flat).to(data.like).flatten(0, 1)
+        sites, _ = over_draws(lambda draw: density.constrain(draw["flat"]), {"flat": ends})
+        chained = {key: value.unflatten(0, flat.shape[:2]) for key, value in sites.items()}
+        rest: dict[str, Any] = {"steps": warmup + draws, "seconds": time.perf_counter() - began, "message": message}
+        rest["compiled"] = compiled
+        fit = fit_of(name, "NUTS", density, chained, stats, **rest)
+    fit.idata["sample_stats"].attrs["sampling_time"] = sampling  # seconds, as ArviZ has it
+    return fit

@@ -1,0 +1,183 @@
+"""Training as people know it: epochs, a held-out ELBO, early stopping, checkpoints, KL warm-up."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyro
+import torch
+from pyro.infer import ELBO
+
+from ...errors import InputError
+from ...guides import Guide, GuideFactory
+from ...models.decoders import check_choices
+from ...models.structure import Model, Structure, model_name
+from ..compilation.compiled import Compile
+from ..data import Data, DataLike, as_new_data
+from ..density.batch_size import on_all_rows, with_batch_size
+from ..density.log_density import Density, data_for, structure_on
+from ..density.row_density import RowDensity
+from ..local_latents.row_fit import RowFit, row_fit
+from ..local_latents.row_posterior import tells_new, tells_q
+from ..runtime.isolation import one_thread_if_small
+from ..runtime.progress import progress_bar
+from ..steps.pairing import pair
+from ..steps.step import Schedule
+from .checkpoint import known_by
+from .epochs import Epochs, binarised
+from .guide_of import guide_of
+from .svi import optimizer_of
+from .training import begin
+
+__all__ = ["train"]
+
+Binarize = Literal["fixed", "stochastic"]
+
+
+def train(
+    model: Model,
+    guide: str | GuideFactory | Guide,
+    x: DataLike,
+    *,
+    x_test: DataLike | None = None,
+    estimator: str | ELBO = "auto",
+    epochs: int = 100,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+    optimizer: str = "Adam",
+    warmup: int = 0,
+    patience: int | None = None,
+    binarize: Binarize | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    draws: int = 50,
+    seed: int = 0,
+    compile: Compile = "auto",
+    progress: bool = True,
+    name: str | None = None,
+) -> RowFit:
+    """Train a model with a latent vector a row, a VAE for example, and its guide by epochs.
+
+    Parameters
+    ----------
+    model, guide, x, estimator, compile, draws, seed, progress, name : as `svi` has them; x may be a DataLoader.
+    x_test : held-out rows, for the ELBO after each epoch; the guide must have a q for rows that it has not seen.
+    epochs : at most; in each, every row is seen once, those left over of the last batch in another epoch.
+    batch_size, lr : of each step. optimizer : Adam, or ClippedAdam, whose rate falls to 1 % of lr by the last epoch.
+    warmup : epochs until KL(q | prior) counts in full, its share rising step by step (Bowman et al. 2016).
+    patience : stop after so many epochs without a better held-out ELBO, and go back to the best.
+    binarize : pixels in [0, 1] become 0 or 1, white as probably as they are bright: fixed, once for all (Larochelle and
+        Murray 2011); stochastic, anew in every epoch (Salakhutdinov and Murray 2008). The Fit's own data, and x_test,
+        are binarised once.
+    checkpoint : a folder in which the training is kept after every epoch. resume : go on from there; the numbers are
+        those of a training without a break.
+
+    Returns
+    -------
+    RowFit
+        `losses` a step; `test_losses` minus the held-out ELBO after each epoch, nats a row.
+
+    Raises
+    ------
+    InputError
+        Bad data or options, before any training; a checkpoint of another training, or none.
+    """
+    began = time.perf_counter()
+    data, whole = data_for(on_all_rows(model), x)
+    _check(model, whole, epochs=epochs, batch_size=batch_size, draws=draws)
+    batch_size = min(batch_size, data.rows or 1)
+    model = with_batch_size(copy.deepcopy(model), batch_size)
+    test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
+    if patience is not None and test is None:
+        raise InputError("patience needs x_test, rows held out, to tell when to stop")
+    grey = data.values
+    if binarize is not None:
+        check_choices(binarize=(binarize, Binarize))
+        data = data.map(lambda x: _binary(x, seed, "x"))
+        test = None if test is None else test.map(lambda x: _binary(x, seed + 1, "x_test"))
+    _refuse(model, data)
+    name = name or (guide if isinstance(guide, str) else model_name(guide))
+    structure = structure_on(model, data)
+    steps = (data.rows or 1) // batch_size  # of an epoch
+    changing = binarize == "stochastic"
+    compile = False if changing and not structure.subsampled else compile  # a graph may fold data that it sees whole
+    schedule = Schedule(epochs * steps, compile, structure.subsampled, warmup * steps, changing)
+    with one_thread_if_small(data.numel):
+        start = begin(
+            lambda: pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator),
+            lambda: optimizer_of(optimizer, lr, schedule.steps, data.rows or 1),
+            data.map(torch.clone) if changing else data,
+            seed,
+            schedule,
+        )
+        if test is not None:
+            _refuse(model, test)
+            if not tells_new(start.pairing.guide):
+                mend = "leave x_test out, or choose an encoder"
+                raise InputError(f"guide {name} has no q for held-out rows: {mend}")
+        owner = {
+            "model": known_by(model),
+            "guide": name,
+            "estimator": f"{start.pairing.estimator}({start.pairing.elbo.num_particles})",
+            "rows": list(grey.shape),
+            "batch_size": batch_size,
+            "lr": lr,
+            "optimizer": optimizer,
+            "epochs": epochs if optimizer == "ClippedAdam" else None,  # its rate falls by them
+            "warmup": warmup,
+            "binarize": binarize,
+            "seed": seed,
+        }
+        folder = None if checkpoint is None else Path(checkpoint).expanduser()
+        held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
+        way = Epochs(start, epochs, steps, held_out, patience, grey if changing else None, folder, owner)
+        with progress_bar(epochs, name, progress, unit="epoch") as bar:
+            way.run(bar, resume)
+        return replace(_fit(way, name, data, draws), seconds=time.perf_counter() - began)
+
+
+def _fit(way: Epochs, name: str, data: Data, draws: int) -> RowFit:
+    """What was trained, with a warning where the training was cut short or latent units lie idle."""
+    start = way.start
+    if way.best:
+        start.values = way.best
+    if start.message:
+        warnings.warn(f"{name}: {start.message}; the last good parameters are kept: lower lr", stacklevel=3)
+    if start.compiled.startswith("eager:"):
+        warnings.warn(f"{name}: the steps are not compiled but {start.compiled}", stacklevel=3)
+    with start.at_work(start.seed):
+        params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
+        pairing = copy.deepcopy(start.pairing).on_all_rows()  # as trained: the start puts its own back
+        fit = row_fit(name, pairing, data, draws, losses=np.array(start.losses), params=params)
+    if tells_q(fit.guide) and not (active := fit.active_units()).all():
+        lost = f"{int((~active).sum())} of {len(active)} latent units are inactive: their q(z | x) is the prior"
+        warnings.warn(f"{name}: {lost}; try warmup, or fewer of them", stacklevel=3)
+    losses, message = np.array(way.test_losses), start.message or way.message
+    return replace(fit, test_losses=losses, steps=len(start.losses), message=message, compiled=start.compiled)
+
+
+def _binary(grey: Any, seed: int, name: str) -> Any:
+    if grey.min() < 0 or grey.max() > 1:
+        span = f"{grey.min().item():g} to {grey.max().item():g}"
+        raise InputError(f"binarize wants pixels within [0, 1], and {name} has {span}: rescale it")
+    return binarised(grey, seed)
+
+
+def _refuse(model: Model, data: Data) -> None:
+    """Let the model itself look at the data, where it does."""
+    getattr(model, "check", lambda values: None)(data.values)
+
+
+def _check(model: Model, structure: Structure, **sizes: int) -> None:
+    if structure.shared or not structure.local:
+        what = f"and {model_name(model)} has {'some that rows share' if structure.shared else 'none'}"
+        raise InputError(f"train wants a model whose continuous latents are each row's own, {what}: use svi")
+    for name, value in sizes.items():
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{name}={value!r} must be a whole number, 1 or more")

@@ -1,0 +1,161 @@
+"""One start of SVI: its guide, its parameters, its random state; stopped and resumed at will."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyro
+from pyro import poutine
+from pyro.infer import SVI
+from pyro.optim import PyroOptim
+from torch import Tensor
+from tqdm import std
+
+from ...models.structure import sites_of
+from ..data import Data
+from ..steps.compiled_steps import CompiledSteps, compiled_steps
+from ..steps.kl_warmup import kl_weighted
+from ..steps.minibatches import Minibatches, subsampled_to
+from ..steps.pairing import Pairing
+from ..steps.step import Schedule
+
+__all__ = ["Start", "begin"]
+
+SNAPSHOT_EVERY = 25  # steps between two copies of the parameters that a NaN falls back on
+
+
+@dataclass
+class Start:
+    """One start on its way: what it has learnt so far, in a param store of its own.
+
+    minibatches: which rows each step sees. schedule: what is to come if it wins. losses: minus the ELBO a step, nats.
+    compiled: how the steps are taken, empty before the first. message: why it stopped, empty while it may go on.
+    initial, values: the unconstrained parameters at the beginning and by now; the store holds `values` only while the
+    start is at work.
+    """
+
+    pairing: Pairing
+    svi: SVI
+    data: Data
+    minibatches: Minibatches
+    seed: int
+    schedule: Schedule
+    store: dict[str, Any]
+    initial: dict[str, Tensor]
+    values: dict[str, Tensor]
+    losses: list[float] = field(default_factory=list)
+    message: str = ""
+    compiled: str = ""
+    fast: CompiledSteps | None = field(default=None, repr=False)
+
+    def advance(self, steps: int, bar: std.tqdm) -> None:
+        """Take so many more steps; a NaN stops them and puts the last good parameters back."""
+        with self.at_work(self.seed + len(self.losses)) as params, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Encountered NaN")  # Pyro's; ours names step and sites
+            if not self.compiled:
+                made = compiled_steps(self.pairing, self.svi.optim, self.data, self.minibatches, self.schedule)
+                self.fast, self.compiled = made
+            good = _copied(params)
+            for size in _blocks(steps):
+                candidate = _copied(params)
+                losses = self.fast.take(size) if self.fast else self._block(size)
+                sound = losses if math.isfinite(losses[-1]) else losses[:-1]
+                self.losses += sound
+                bar.update(len(sound))
+                if len(sound) < len(losses):
+                    self.message = f"the loss became {losses[-1]} at step {len(self.losses)}{self._culprits()}"
+                    _restore(params, candidate if sound else good)
+                    break
+                good = candidate
+                bar.set_postfix(elbo=f"{-losses[-1]:.1f}", refresh=False)
+
+    @contextmanager
+    def at_work(self, seed: int) -> Iterator[dict[str, Tensor]]:
+        """Pyro's store with this start's parameters so far, unconstrained; at the end they are kept aside.
+
+        A parameter may be a tensor that its model or guide took from outside, which is left as it was found.
+        """
+        with self.data.isolated(seed, self.store):
+            params = pyro.get_param_store().get_state()["params"]
+            _restore(params, self.values)
+            try:
+                yield params
+            finally:
+                self.values = _copied(params)
+                _restore(params, self.initial)
+
+    def recent_loss(self) -> float:
+        """The mean loss of the last tenth of the steps, nats; infinite before the first."""
+        last = self.losses[-max(1, len(self.losses) // 10) :]
+        return sum(last) / len(last) if last else float("inf")
+
+    def _block(self, size: int) -> list[float]:
+        """Losses of so many steps by `pyro.infer.SVI`, up to and with the first that is not finite."""
+        losses: list[float] = []
+        for batch in self.minibatches.draw(size):
+            taken = len(self.losses) + len(losses)
+            with subsampled_to(self.minibatches.by_plate(batch)), kl_weighted(taken, self.schedule.warmup):
+                losses.append(self._step(first=not self.losses and not losses))
+            if not math.isfinite(losses[-1]):
+                break
+        return losses
+
+    def _step(self, first: bool) -> float:
+        try:
+            return self.data.run(self.svi.step)
+        except (ValueError, RuntimeError):  # a factorization of NaNs, say
+            if first:
+                raise
+            return float("nan")
+
+    def _culprits(self) -> str:
+        """The sites and parameters that are not finite now."""
+        named = pyro.get_param_store().named_parameters()
+        bad = [f"parameter {name!r}" for name, value in named if not value.isfinite().all()]
+        try:
+            guide = self.data.run(poutine.trace(self.pairing.guide).get_trace)
+            model = self.data.run(poutine.trace(poutine.replay(self.pairing.program, trace=guide)).get_trace)
+            for trace in (guide, model):
+                trace.compute_log_prob()
+                sites = sites_of(trace).items()
+                bad += [f"site {name!r}" for name, node in sites if not node["log_prob"].isfinite().all()]
+        except (ValueError, RuntimeError):
+            pass  # what the parameters tell must do
+        return f" ({', '.join(dict.fromkeys(bad))} not finite)" if bad else ""
+
+
+def begin(
+    make: Callable[[], Pairing],
+    optimizer: Callable[[], PyroOptim],
+    data: Data,
+    seed: int,
+    schedule: Schedule,
+) -> Start:
+    """A fresh start: the guide made and paired under its own seed."""
+    with data.isolated(seed):
+        pairing = make()
+        data = replace(data, mixed=data.mixed or pairing.mixed)
+        svi = SVI(pairing.program, pairing.guide, optimizer(), pairing.elbo)
+        store = pyro.get_param_store().get_state()
+        initial, values = _copied(store["params"]), _copied(store["params"])
+        return Start(pairing, svi, data, Minibatches(schedule.plates, seed), seed, schedule, store, initial, values)
+
+
+def _blocks(steps: int) -> Iterator[int]:
+    """So many steps, cut at every copy of the parameters."""
+    for taken in range(0, steps, SNAPSHOT_EVERY):
+        yield min(SNAPSHOT_EVERY, steps - taken)
+
+
+def _copied(params: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in params.items()}
+
+
+def _restore(params: dict[str, Tensor], good: dict[str, Tensor]) -> None:
+    for name, value in good.items():
+        params[name].data.copy_(value)
