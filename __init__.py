@@ -5,8 +5,8 @@ from .errors import InputError
 from .inference.closed_form import cavi, em
 from .inference.compare.compare import compare
 from .inference.compare.comparison import Comparison
-from .inference.fit.fit import Fit
 from .inference.compare.load import load
+from .inference.fit.fit import Fit
 from .inference.mcmc.nuts import nuts
 from .inference.svi.svi import svi
 from .inference.svi.train import train

@@ -11,7 +11,7 @@ from problems import blobs, least_seconds
 from pyro.optim import ClippedAdam
 from pyrometer.guides import catalogue
 from pyrometer.inference.compilation.compiled import value_and_gradient
-from pyrometer.inference.data import Data
+from pyrometer.inference.data.data import Data
 from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.mcmc.chains import start_of
 from pyrometer.inference.runtime.isolation import isolated

@@ -12,7 +12,7 @@ from pyrometer.errors import InputError
 from pyrometer.inference.compilation import batched
 from pyrometer.inference.compilation.batched import over_draws
 from pyrometer.inference.compilation.graph import graph_of
-from pyrometer.inference.data import Data
+from pyrometer.inference.data.data import Data
 from pyrometer.inference.density.log_density import Density
 from pyrometer.models import GMM, BayesianGMM
 from torch import Tensor

@@ -12,7 +12,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer import nuts
-from pyrometer.inference.mcmc import effort
+from pyrometer.inference.compilation import compiled
+from pyrometer.inference.mcmc import chains as chains_module
 from pyrometer.models import BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from torch import Tensor
 from truths import COVARIANCES, normal_mean, two_clusters
@@ -58,8 +59,8 @@ def test_a_density_that_is_not_finite_is_a_divergence_and_not_a_crash(engine: An
 def test_ctrl_c_gives_back_the_draws_so_far(
     engine: Any, jobs: int, brief: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(effort, "BRIEF", brief)  # nutpie's alone runs in threads
-    monkeypatch.setattr(effort, "LONG", 1e9)  # no compiler to wait for
+    monkeypatch.setattr(chains_module, "BRIEF", brief)  # nutpie's alone runs in threads
+    monkeypatch.setattr(compiled, "LONG", 1e9)  # no compiler to wait for
     options: dict[str, Any] = {"engine": engine, "chains": 2, "jobs": jobs, "progress": False}
     nuts(normal_mean, X[:, 0], warmup=5, draws=5, **options)  # processes start
     timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))

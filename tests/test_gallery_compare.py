@@ -22,7 +22,7 @@ def test_a_published_posterior_goes_through_compare(name: str) -> None:
     found = compare(posterior.model, posterior.data(), ["auto_normal", "auto_mvn"], **BRIEF)
     assert list(found) == ["nuts", "auto_normal", "auto_mvn"]
     assert not found.skipped
-    assert np.isfinite(found.table.loc["auto_mvn", ["elbo", "khat", "bias", "sd_ratio"]].astype(float)).all()
+    assert found.table.loc["auto_mvn", ["elbo", "khat", "bias", "sd_ratio"]].notna().all()
     flat = any(site.flat for site in found["nuts"].structure.latent)
     assert np.isnan(found.table.loc["auto_mvn", "log_evidence"]) == flat
 

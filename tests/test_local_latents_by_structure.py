@@ -12,7 +12,7 @@ import pyrometer
 import pytest
 import torch
 from pyrometer.errors import InputError
-from pyrometer.inference.data import Data
+from pyrometer.inference.data.data import Data
 from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.density.row_density import RowDensity
 from pyrometer.inference.local_latents.gaps import amortisation_gaps

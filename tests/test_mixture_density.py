@@ -85,7 +85,7 @@ def test_it_is_batched_over_draws() -> None:
 PEAK = """
 import re, torch
 from pathlib import Path
-from pyrometer.inference.data import Data
+from pyrometer.inference.data.data import Data
 from pyrometer.inference.density.log_density import Density
 from pyrometer.models import BayesianGMM
 torch.set_default_dtype(torch.float64)

@@ -6,7 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyrometer.inference.data import Data
+from pyrometer.inference.data.data import Data
 from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.density.row_density import RowDensity, row_modes
 from torch import Tensor

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pyrometer import Fit, svi
 from pyrometer.inference.compare.columns import COLUMNS, Scored, scores
-from pyrometer.inference.data import Data
+from pyrometer.inference.data.data import Data
 from pyrometer.inference.fit.convergence import convergence, unconverged
 from pyrometer.inference.fit.importance import khat, log_evidence
 from pyrometer.models import BayesianGMM

@@ -14,7 +14,7 @@ from pyro.optim import Adam
 from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
 from pyrometer.guides.vae import SemiAmortized
-from pyrometer.inference.data import Data
+from pyrometer.inference.data.data import Data
 from pyrometer.inference.local_latents.row_fit import RowFit
 from pyrometer.inference.runtime.isolation import isolated
 from pyrometer.inference.steps.compiled_steps import compiled_steps

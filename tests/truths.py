@@ -12,7 +12,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
-from pyrometer.inference.data import Data
+from pyrometer.inference.data.data import Data
 from pyrometer.inference.runtime.isolation import isolated
 from pyrometer.models import BayesianGMM
 from pyrometer.models.covariance import Covariance

@@ -12,7 +12,6 @@ import matplotlib
 
 from ...errors import InputError
 from ...models import GMM, VAE, BayesianGMM
-from ..compare.compare import compare
 from ..compilation.compiled import Compile
 from ..runtime.folder import check_folder
 from .guides import list_guides
@@ -125,6 +124,8 @@ def _add_guides(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     """Check what can be checked, fit, print, write."""
+    from ..compare.compare import compare  # what --help needs none of
+
     matplotlib.use("Agg")  # a program without windows
     if options.out is not None:
         check_folder(options.out)

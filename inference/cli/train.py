@@ -15,9 +15,9 @@ from ... import datasets
 from ...errors import InputError
 from ...models import VAE
 from ...models.decoders import Likelihood, Network
-from ..compare.report import as_text
+from ..compare.columns import as_text
 from ..compare.save import pictures, tables
-from ..data import as_data
+from ..data.door import as_data
 from ..fit.saved import FIT, data_files, facts_of, fit_files, json_file
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
@@ -25,7 +25,6 @@ from ..local_latents.row_posterior import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
 from ..runtime.folder import check_folder, stems_of, write_all
 from ..svi import checkpoint
-from ..svi.train import train
 from .options import (
     Parser,
     add_command,
@@ -115,6 +114,8 @@ def _train(options: argparse.Namespace) -> None:
 
 def _work(options: argparse.Namespace) -> None:
     """Check what can be checked, train, print, write."""
+    from ..svi.train import train  # what --help needs none of
+
     matplotlib.use("Agg")  # a program without windows
     if options.resume and options.out is None:
         raise InputError("--resume needs --out DIR, the folder of the checkpoint")

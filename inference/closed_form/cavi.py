@@ -15,7 +15,7 @@ from ...models.covariance import structured
 from ...models.moments import kmeans_moments
 from ...models.structure import model_name
 from ...models.sufficient import Components, Sums, expected_terms
-from ..data import DataLike
+from ..data.door import DataLike
 from ..fit.fit import Fit
 from ..runtime.isolation import isolated
 from .ascent import Objective, StoppingRule, best_ascent, check_responsibilities, check_sizes

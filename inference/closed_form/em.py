@@ -17,7 +17,7 @@ from ...models.covariance import laid_out, structured
 from ...models.moments import Moments
 from ...models.structure import model_name
 from ...models.sufficient import Components, Sums
-from ..data import DataLike
+from ..data.door import DataLike
 from ..fit.fit import Fit
 from ..runtime.isolation import isolated
 from .ascent import Objective, Restart, StoppingRule, best_ascent, check_responsibilities, check_sizes

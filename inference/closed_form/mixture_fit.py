@@ -13,7 +13,7 @@ from torch import Size, Tensor
 
 from ...models.structure import Site, Structure, read_structure
 from ...models.sufficient import Components
-from ..data import Data
+from ..data.data import Data
 from ..density.log_density import Density
 from ..fit.fit import Fit
 from ..fit.idata import LARGEST, fit_of

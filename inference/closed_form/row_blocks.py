@@ -15,7 +15,8 @@ from ...errors import InputError
 from ...models import GMM, BayesianGMM, UnivariateMixture
 from ...models.moments import as_matrix
 from ...models.sufficient import Units
-from ..data import Data, DataLike, as_data
+from ..data.data import Data
+from ..data.door import DataLike, as_data
 from ..data.table import default_columns
 
 __all__ = ["Mixture", "RowBlocks", "as_row_blocks"]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..data import Data
+from ..data.data import Data
 from ..fit.convergence import convergence
 from ..fit.fit import Fit
 from ..fit.importance import khat, log_evidence
@@ -22,7 +22,7 @@ from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
 from ..local_latents.row_posterior import tells_new, tells_q
 
-__all__ = ["COLUMNS", "ROW_COLUMNS", "Column", "Scored", "scores"]
+__all__ = ["COLUMNS", "ROW_COLUMNS", "Column", "Scored", "as_text", "scores"]
 
 NAN = float("nan")
 DRAWS = 200  # of importance sampling, a held-out row with latents of its own
@@ -223,3 +223,22 @@ def _scalars(fit: Fit, reference: Fit) -> Iterator[tuple[np.ndarray, np.ndarray]
             varies = b.std(0) > 1e-12 * np.abs(b).max(initial=1e-300)
             if varies.any():
                 yield a[:, varies], b[:, varies]
+
+
+DECIMALS = {column.name: column.decimals for column in (*ROW_COLUMNS, *COLUMNS)}
+DECIMALS |= {"nats": 3, "se": 3, "log_bias": 3, "ess": 0, "draws": 0, "log_weight_sd": 2}  # of the marginal likelihood
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """The table with each column at its own precision, and a dash where it does not apply."""
+    shown = {
+        column: [
+            value if isinstance(value, str) else _number(value, DECIMALS.get(column, 3)) for value in table[column]
+        ]
+        for column in table.columns
+    }
+    return pd.DataFrame(shown, index=table.index).to_string()
+
+
+def _number(value: float, decimals: int) -> str:
+    return "-" if pd.isna(value) else f"{value:.{decimals}f}"

@@ -11,13 +11,12 @@ from pyro.infer import ELBO
 from ...errors import InputError
 from ...models.structure import Model
 from ..compilation.compiled import Compile
-from ..data import DataLike
+from ..data.door import DataLike
 from ..fit.fit import Fit
 from ..svi.svi import Optimizer
 from .comparison import Comparison, compared
-from .entries import METHODS, SVI, Entries, chosen_guides, jobs_of
+from .entries import METHODS, SVI, Entries, chosen_guides, jobs_of, run
 from .problem import Problem, problem_of
-from .running import run
 
 __all__ = ["compare"]
 

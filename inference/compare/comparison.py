@@ -17,13 +17,11 @@ from ..fit.fit import Fit
 from ..fit.idata import matched_to
 from ..local_latents.gaps import summarised
 from ..plots import plot
-from .columns import COLUMNS, ROW_COLUMNS, Scored, scores
-from .entries import Entries, chosen_guides, jobs_of
+from .columns import COLUMNS, ROW_COLUMNS, Scored, as_text, scores
+from .entries import Entries, chosen_guides, jobs_of, run
 from .invariants import invariants
 from .problem import Problem
-from .report import as_text
 from .row_gaps import gaps_of
-from .running import run
 from .save import save
 
 __all__ = ["Comparison", "compared"]
@@ -38,8 +36,8 @@ class Comparison:
     Attributes
     ----------
     fits : name -> Fit, the reference first, all with their labels in its order.
-    table : a row a fit, the columns of `pyrometer.inference.compare.columns`: COLUMNS, or ROW_COLUMNS, in nats a row, where rows
-        share no continuous latent.
+    table : a row a fit, the columns of `pyrometer.inference.compare.columns`: COLUMNS, or ROW_COLUMNS, in nats a row,
+        where rows share no continuous latent.
     reference : the name of the fit that bias and sd_ratio are measured against; None where there is none.
     skipped : what could not be fitted, name -> why.
     invariant : label-invariant distances from the reference, a row a fit: see `inference.invariants`.

@@ -17,9 +17,8 @@ from torch import Tensor
 from ...errors import InputError
 from ...guides import catalogue
 from ...models.structure import Model, exchangeable_dims
-from ..data import Data
+from ..data.data import Data, structure_on
 from ..density.batch_size import on_all_rows
-from ..density.log_density import structure_on
 from ..fit.fit import Fit
 from ..fit.relabel import Labels
 from ..fit.saved import DATA, FACTS, FIT, FORMAT

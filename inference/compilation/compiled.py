@@ -20,12 +20,35 @@ from .fusible import fusible
 from .graph import Graph, NoGraph, agree, first_line, traced
 from .scriptable import scriptable
 
-__all__ = ["Compile", "Tier", "compiled", "inducted", "known_to_inductor", "scripted", "value_and_gradient"]
+__all__ = [
+    "Compile",
+    "Tier",
+    "compiled",
+    "inducted",
+    "known_to_inductor",
+    "scripted",
+    "seconds_scripted",
+    "value_and_gradient",
+    "worth_compiling",
+]
 
 Compile = bool | Literal["auto"]
 Tier = Literal["eager", "script", "inductor"]
 
+LONG = 30.0  # seconds of scripted work that make up for a quarter of a minute of Inductor
+A_CALL, A_NUMBER = 2e-4, 2e-8  # seconds that TorchScript takes, about: a gradient, and each number of the data in it
+
 _inducted: dict[tuple[Any, ...], Callable[..., Any]] = {}
+
+
+def seconds_scripted(calls: int, numbers: int) -> float:
+    """What so many gradients on so many numbers of data take TorchScript, about."""
+    return calls * (A_CALL + A_NUMBER * numbers)
+
+
+def worth_compiling(calls: int, numbers: int) -> bool:
+    """Whether Inductor makes up for its time: by the size of the work, so that one seed gives one result."""
+    return seconds_scripted(calls, numbers) > LONG
 
 
 def scripted(graph: Graph, *example: Any) -> torch.jit.ScriptFunction:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...models.structure import Structure
+from ...errors import InputError
+from ...models.structure import Model, Structure, read_structure
 from ..runtime.isolation import isolated
 
-__all__ = ["Data"]
+__all__ = ["Data", "structure_on"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,3 +132,15 @@ class Data:
             a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num())
             for a, b in zip(mine, theirs, strict=True)
         )
+
+
+def structure_on(model: Model, data: Data) -> Structure:
+    """The structure of a model on its data. Raises InputError where it fails or does not mask what is missing."""
+    with data.isolated(0):
+        try:
+            structure = data.run(partial(read_structure, model))
+        except InputError as error:
+            raise (InputError(data.missing) if data.missing else error) from error
+    if structure.undefined and data.missing:
+        raise InputError(data.missing)
+    return structure

@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader
 
 from ...errors import InputError
 from ...models.arguments import Parameters, parameters_of
-from ...models.structure import model_name
-from .data import Data
+from ...models.structure import Structure, model_name
+from .data import Data, structure_on
 from .table import Part, as_part, as_table, count, default_columns, listed, opened, refuse_empty, table_numbers
 
-__all__ = ["DataLike", "Model", "arguments", "as_data", "refuse_bad"]
+__all__ = ["DataLike", "Model", "arguments", "as_data", "data_for", "refuse_bad"]
 
 DataLike: TypeAlias = (
     DataFrame | Series | np.ndarray | Tensor | DataLoader | str | Path | tuple[Any, ...] | Mapping[str, Any] | Data
@@ -82,6 +82,16 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
     data = _single(x, model, name)
     data = replace(data, names=parameters.names[:1] or ("x",))
     return data if dtype is None else data.to(dtype)
+
+
+def data_for(model: Model, x: DataLike, dtype: torch.dtype | None = None) -> tuple[Data, Structure]:
+    """What a user handed in as the model takes it, its rows known, and the structure of the model on all of them."""
+    data = as_data(x, model, dtype=dtype)
+    structure = structure_on(model, data)
+    if structure.subsampled:
+        mend = "write it as def model(x, batch_size=None), so that it can be scored on all of them"
+        raise InputError(f"model {model_name(model)} always looks at some rows only: {mend}")
+    return data.for_model(structure), structure
 
 
 def refuse_bad(model: Model | None, check: str, name: str, *values: Any) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...errors import InputError
 from ..compilation.graph import graph_of
-from .log_density import Density, Sites
+
+if TYPE_CHECKING:
+    from .log_density import Density, Sites
 
 __all__ = ["laplace"]
 

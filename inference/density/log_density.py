@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import pyro
@@ -18,11 +18,11 @@ from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
 from ...errors import InputError
-from ...models.structure import Model, Structure, model_name, read_structure, sites_of
-from ..data import Data, DataLike, as_data
+from ...models.structure import Model, Structure, model_name, sites_of
+from ..data.data import Data, structure_on
 from .params import with_params
 
-__all__ = ["Density", "Sites", "data_for", "structure_on"]
+__all__ = ["Density", "Sites"]
 
 Sites = Mapping[str, Tensor]
 LOG_EINSUM = "pyro.ops.einsum.torch_log"
@@ -156,28 +156,6 @@ class Density:
             config_enumerate(self.given(sites, model)), first_available_dim=-1 - self.structure.max_plate_nesting
         )
         return data.run(poutine.trace(model).get_trace)
-
-
-def data_for(model: Model, x: DataLike, dtype: torch.dtype | None = None) -> tuple[Data, Structure]:
-    """What a user handed in as the model takes it, its rows known, and the structure of the model on all of them."""
-    data = as_data(x, model, dtype=dtype)
-    structure = structure_on(model, data)
-    if structure.subsampled:
-        mend = "write it as def model(x, batch_size=None), so that it can be scored on all of them"
-        raise InputError(f"model {model_name(model)} always looks at some rows only: {mend}")
-    return data.for_model(structure), structure
-
-
-def structure_on(model: Model, data: Data) -> Structure:
-    """The structure of a model on its data. Raises InputError where it fails or does not mask what is missing."""
-    with data.isolated(0):
-        try:
-            structure = data.run(partial(read_structure, model))
-        except InputError as error:
-            raise (InputError(data.missing) if data.missing else error) from error
-    if structure.undefined and data.missing:
-        raise InputError(data.missing)
-    return structure
 
 
 def _sum_rows(trace: poutine.Trace, rows: str, counted: Callable[[str], bool]) -> Tensor:

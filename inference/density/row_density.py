@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from pyro import poutine
@@ -14,8 +14,10 @@ from torch.distributions import Distribution, MultivariateNormal
 
 from ...models.structure import Site
 from ..compilation.batched import batched, repeated
-from ..data import Data
-from .log_density import Density, Sites
+
+if TYPE_CHECKING:
+    from ..data.data import Data
+    from .log_density import Density, Sites
 
 __all__ = ["RowDensity", "RowMode", "RowPrior", "row_modes"]
 

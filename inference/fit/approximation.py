@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from ...guides import Guide
 from ...models.structure import sites_of
 from ..compilation.batched import over_draws, repeated
 from ..density.laplace import laplace
-from ..density.log_density import Density
-from ..steps.pairing import Pairing
+
+if TYPE_CHECKING:
+    from ..density.log_density import Density
+    from ..steps.pairing import Pairing
 
 __all__ = ["Approximation", "approximation"]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import arviz as az
 import numpy as np
 import xarray as xr
 
-from .fit import Fit
+if TYPE_CHECKING:
+    from .fit import Fit
 
 __all__ = ["ESS_PER_CHAIN", "RHAT", "convergence", "unconverged"]
 

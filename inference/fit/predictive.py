@@ -18,12 +18,12 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.structure import model_name
 from ..compilation.batched import over_draws
-from ..data import Data
 from ..density.row_density import RowDensity, row_modes
 from ..runtime.isolation import one_thread_if_small
 from .importance import pareto_k
 
 if TYPE_CHECKING:
+    from ..data.data import Data
     from .fit import Fit
 
 __all__ = ["RowPredictive", "decoded", "from_prior", "new_rows", "of_rows", "replicated", "responsibilities"]

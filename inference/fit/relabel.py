@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,7 +11,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ...models.structure import exchangeable_dims
-from ..density.log_density import Density
+
+if TYPE_CHECKING:
+    from ..density.log_density import Density
 
 __all__ = ["Labels", "component_features", "match", "permute", "relabel", "seen_exchangeable"]
 

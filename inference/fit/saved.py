@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ..data import Data
+from ..data.data import Data
 from ..runtime.folder import Files, stems_of, write_all
 
 if TYPE_CHECKING:

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from ..compilation.compiled import compiled
-from .target import LogJoint
+
+if TYPE_CHECKING:
+    from .target import LogJoint
 
 __all__ = ["Annealed", "Path", "anneal", "schedule"]
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
-from .target import LogJoint, Posterior, Target
+if TYPE_CHECKING:
+    from .target import LogJoint, Posterior, Target
 
 __all__ = ["Best", "Family", "best_in_family", "family_of", "fine_tuned"]
 

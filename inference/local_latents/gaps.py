@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,15 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
-from ..fit.importance import Estimate, joined
+from ..fit.importance import joined
 from .families import best_in_family, fine_tuned
 from .latent_nuts import LatentDraws, latent_nuts
 from .marginal import METHODS, Budget, marginal_estimates
-from .target import Target, target_of
+from .target import target_of
+
+if TYPE_CHECKING:
+    from ..fit.importance import Estimate
+    from .target import Target
 
 __all__ = ["amortisation_gaps", "summarised"]
 

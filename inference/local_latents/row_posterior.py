@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro.infer.autoguide import AutoGuide, AutoNormal
@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from ...errors import InputError
-from ..density.row_density import RowDensity
+
+if TYPE_CHECKING:
+    from ..density.row_density import RowDensity
 
 __all__ = ["RowPosterior", "tells_new", "tells_q"]
 

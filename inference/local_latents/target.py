@@ -14,7 +14,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from ...errors import InputError
 from ...models.structure import model_name, one_line
-from ..data import Data
+from ..data.data import Data
 from ..density.row_density import RowDensity
 
 __all__ = ["LocalDensity", "LogJoint", "Posterior", "RowFunction", "Target", "local_density", "target_of"]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cloudpickle
 import numpy as np
@@ -23,21 +23,25 @@ from tqdm import std
 
 from ...errors import InputError
 from ...models.program import Promoted
-from ...models.structure import Model, model_name
-from ..compilation.compiled import Tier, value_and_gradient
-from ..data import Data
-from ..density.log_density import Density
+from ...models.structure import model_name
+from ..compilation.compiled import seconds_scripted, value_and_gradient, worth_compiling
 from ..runtime.isolation import one_thread
 from ..runtime.progress import progress_bar
-from .board import Board
-from .engines import ENGINES, Chain, Task, ValueAndGradient
+from .engines import ENGINES, Task
 
-__all__ = ["Plan", "run_chains", "start_of", "wake"]
+if TYPE_CHECKING:
+    from ..compilation.compiled import Compile, Tier
+    from ..density.log_density import Density
+    from .engines import Chain, ValueAndGradient
+
+__all__ = ["Plan", "run_chains", "start_of", "tier_for", "wake", "worth_processes"]
 
 TRIES = 100  # at a finite starting point
 LOOK_EVERY = 0.1  # seconds between two looks at the board
 IDLE = 120  # seconds that a process waits for more chains
 KEPT = 4  # densities that a process keeps for them
+BRIEF = 10.0  # seconds of scripted work that are not worth a process, which takes three to start
+GRADIENTS_A_DRAW = 10  # about
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -45,14 +49,33 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 class Plan:
     """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start."""
 
-    model: Model
-    data: Data
+    density: Density
     engine: str
     warmup: int
     draws: int
     seed: int
     target_accept: float
     tier: Tier = "script"
+
+
+def worth_processes(draws: int, numbers: int) -> bool:
+    """Whether so many draws in a row, on so many numbers of data, last longer than other processes take to start."""
+    return seconds_scripted(draws * GRADIENTS_A_DRAW, numbers) >= BRIEF
+
+
+def tier_for(compile: Compile, density: Density, seed: int, draws: int) -> tuple[Tier, str]:
+    """The tier that runs the density for so many draws in a row, and how it was made where it was made here.
+
+    To be called within `isolated`. Inductor compiles here first, so that the chains' own processes find its work on
+    disk, and so that a failure shows once.
+    """
+    if compile is False:
+        return "eager", "eager"
+    if compile == "auto" and not worth_compiling(draws * GRADIENTS_A_DRAW, density.data.numel):
+        return "script", ""
+    start = start_of(density, seed)
+    _, how = value_and_gradient(density.log_density, start, start + 0.1, tier="inductor")
+    return ("inductor" if how == "inductor" else "script"), how
 
 
 def run_chains(
@@ -123,7 +146,12 @@ def _in_threads(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm)
     if prepared.compiled != "script":
         return _in_processes(plan, chains, jobs, board, bar)
     tasks = [_task(plan, prepared, chain, board) for chain in range(chains)]
-    with one_thread(), plan.data.isolated(plan.seed), _interrupt_stops(board), ThreadPoolExecutor(jobs) as executor:
+    with (
+        one_thread(),
+        plan.density.data.isolated(plan.seed),
+        _interrupt_stops(board),
+        ThreadPoolExecutor(jobs) as executor,
+    ):
         parts = _watched([executor.submit(ENGINES[plan.engine], task) for task in tasks], board, bar)
     return [part._replace(compiled=prepared.compiled) for part in parts]
 
@@ -142,7 +170,7 @@ def _chain_elsewhere(plan: Plan, chain: int, board: Board) -> Chain:
 
 def _chain(plan: Plan, chain: int, board: Board, bar: std.tqdm | None) -> Chain:
     prepared = _prepared(plan)
-    with plan.data.isolated(plan.seed + chain):
+    with plan.density.data.isolated(plan.seed + chain):
         return ENGINES[plan.engine](_task(plan, prepared, chain, board, bar))._replace(compiled=prepared.compiled)
 
 
@@ -153,7 +181,7 @@ def _task(plan: Plan, prepared: _Prepared, chain: int, board: Board, bar: std.tq
             bar.update(board.steps() - bar.n)
 
     seed = plan.seed + chain
-    with plan.data.isolated(seed):
+    with plan.density.data.isolated(seed):
         start = start_of(prepared.density, seed)
     rest = (plan.warmup, plan.draws, seed, plan.target_accept)
     return Task(prepared.log_density, start, *rest, report, board.stopped)
@@ -170,10 +198,10 @@ _kept: dict[bytes, _Prepared] = {}
 
 def _prepared(plan: Plan) -> _Prepared:
     """The density of a plan, made ready; kept for the next chain of the same model and data in this process."""
-    key = hashlib.sha256(cloudpickle.dumps((plan.model, plan.data.as_numpy(), plan.tier))).digest()
+    key = hashlib.sha256(cloudpickle.dumps((plan.density.model, plan.density.data.as_numpy(), plan.tier))).digest()
     if key not in _kept:
-        with plan.data.isolated(plan.seed):
-            density = Density(plan.model, plan.data)
+        with plan.density.data.isolated(plan.seed):
+            density = plan.density
             start = start_of(density, plan.seed)
             made = value_and_gradient(_in_any_thread(density), start, start + 0.1, tier=plan.tier)
         if len(_kept) >= KEPT:
@@ -222,3 +250,31 @@ def _interrupt_stops(board: Board) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class Board:
+    """Counts of the chains' steps and a stop sign, in a small file mapped into memory."""
+
+    def __init__(self, file: Path, chains: int) -> None:
+        self.file = file
+        self.chains = chains
+        self._cells = np.memmap(file, np.int64, "r+" if file.exists() else "w+", shape=(chains + 1,))
+
+    def __reduce__(self) -> tuple[type[Board], tuple[Path, int]]:
+        return Board, (self.file, self.chains)
+
+    def report(self, chain: int, steps: int) -> None:
+        """Say how many steps a chain has taken."""
+        self._cells[chain] = steps
+
+    def steps(self) -> int:
+        """Steps of all chains together."""
+        return int(self._cells[:-1].sum())
+
+    def stop(self) -> None:
+        """Ask every chain to stop at its next draw."""
+        self._cells[-1] = 1
+
+    def stopped(self) -> bool:
+        """Whether chains were asked to stop."""
+        return bool(self._cells[-1])

@@ -14,14 +14,13 @@ from ...errors import InputError
 from ...models.structure import Model, model_name
 from ..compilation.batched import over_draws
 from ..compilation.compiled import Compile
-from ..data import DataLike
+from ..data.door import DataLike, data_for
 from ..density.batch_size import on_all_rows
-from ..density.log_density import Density, data_for
+from ..density.log_density import Density
 from ..fit.fit import Fit
 from ..fit.idata import fit_of
 from ..runtime.isolation import one_thread_if_small
-from .chains import Plan, run_chains, wake
-from .effort import brief, tier_for
+from .chains import Plan, run_chains, tier_for, wake, worth_processes
 from .engines import ENGINES
 
 __all__ = ["nuts"]
@@ -80,7 +79,7 @@ def nuts(
     data, _ = data_for(model, x, dtype)
     jobs = jobs or min(chains, os.cpu_count() or 1)
     sampler, in_a_row = "nutpie" if engine == "auto" else engine, (warmup + draws) * math.ceil(chains / jobs)
-    soon = compile == "auto" and sampler == "nutpie" and brief(in_a_row, data.numel)
+    soon = compile == "auto" and sampler == "nutpie" and not worth_processes(in_a_row, data.numel)
     if jobs > 1 and chains > 1 and not soon:
         wake(jobs)
     with data.isolated(seed):
@@ -89,7 +88,7 @@ def nuts(
             raise InputError(f"model {model_name(model)} has no continuous latent site: there is nothing to sample")
         _ = density.transforms  # a support that no bijection reaches is refused here, not in another process
         tier, why = tier_for(compile, density, seed, in_a_row)
-    plan = Plan(model, data, sampler, warmup, draws, seed, target_accept, tier)
+    plan = Plan(density, sampler, warmup, draws, seed, target_accept, tier)
     sampling = time.perf_counter()
     flat, stats, message, compiled = run_chains(plan, chains, jobs, name, progress, soon)
     if (failed := compiled if ":" in compiled else why).startswith("eager:"):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure, FigureBase
 
-from ..fit.fit import Fit
 from .densities import draw_densities, has_density
 from .forest import draw_forest, forest_height
 from .gaps import draw_gaps, gaps_height
 from .losses import draw_losses
 from .predictive import SITES, draw_predictive
-from .style import Compared, attempt, columns_of, compared, drawn
+from .style import attempt, columns_of, compared, drawn
+
+if TYPE_CHECKING:
+    from ..fit.fit import Fit
+    from .style import Compared
 
 __all__ = ["plot", "plot_fit", "plot_forest", "plot_losses"]
 
@@ -41,7 +45,7 @@ def plot_losses(shown: Compared | Fit) -> Figure:
 
     A row, where rows share no latent; the loss of held-out rows dashed, where it is known.
     """
-    return drawn(partial(draw_losses, shown=compared(shown)), 5.6 if isinstance(shown, Fit) else WIDTH, 3.6)
+    return drawn(partial(draw_losses, shown=compared(shown)), WIDTH if hasattr(shown, "fits") else 5.6, 3.6)
 
 
 def plot_forest(shown: Compared | Fit) -> Figure:

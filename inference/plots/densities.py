@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -16,8 +16,11 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
-from ..fit.fit import Fit
-from .style import GREY, REFERENCE, Compared, attempt, colours, columns_of, grid, legend, outer_labels, titled
+from .style import GREY, REFERENCE, attempt, colours, columns_of, grid, legend, outer_labels, titled
+
+if TYPE_CHECKING:
+    from ..fit.fit import Fit
+    from .style import Compared
 
 __all__ = ["density", "draw_densities", "has_density", "with_draws"]
 

@@ -6,14 +6,18 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from ..fit.fit import Fit
-from .style import GREY, REFERENCE, Compared, attempt, colours, grid
+from .style import GREY, REFERENCE, attempt, colours, grid
+
+if TYPE_CHECKING:
+    from ..fit.fit import Fit
+    from .style import Compared
 
 __all__ = ["draw_forest", "forest_height", "parameters"]
 

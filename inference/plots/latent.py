@@ -12,12 +12,12 @@ from matplotlib.figure import Figure, FigureBase
 from scipy.stats import norm
 
 from ...errors import InputError
-from ..data import DataLike
 from .losses import draw_losses
 from .style import GREY, attempt, compared, drawn
 
 if TYPE_CHECKING:
-    from ..row_fit import RowFit
+    from ..data.door import DataLike
+    from ..local_latents.row_fit import RowFit
 
 __all__ = [
     "plot_completion",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import FigureBase
 
-from ..fit.fit import Fit
-from .style import GREY, Compared, colours
+from .style import GREY, colours
+
+if TYPE_CHECKING:
+    from ..fit.fit import Fit
+    from .style import Compared
 
 __all__ = ["draw_losses"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,9 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ...models.structure import Site
-from ..fit.fit import Fit
 from .densities import with_draws
-from .style import GREY, REFERENCE, Compared, attempt, colours, columns_of, grid, legend, outer_labels, titled
+from .style import GREY, REFERENCE, attempt, colours, columns_of, grid, legend, outer_labels, titled
+
+if TYPE_CHECKING:
+    from ..fit.fit import Fit
+    from .style import Compared
 
 __all__ = ["SITES", "draw_predictive"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -14,7 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from ...models.structure import one_line
-from ..fit.fit import Fit
+
+if TYPE_CHECKING:
+    from ..fit.fit import Fit
 
 __all__ = [
     "GREY",
@@ -81,7 +83,7 @@ class Alone(NamedTuple):
 
 def compared(shown: Compared | Fit) -> Compared:
     """A comparison as it is, a fit as a comparison with none."""
-    return Alone({shown.name: shown}) if isinstance(shown, Fit) else shown
+    return shown if hasattr(shown, "fits") else Alone({shown.name: shown})
 
 
 def colours(names: Iterable[str], reference: str | None) -> dict[str, str]:

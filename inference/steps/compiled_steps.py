@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...models.structure import sites_of
 from ..compilation.graph import NoGraph
-from ..data import Data
+from ..data.data import Data
 from .adam import State, adam_of
 from .iwae import IWAE
 from .minibatches import Minibatches

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
@@ -21,11 +21,13 @@ from torch.distributions import kl_divergence, transform_to
 from torch.overrides import TorchFunctionMode
 
 from ...models.structure import Model, sites_of
-from ..data import Data
 from ..density.params import InPlaceOf
 from .iwae import IWAE
 from .minibatches import subsampled_to
-from .pairing import Pairing
+
+if TYPE_CHECKING:
+    from ..data.data import Data
+    from .pairing import Pairing
 
 __all__ = ["objective"]
 

@@ -24,7 +24,7 @@ from ...guides import Guide
 from ...models.program import Promoted
 from ...models.structure import Model, Site, Structure, model_name, one_line, sites_of
 from ...models.units import RealVectorIn
-from ..data import Data
+from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from .iwae import IWAE
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...models.structure import Plate
 from ..compilation.compiled import Compile, Tier
 from ..compilation.graph import NoGraph, first_line
-from ..data import Data
+from ..data.data import Data
 from .adam import Adam, State
 from .kl_warmup import kl_weighted
 from .minibatches import Minibatches, subsampled_to

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..compilation.compiled import Tier, inducted, known_to_inductor, scripted
+from ..compilation.compiled import Tier, inducted, known_to_inductor, scripted, worth_compiling
 from ..compilation.graph import NoGraph, traced
-from ..data import Data
-from ..mcmc.effort import pays
+from ..data.data import Data
 from .adam import State
 from .kl_warmup import kl_weighted
 from .minibatches import Minibatches
@@ -68,7 +67,7 @@ def _built(training: Training, examples: tuple[Example, ...]) -> tuple[Step, flo
     if training.schedule.compile is True or known_to_inductor(graph, *inputs):
         return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)
     step, found = _trusted(_step_by(scripted(graph, *inputs), training, "script"), training, examples)
-    if not pays(training.schedule.steps, training.numbers):
+    if not worth_compiling(training.schedule.steps, training.numbers):
         return step, found
     try:
         return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)

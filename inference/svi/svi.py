@@ -21,9 +21,10 @@ from ...errors import InputError
 from ...guides import Guide, GuideFactory
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
-from ..data import DataLike
+from ..data.data import structure_on
+from ..data.door import DataLike, data_for
 from ..density.batch_size import on_all_rows, with_batch_size
-from ..density.log_density import Density, data_for, structure_on
+from ..density.log_density import Density
 from ..fit.approximation import approximation
 from ..fit.fit import Fit
 from ..fit.idata import fit_of

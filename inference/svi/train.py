@@ -19,9 +19,11 @@ from ...guides import Guide, GuideFactory
 from ...models.decoders import check_choices
 from ...models.structure import Model, Structure, model_name
 from ..compilation.compiled import Compile
-from ..data import Data, DataLike, as_new_data
+from ..data.data import Data, structure_on
+from ..data.door import DataLike, data_for
+from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows, with_batch_size
-from ..density.log_density import Density, data_for, structure_on
+from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..local_latents.row_fit import RowFit, row_fit
 from ..local_latents.row_posterior import tells_new, tells_q

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import std
 
 from ...models.structure import sites_of
-from ..data import Data
+from ..data.data import Data
 from ..steps.compiled_steps import CompiledSteps, compiled_steps
 from ..steps.kl_warmup import kl_weighted
 from ..steps.minibatches import Minibatches, subsampled_to

@@ -19,7 +19,7 @@ from pyrometer.inference.closed_form import cavi
 from pyrometer.inference.closed_form.cavi import CAVIUpdates
 from pyrometer.inference.closed_form.e_step import INLINE, terms, weighted_sums
 from pyrometer.inference.closed_form.row_blocks import as_row_blocks
-from pyrometer.inference.data import Data
+from pyrometer.inference.data.data import Data
 from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.runtime.isolation import isolated
 from pyrometer.inference.svi.svi import svi
