@@ -33,7 +33,7 @@ def ours(x: np.ndarray, k: int) -> None:
     """Our density."""
     import torch
     from pyrometer.inference.compilation.compiled import value_and_gradient
-    from pyrometer.inference.data import Data
+    from pyrometer.inference.data.data import Data
     from pyrometer.inference.density.log_density import Density
     from pyrometer.inference.mcmc.chains import start_of
     from pyrometer.inference.runtime.isolation import isolated

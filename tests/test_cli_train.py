@@ -9,7 +9,7 @@ import pytest
 from pyrometer import datasets
 from pyrometer.inference.cli import train as cli_train
 from pyrometer.inference.cli.main import main
-from pyrometer.inference.estimators import Budget
+from pyrometer.inference.local_latents.marginal import Budget
 
 VAE_OPTIONS = ["--model", "vae", "--latent", "2", "--hidden", "32"]
 QUICK = ["--epochs", "3", "--quiet"]

@@ -4,7 +4,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyrometer.inference.minibatches import Minibatches, subsampled_to
+from pyrometer.inference.steps.minibatches import Minibatches, subsampled_to
 from pyrometer.models.structure import Plate
 from torch import Tensor
 from truths import standard_errors
@@ -25,19 +25,19 @@ def test_every_row_is_as_likely_as_any_other() -> None:
         assert standard_errors((batches == row).any(1).double().numpy(), 0.4) < 5
 
 
-def test_hands_do_not_depend_on_how_many_are_dealt_at_once() -> None:
+def test_hands_do_not_depend_on_how_many_are_subsampled_to_at_once() -> None:
     minibatches = Minibatches((DATA,), seed=1)
     assert torch.equal(torch.cat([minibatches.draw(3), minibatches.draw(4)]), Minibatches((DATA,), seed=1).draw(7))
 
 
-def test_plates_of_several_sizes_are_dealt_side_by_side() -> None:
+def test_plates_of_several_sizes_are_subsampled_to_side_by_side() -> None:
     minibatches = Minibatches((DATA, Plate("words", -2, 2, 3)), seed=0)
     rows = minibatches.by_plate(minibatches.draw(1)[0])
     assert {name: len(value) for name, value in rows.items()} == {"data": 4, "words": 2}
     assert Minibatches((), seed=0).by_plate(Minibatches((), seed=0).draw(2)[0]) == {}
 
 
-def test_the_plate_takes_the_rows_it_is_dealt() -> None:
+def test_the_plate_takes_the_rows_it_is_subsampled_to() -> None:
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x), subsample_size=4) as rows:
             pyro.sample("x", dist.Normal(0.0, 1.0), obs=x[rows])

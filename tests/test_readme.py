@@ -10,7 +10,7 @@ import pyrometer
 import pytest
 from pyrometer.guides import AUTO, CATALOGUE
 from pyrometer.inference.compare.columns import COLUMNS, ROW_COLUMNS, Column
-from pyrometer.inference.estimators import Budget
+from pyrometer.inference.local_latents.marginal import Budget
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)

@@ -125,7 +125,7 @@ def test_compiled_steps_are_those_of_pyro(guide: str, decoder: Any, likelihood: 
             pairing, Adam({"lr": 0.01}), data, Minibatches(structure.subsampled, 0), Schedule(1000)
         )
         assert steps is not None, how
-        hand = steps.training.deck.hands(1)[0]
+        hand = steps.training.minibatches.hands(1)[0]
         loss, gradient = pyro_gradient(steps.training, hand)
         torch.manual_seed(0)
         got, got_gradient = steps.step.one(*steps.state, hand)[:2]

@@ -12,7 +12,8 @@ from joblib import Parallel, delayed
 from ...errors import InputError
 from ...guides import Guide, GuideFactory, catalogue, defaults
 from ...models.structure import Model, model_name
-from ..closed_form import cavi, em
+from ..closed_form.cavi import cavi
+from ..closed_form.em import em
 from ..density.params import frozen
 from ..fit.fit import Fit
 from ..mcmc.nuts import nuts
