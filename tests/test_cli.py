@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from pyrometer import datasets
 from pyrometer.guides import CATALOGUE
-from pyrometer.inference.cli import main as cli
 from pyrometer.inference.cli.main import main
 from pyrometer.inference.cli.options import split
 from pyrometer.models import GMM, VAE, BayesianGMM
@@ -103,7 +102,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_any_fitting(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("kept")
-    monkeypatch.setattr(cli, "compare", lambda *_, **__: pytest.fail("it was fitting"))
+    monkeypatch.setattr("pyrometer.inference.compare.compare.compare", lambda *_, **__: pytest.fail("it was fitting"))
     assert main(["compare", "faithful", *QUICK, "--out", str(tmp_path / "file")]) == 2
     assert "is a file" in capsys.readouterr().err
 
@@ -112,7 +111,7 @@ def test_an_interrupt_is_one_line_and_130(capsys: pytest.CaptureFixture[str], mo
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "compare", interrupted)
+    monkeypatch.setattr("pyrometer.inference.compare.compare.compare", interrupted)
     assert main(["compare", "faithful", *QUICK]) == 130
     assert capsys.readouterr().err == "pyrometer: interrupted\n"
 
@@ -121,7 +120,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "compare", broken)
+    monkeypatch.setattr("pyrometer.inference.compare.compare.compare", broken)
     with pytest.raises(ZeroDivisionError):
         main(["compare", "faithful", *QUICK])
 

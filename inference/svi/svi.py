@@ -125,10 +125,11 @@ def svi(
     with one_thread_if_small(data.numel), best.at_work(seed):
         params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
         how = _how(best, params)
-        trained = copy.deepcopy(best.pairing).on_all_rows()  # as trained: the start puts its own back
         if whole.local and not whole.shared:
+            trained = copy.deepcopy(best.pairing).on_all_rows()  # as trained: the start puts its own back
             fit: Fit = row_fit(name, trained, data, min(draws, MOST), **how)
             return replace(fit, seconds=time.perf_counter() - began)
+        trained = best.pairing.on_all_rows()
         density = Density(trained.model, data, params)
         result = approximation(trained, density, draws)
         fit = fit_of(
@@ -138,10 +139,18 @@ def svi(
             {key: value.unsqueeze(0) for key, value in result.sites.items()},
             elbo_draws=result.elbo_draws,
             log_weights=result.log_weights,
-            guide=copied_guide(trained.guide),
+            guide=_as_trained(trained.guide),
             **how,
         )
     return replace(fit, seconds=time.perf_counter() - began)
+
+
+def _as_trained(guide: Guide) -> Guide | None:
+    """A copy of a guide; None of a flow, which holds on to its last draw and so cannot be copied."""
+    try:
+        return copied_guide(guide)
+    except RuntimeError:
+        return None
 
 
 def _how(best: Start, params: dict[str, Tensor]) -> dict[str, Any]:
