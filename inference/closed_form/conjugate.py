@@ -18,7 +18,7 @@ from ...models.distributions import NormalPrecisionCholesky, WishartCholesky
 from ...models.sufficient import Components, Sums, Units
 from .e_step import whiteners
 
-__all__ = ["Family", "MixtureFamily", "UnivariateFamily", "prior_of"]
+__all__ = ["Family", "prior_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,7 @@ class MixtureFamily:
     def updated(self, sums: Sums) -> MixtureFamily:
         """The posterior, this being the prior, given weighted moments (Bishop 2006, eqs. 10.58 and 10.60 to 10.63)."""
         counts = sums.counts
-        precision = self.loc_precision + counts
-        away = sums.means - self.locs
+        precision, away = self.loc_precision + counts, sums.means - self.locs
         shrunk = (self.loc_precision * counts / precision)[:, None, None]
         free = sums.scatters + shrunk * away.unsqueeze(-1) * away.unsqueeze(-2)
         weighted = self.loc_precision.unsqueeze(-1) * self.locs + counts.unsqueeze(-1) * sums.means
@@ -73,9 +72,9 @@ class MixtureFamily:
 
     def sample(self, draws: int) -> dict[str, Tensor]:
         """Exact draws of the model's sites, name -> (S, ...); random as torch's generator has it."""
-        sites = {"weights": Dirichlet(self.concentration).sample((draws,))}
         name, precisions = self._precisions()
-        sites[name] = precisions.sample((draws,))
+        weights = Dirichlet(self.concentration).sample((draws,))
+        sites = {"weights": weights, name: precisions.sample((draws,))}
         return sites | {"locs": self._locs(sites).sample()}
 
     def log_prob(self, sites: dict[str, Tensor]) -> Tensor:
@@ -94,26 +93,23 @@ class MixtureFamily:
 
     def trils(self, sites: dict[str, Tensor]) -> Tensor:
         """The Cholesky factors of the precisions drawn: (S, K, D, D)."""
-        number, size = self.locs.shape
-        match self.covariance:
-            case "full":
-                return sites["precision_trils"]
-            case "tied":
-                return sites["precision_tril"].unsqueeze(1).expand(-1, number, size, size)
-            case "diagonal":
-                return torch.diag_embed(sites["precisions"].sqrt())
-            case "spherical":
-                return torch.diag_embed(sites["precisions"].sqrt().unsqueeze(-1).expand(-1, number, size))
+        if self.covariance == "full":
+            return sites["precision_trils"]
+        if self.covariance == "tied":
+            return sites["precision_tril"].unsqueeze(1).expand(-1, *self.scales.shape)
+        roots = sites["precisions"].sqrt()
+        roots = roots if self.covariance == "diagonal" else roots.unsqueeze(-1).expand(-1, *self.locs.shape)
+        return torch.diag_embed(roots)
 
     def params(self) -> dict[str, Tensor]:
         """This as the trained parameters of the guide `structured`."""
-        named = {
+        return {
             "weights_concentration": self.concentration,
             "locs_loc": self.locs,
             "locs_precision": self.loc_precision,
             "precision_df": self.df[0] if self.covariance == "tied" else self.df,
+            **laid_out(self.covariance, inverse_tril(self.scales), prefix="precision_"),
         }
-        return named | laid_out(self.covariance, inverse_tril(self.scales), prefix="precision_")
 
     def _locs(self, sites: dict[str, Tensor]) -> NormalPrecisionCholesky:
         """Of the locations, given the precisions drawn: batch (S, K)."""
@@ -218,15 +214,11 @@ def prior_of(model: BayesianGMM | UnivariateMixture, units: Units) -> Family:
         return UnivariateFamily(model.sd, zeros, zeros + model.sigma**2)
     number, size = model.components, len(loc)
     prior = model.prior(torch.stack([loc - scale, loc + scale]))  # two rows with the moments of them all
-    matrix = prior.scale
-    if model.covariance not in (
-        "full",
-        "tied",
-    ):  # the model reads a Gamma's rate off the diagonal of W's Cholesky factor
+    matrix, each = prior.scale, loc.new_ones(number)
+    if model.covariance in ("diagonal", "spherical"):  # whose rates the model reads off W's Cholesky factor
         matrix = torch.diag_embed(inverse_tril(matrix).diagonal().square().reciprocal())
     if model.covariance == "spherical":
         matrix = matrix[0, 0] * torch.eye(size, dtype=matrix.dtype, device=matrix.device)
-    each = loc.new_ones(number)
     return MixtureFamily(
         model.covariance,
         prior.concentration.clone(),

@@ -1,7 +1,5 @@
 """From the end of an ascent to a Fit, without running the model on all rows."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,7 +19,7 @@ from .ascent import Ascent
 from .e_step import log_sums
 from .row_blocks import Mixture, RowBlocks
 
-__all__ = ["HeadDensity", "mixture_fit", "row_likelihood"]
+__all__ = ["mixture_fit", "row_likelihood"]
 
 HEAD_ROWS = 64  # that the model's structure is read off
 
