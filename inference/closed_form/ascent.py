@@ -87,7 +87,7 @@ def ascend(first: S, updates: Updates[S, E], max_steps: int, tol: float, bar: st
 def best_ascent(
     updates_of: Callable[[int], Updates[S, E]],
     clusters: Sequence[int],
-    responsibilities: Tensor | None,
+    given: Tensor | None,
     seed: int,
     max_steps: int,
     tol: float,
@@ -96,10 +96,10 @@ def best_ascent(
 ) -> Ascent[S]:
     """The best of several starts, each run to its end: after max_steps, or a change below tol times the objective.
 
-    updates_of: seed -> the updates of a start. clusters: of each start from k-means++. responsibilities: the one start
-    in their place, where given. Raises InputError where every start is refused: the reason of the last.
+    updates_of: seed -> the updates of a start. clusters: of each start from k-means++. given: responsibilities (N, K)
+    of the one start in their place. Raises InputError where every start is refused: the reason of the last.
     """
-    clusters = clusters if responsibilities is None else clusters[:1]
+    clusters = clusters if given is None else clusters[:1]
     ends: list[Ascent[S]] = []
     losses: list[float] = []
     refusals: list[InputError] = []
@@ -107,8 +107,7 @@ def best_ascent(
         for number, k in enumerate(clusters):
             updates = updates_of(seed + 1000 * number)
             try:
-                given = responsibilities is not None
-                first = updates.from_responsibilities(responsibilities) if given else updates.from_kmeans(k)
+                first = updates.from_kmeans(k) if given is None else updates.from_responsibilities(given)
                 ends.append(ascend(first, updates, max_steps, tol, bar))
                 losses.append(-ends[-1].values[-1])
             except InputError as error:
