@@ -88,8 +88,8 @@ def cavi(
         best = best_ascent(updates, clusters, given, seed, max_steps, tol, name, progress)
         sites = best.state.sample(draws)
         elbo, weights, likelihood = updates(seed).scores(best.state, sites)
-        rest = {"params": best.state.params(), "elbo_draws": elbo, "log_weights": weights}
-        return mixture_fit(name, "CAVI", model, blocks, best, sites, likelihood, began, **rest)
+        rest = {"params": best.state.params(), "elbo_draws": elbo, "log_weights": weights, "likelihood": likelihood}
+        return mixture_fit(name, "CAVI", model, blocks, best, sites, **rest, seconds=time.perf_counter() - began)
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,14 +46,10 @@ class MixtureFamily:
         shrunk = (self.loc_precision * counts / precision)[:, None, None]
         free = sums.scatters + shrunk * away.unsqueeze(-1) * away.unsqueeze(-2)
         weighted = self.loc_precision.unsqueeze(-1) * self.locs + counts.unsqueeze(-1) * sums.means
-        return MixtureFamily(
-            self.covariance,
-            self.concentration + counts,
-            precision,
-            weighted / precision.unsqueeze(-1),
-            self.df + (counts.sum() if self.covariance == "tied" else counts),
-            self.scales + structured(self.covariance, free, torch.ones_like(counts)),
-        )
+        locs = weighted / precision.unsqueeze(-1)
+        df = self.df + (counts.sum() if self.covariance == "tied" else counts)
+        scales = self.scales + structured(self.covariance, free, torch.ones_like(counts))
+        return MixtureFamily(self.covariance, self.concentration + counts, precision, locs, df, scales)
 
     def expected_components(self) -> Components:
         """E[log weights_k + log Normal(x | loc_k, precision_k^-1)] as a function of x (eqs. 10.46, 10.64 to 10.66)."""
@@ -218,12 +214,7 @@ def prior_of(model: BayesianGMM | UnivariateMixture, units: Units) -> Family:
     if model.covariance in ("diagonal", "spherical"):  # whose rates the model reads off W's Cholesky factor
         matrix = torch.diag_embed(inverse_tril(matrix).diagonal().square().reciprocal())
     if model.covariance == "spherical":
-        matrix = matrix[0, 0] * torch.eye(size, dtype=matrix.dtype, device=matrix.device)
-    return MixtureFamily(
-        model.covariance,
-        prior.concentration.clone(),
-        prior.loc_precision * each,
-        prior.loc.expand(number, size),
-        prior.df * each,
-        matrix.expand(number, size, size),
-    )
+        matrix = matrix[0, 0].expand(size).diag()
+    locs, scales = prior.loc.expand(number, size), matrix.expand(number, size, size)
+    loc_precision, df = prior.loc_precision * each, prior.df * each
+    return MixtureFamily(model.covariance, prior.concentration, loc_precision, locs, df, scales)

@@ -94,7 +94,8 @@ def em(
         draws = {key: value.unsqueeze(0) for key, value in params.items()}
         likelihood = row_likelihood(blocks, normal_components(*best.state), draws=1)
         elbo = np.repeat(best.values[-1], 2)  # exact: two equal draws, so that their spread is zero
-        return mixture_fit(name, "EM", model, blocks, best, draws, likelihood, began, params=params, elbo_draws=elbo)
+        rest = {"params": params, "elbo_draws": elbo, "likelihood": likelihood}
+        return mixture_fit(name, "EM", model, blocks, best, draws, **rest, seconds=time.perf_counter() - began)
 
 
 class Evidence(NamedTuple):

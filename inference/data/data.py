@@ -14,6 +14,7 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.structure import Model, Structure, read_structure
 from ..runtime.isolation import isolated
+from .table import default_columns
 
 __all__ = ["Data", "structure_on"]
 
@@ -52,7 +53,7 @@ class Data:
     @property
     def named(self) -> dict[str, Any]:
         """Every argument by its name, positional ones first."""
-        names = self.names or tuple(f"x{i}" for i in range(len(self.args)))
+        names = self.names or default_columns(len(self.args))
         return {**dict(zip(names, self.args, strict=True)), **self.kwargs}
 
     @property
@@ -91,7 +92,7 @@ class Data:
         return isinstance(value, Tensor) and self.rows is not None and value.shape[:1] == (self.rows,)
 
     def isolated(self, seed: int, params: dict[str, Any] | None = None) -> AbstractContextManager[None]:
-        """Pyro without a trace left behind, in the dtype of the data; see `inference.isolation`."""
+        """Pyro without a trace left behind, in the dtype of the data; see `runtime.isolation`."""
         return isolated(seed, self.dtype, params, self.mixed)
 
     def take(self, rows: Tensor | slice) -> Data:
