@@ -39,6 +39,11 @@ class MixtureFamily:
     df: Tensor
     scales: Tensor
 
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.locs.shape[-1]
+
     def updated(self, sums: Sums) -> MixtureFamily:
         """The posterior, this being the prior, given weighted moments (Bishop 2006, eqs. 10.58 and 10.60 to 10.63)."""
         counts = sums.counts
@@ -53,16 +58,15 @@ class MixtureFamily:
 
     def expected_components(self) -> Components:
         """E[log weights_k + log Normal(x | loc_k, precision_k^-1)] as a function of x (eqs. 10.46, 10.64 to 10.66)."""
-        size = self.locs.shape[-1]
         log_weights = self.concentration.digamma() - self.concentration.sum().digamma()
-        constant = (self._expected_log_det() - size * math.log(2 * math.pi) - size / self.loc_precision) / 2
+        constant = (self._expected_log_det() - self.size * math.log(2 * math.pi) - self.size / self.loc_precision) / 2
         return Components(log_weights + constant, self.locs, self.df.sqrt()[:, None, None] * whiteners(self.scales)[0])
 
     def kl(self, prior: MixtureFamily) -> Tensor:
         """KL(this || prior) in nats (the terms 10.73, 10.74, 10.76 and 10.77): ()."""
-        size, ratio = self.locs.shape[-1], prior.loc_precision / self.loc_precision
+        ratio = prior.loc_precision / self.loc_precision
         away = self.expected_components().whiteners @ (self.locs - prior.locs).unsqueeze(-1)
-        of_locs = (size * (ratio - 1 - ratio.log()) + prior.loc_precision * away.square().sum((-2, -1))) / 2
+        of_locs = (self.size * (ratio - 1 - ratio.log()) + prior.loc_precision * away.square().sum((-2, -1))) / 2
         of_weights = kl_divergence(Dirichlet(self.concentration), Dirichlet(prior.concentration))
         return of_weights + of_locs.sum() + self._kl_precisions(prior)
 
@@ -84,7 +88,7 @@ class MixtureFamily:
         """log weights_k + log Normal(x | loc_k, precision_k^-1) of each draw: (S, K), (S, K, D), (S, K, D, D)."""
         trils = self.trils(sites)
         log_dets = trils.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = trils.shape[-1] / 2 * math.log(2 * math.pi)
+        constant = self.size / 2 * math.log(2 * math.pi)
         return Components(sites["weights"].log() + log_dets - constant, sites["locs"], trils.mT)
 
     def trils(self, sites: dict[str, Tensor]) -> Tensor:
@@ -113,7 +117,7 @@ class MixtureFamily:
 
     def _precisions(self) -> tuple[str, Distribution]:
         """The precisions' site and its distribution."""
-        size, squares = self.locs.shape[-1], self.scales.diagonal(dim1=-2, dim2=-1)
+        squares = self.scales.diagonal(dim1=-2, dim2=-1)
         match self.covariance:
             case "full":
                 return "precision_trils", WishartCholesky(self.df, inverse_tril(self.scales))
@@ -122,32 +126,29 @@ class MixtureFamily:
             case "diagonal":
                 return "precisions", Gamma((self.df / 2).unsqueeze(-1).expand_as(squares), squares / 2)
             case "spherical":
-                return "precisions", Gamma(self.df * size / 2, squares[:, 0] * size / 2)
+                return "precisions", Gamma(self.df * self.size / 2, squares[:, 0] * self.size / 2)
 
     def _expected_log_det(self) -> Tensor:
         """E[log |precision_k|] (eq. 10.65): (K,)."""
-        size = self.locs.shape[-1]
         if self.covariance in ("full", "tied"):
-            rows = self.df.unsqueeze(-1) - torch.arange(size, dtype=self.df.dtype, device=self.df.device)
-            return (rows / 2).digamma().sum(-1) + size * math.log(2) - torch.logdet(self.scales)
+            rows = self.df.unsqueeze(-1) - torch.arange(self.size, dtype=self.df.dtype, device=self.df.device)
+            return (rows / 2).digamma().sum(-1) + self.size * math.log(2) - torch.logdet(self.scales)
         _, gamma = self._precisions()
         assert isinstance(gamma, Gamma)
         each = gamma.concentration.digamma() - gamma.rate.log()
-        return each.sum(-1) if self.covariance == "diagonal" else size * each
+        return each.sum(-1) if self.covariance == "diagonal" else self.size * each
 
     def _kl_precisions(self, prior: MixtureFamily) -> Tensor:
         if self.covariance in ("diagonal", "spherical"):
             return kl_divergence(self._precisions()[1], prior._precisions()[1]).sum()
-        size = self.locs.shape[-1]
         trace = torch.linalg.solve(self.scales, prior.scales).diagonal(dim1=-2, dim2=-1).sum(-1)
-        gain = (self.df - prior.df) * self._expected_log_det() + self.df * (trace - size)
+        gain = (self.df - prior.df) * self._expected_log_det() + self.df * (trace - self.size)
         each = self._log_normalizer() - prior._log_normalizer() + gain / 2
         return each[0] if self.covariance == "tied" else each.sum()
 
     def _log_normalizer(self) -> Tensor:
         """log B(W, df) of a Wishart (Bishop 2006, eq. B.79): (K,)."""
-        size = self.locs.shape[-1]
-        constant = self.df * size / 2 * math.log(2) + torch.mvlgamma(self.df / 2, size)
+        constant = self.df * self.size / 2 * math.log(2) + torch.mvlgamma(self.df / 2, self.size)
         return self.df / 2 * torch.logdet(self.scales) - constant
 
 
