@@ -125,10 +125,10 @@ def test_compiled_steps_are_those_of_pyro(guide: str, decoder: Any, likelihood: 
             pairing, Adam({"lr": 0.01}), data, Minibatches(structure.subsampled, 0), Schedule(1000)
         )
         assert steps is not None, how
-        hand = steps.training.minibatches.hands(1)[0]
-        loss, gradient = pyro_gradient(steps.training, hand)
+        batch = steps.training.minibatches.draw(1)[0]
+        loss, gradient = pyro_gradient(steps.training, batch)
         torch.manual_seed(0)
-        got, got_gradient = steps.step.one(*steps.state, hand)[:2]
+        got, got_gradient = steps.step.one(*steps.state, batch)[:2]
     assert float(got) == pytest.approx(loss, rel=1e-4)
     assert (got_gradient - gradient).abs().max() <= 1e-3 * gradient.abs().max()
 
