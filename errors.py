@@ -1,6 +1,6 @@
-"""The one error that a user can mend."""
+"""The one error that a user can mend, and the commonest reason for it."""
 
-__all__ = ["InputError"]
+__all__ = ["InputError", "check_positive"]
 
 
 class InputError(ValueError):
@@ -8,3 +8,10 @@ class InputError(ValueError):
 
     Raised wherever the mistake is in what was handed in. The command line prints the line and exits with status 2.
     """
+
+
+def check_positive(**sizes: int) -> None:
+    """Raise InputError where a size is not a whole number, 1 or more."""
+    for name, value in sizes.items():
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{name}={value!r} must be a whole number, 1 or more")

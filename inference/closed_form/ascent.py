@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import std
 
-from ...errors import InputError
+from ...errors import InputError, check_positive
 from ..runtime.progress import progress_bar
 
 __all__ = ["Ascent", "Objective", "Restart", "StoppingRule", "best_ascent", "check_responsibilities", "check_sizes"]
@@ -144,9 +144,7 @@ def best_ascent(
 
 def check_sizes(max_steps: int, tol: float, starts: int, draws: int = 1) -> None:
     """Refuse sizes that are not whole and positive, and a negative or missing tolerance."""
-    for name, value in {"max_steps": max_steps, "starts": starts, "draws": draws}.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
+    check_positive(max_steps=max_steps, starts=starts, draws=draws)
     if not 0 <= tol < 1:
         raise InputError(f"tol={tol!r} must be 0 or more, and below 1")
 
