@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from functools import partial
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
@@ -19,6 +19,7 @@ from torch import Tensor
 from ...models.structure import sites_of
 from ..compilation.graph import NoGraph
 from ..data.data import Data
+from ..runtime.pyro_private import stored_params
 from .adam import State, adam_of
 from .iwae import IWAE
 from .minibatches import Minibatches
@@ -28,7 +29,7 @@ from .step_graph import step_for
 
 __all__ = ["CompiledSteps", "compiled_steps"]
 
-FEWEST = 100  # steps that make up for tracing one
+MIN_STEPS = 100  # steps that make up for tracing one
 
 
 @dataclass
@@ -41,25 +42,26 @@ class CompiledSteps:
 
     def take(self, size: int) -> list[float]:
         """Losses of so many steps, nats, up to and with the first that is not finite."""
-        before, noise, batches = self.state, torch.get_rng_state(), self.training.minibatches.draw(size)
+        noise, batches = torch.get_rng_state(), self.training.minibatches.draw(size)
         try:
-            *state, losses = self.step.many(*before, batches)
+            *state, losses = self.step.many(*self.state, batches)
+            sound = bool(losses.isfinite().all())
         except RuntimeError:  # a factorization of NaNs, say
-            return self._one_by_one(before, noise, batches)
-        if not losses.isfinite().all():
-            return self._one_by_one(before, noise, batches)
+            sound = False
+        if not sound:
+            torch.set_rng_state(noise)
+            return self._one_by_one(batches)
         self._set(State(*state))
         return losses.tolist()
 
-    def _one_by_one(self, state: State, noise: Tensor, batches: Tensor) -> list[float]:
+    def _one_by_one(self, batches: Tensor) -> list[float]:
         """The same steps again, no further than the first bad one."""
-        torch.set_rng_state(noise)
-        losses: list[float] = []
+        state, losses = self.state, list[float]()
         for batch in batches:
             try:
                 loss, _, *after = self.step.one(*state, batch)
             except RuntimeError:
-                losses.append(float("nan"))
+                losses.append(math.nan)
                 break
             state = State(*after)
             losses.append(float(loss))
@@ -81,14 +83,19 @@ def compiled_steps(
     How: script, inductor, eager; `eager (why)` where that was clear from the start, `eager: why` where it failed.
     To be called in the param store of the training, before its first step; the generator is left as it was.
     """
-    if schedule.compile is False or (schedule.compile == "auto" and schedule.steps < FEWEST):
+    if schedule.compile is False or (schedule.compile == "auto" and schedule.steps < MIN_STEPS):
         return None, "eager"
     with torch.random.fork_rng([]):
         adam, why = adam_of(optimizer), _ineligible(pairing, data)
         if adam is None or why:
             return None, f"eager ({why or 'an optimizer other than Adam'})"
-        _make_params(pairing, data)
-        training = Training(pairing, data, adam, minibatches, _trained(), schedule)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data.run(partial(pairing.elbo.loss, pairing.program, pairing.guide))  # so that all parameters are there
+        params = stored_params()
+        once = {id(value): name for name, value in params.items() if value.requires_grad}  # one may bear two names
+        trained = {name: params[name] for name in once.values()}
+        training = Training(pairing, data, adam, minibatches, trained, schedule)
         try:
             step = step_for(training)
         except NoGraph as error:
@@ -110,17 +117,3 @@ def _ineligible(pairing: Pairing, data: Data) -> str:
         if not (node["fn"].has_rsample or node["infer"].get("enumerate") == "parallel"):
             return f"site {name} is not reparameterised"
     return ""
-
-
-def _make_params(pairing: Pairing, data: Data) -> None:
-    """Run guide and model once, as the first step would, so that all parameters are there."""
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data.run(partial(pairing.elbo.loss, pairing.program, pairing.guide))
-
-
-def _trained() -> dict[str, Tensor]:
-    """The unconstrained parameters in Pyro's store, each once, though one may bear two names."""
-    params = pyro.get_param_store()._params
-    once = {id(value): name for name, value in params.items() if value.requires_grad}
-    return {name: params[name] for name in once.values()}

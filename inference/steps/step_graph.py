@@ -9,19 +9,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..compilation.compiled import Tier, inducted, known_to_inductor, scripted, worth_compiling
+from ..compilation.compiled import Tier, compile_graph, known_to_inductor, worth_compiling
 from ..compilation.graph import NoGraph, traced
 from ..data.data import Data
-from .adam import State
-from .kl_warmup import kl_weighted
+from .adam import State, joined
 from .minibatches import Minibatches
 from .objective import objective
-from .step import Example, Step, Training, expected_gap, gap_to_pyro, largest_gap
+from .step import Step, Training, gap_to_pyro
 
 __all__ = ["step_for"]
 
-KEPT = 16  # compiled steps for later fits in this process
-AGAIN = 10  # times the gap of an earlier fit; further off, a constant of the model may be another
+MAX_KEPT = 16  # compiled steps for later fits in this process
+SAME_MODEL = 10  # times the gap of an earlier fit; further off, a constant of the model may be another
+# Gaps between a graph and Pyro, relative, by sums in another order: always to be expected, and the largest that is.
+ROUNDING = {torch.float32: (1e-6, 1e-3), torch.float64: (1e-12, 1e-8)}
 
 
 class _Kept(NamedTuple):
@@ -42,54 +43,58 @@ def step_for(training: Training) -> Step:
         raise NoGraph("there is nothing to train")
     state, batches = training.start(), Minibatches(training.minibatches.plates, 0).draw(2)
     moved = state._replace(flat=state.flat + 0.01 * torch.randn_like(state.flat))
-    examples = (Example(state, batches[0]), Example(moved, batches[1]))
+    examples = (*state, batches[0]), (*moved, batches[1])
+    expected, largest = ROUNDING.get(training.data.dtype, ROUNDING[torch.float32])
     if training.schedule.changing:
-        return _built(training, examples)[0]
-    key = (*training.kind, training.schedule.compile)
-    kept = _kept.get(key)
-    if (
-        kept
-        and kept.data.equals(training.data)
-        and gap_to_pyro(kept.step, training, examples) <= AGAIN * max(kept.gap, expected_gap(training))
-    ):
-        return kept.step
-    step, found = _built(training, examples)
-    if len(_kept) >= KEPT:
+        return _built(training, examples, largest)[0]
+    kept = _kept.get(training.kind)
+    if kept and kept.data.equals(training.data):
+        gap = gap_to_pyro(kept.step, training, *examples)
+        if gap <= SAME_MODEL * max(kept.gap, expected):
+            return kept.step
+    elif len(_kept) >= MAX_KEPT:
         del _kept[next(iter(_kept))]
-    _kept[key] = _Kept(training.data, step, found)
-    return step
+    _kept[training.kind] = _Kept(training.data, *_built(training, examples, largest))
+    return _kept[training.kind].step
 
 
-def _built(training: Training, examples: tuple[Example, ...]) -> tuple[Step, float]:
-    """A fresh step, and how far it is from Pyro's."""
-    inputs = (*examples[0].state, examples[0].batch)
+def _built(training: Training, examples: tuple[tuple[Tensor, ...], ...], largest: float) -> tuple[Step, float]:
+    """A fresh step, and how far it is from Pyro's, which is at most `largest`."""
+    inputs = examples[0]
     graph = traced(_step_of(training), inputs)
+
+    def made(tier: Tier) -> tuple[Step, float]:
+        step = _step_by(compile_graph(graph, tier, *inputs), training, tier)
+        gap = gap_to_pyro(step, training, *examples)
+        if gap > largest:
+            raise NoGraph("its graph gave other numbers than pyro.infer.SVI")
+        return step, gap
+
     if training.schedule.compile is True or known_to_inductor(graph, *inputs):
-        return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)
-    step, found = _trusted(_step_by(scripted(graph, *inputs), training, "script"), training, examples)
-    if not worth_compiling(training.schedule.steps, training.numbers):
-        return step, found
-    try:
-        return _trusted(_step_by(inducted(graph, *inputs), training, "inductor"), training, examples)
-    except NoGraph as why:
-        warnings.warn(f"{why}; TorchScript takes its place", stacklevel=2)
-        return step, found
+        return made("inductor")
+    scripted = made("script")
+    if worth_compiling(training.schedule.steps, training.numbers):
+        try:
+            return made("inductor")
+        except NoGraph as why:
+            warnings.warn(f"{why}; TorchScript takes its place", stacklevel=2)
+    return scripted
 
 
 def _step_of(training: Training) -> Callable[..., Any]:
-    """State and rows -> loss (), gradient (P,), the next state; a plain function."""
+    """State and rows -> loss (), gradient (P,), the next state; gradients apart and no state where Adam is in place."""
     loss = objective(training.pairing, training.data)
 
     def step(*inputs: Tensor) -> tuple[Tensor, ...]:
         *state, batch = inputs
         with torch.enable_grad():
             parts = {name: part.detach().requires_grad_() for name, part in training.parts(state[0]).items()}
-            with kl_weighted(state[3].to(state[0]), training.schedule.warmup):
-                value = loss(parts, training.minibatches.by_plate(batch))
+            with training.messenger(batch, state[3].to(state[0])):
+                value = loss(parts)
             gradients = torch.autograd.grad(value, list(parts.values()), materialize_grads=True)
-        if training.apart:
+        if training.in_place:
             return value.detach(), *gradients
-        gradient = torch.cat([each.reshape(-1) for each in gradients])
+        gradient = joined(gradients)
         return value.detach(), gradient, *training.adam.step(State(*state), gradient)
 
     return step
@@ -97,28 +102,32 @@ def _step_of(training: Training) -> Callable[..., Any]:
 
 def _step_by(one: Callable[..., Any], training: Training, tier: Tier) -> Step:
     """The step whose graph is `one`, and several such steps in a loop."""
-    if not training.apart:
+    if not training.in_place:
         return Step(one, _scripted_loop(one) if tier == "script" else _loop(one), tier)
-    adam = training.adam
+
+    def in_place(*inputs: Tensor) -> tuple[Any, ...]:
+        *state, _ = inputs
+        loss, *gradients = one(*inputs)
+        training.adam.descend(State(*state), gradients)
+        return loss, gradients, *state
 
     def whole(*inputs: Tensor) -> tuple[Tensor, ...]:
-        *state, batch = inputs
-        after = State(*(value.clone() for value in state))
-        loss, *gradients = one(*after, batch)
-        gradient = torch.cat([each.reshape(-1) for each in gradients])
-        adam.descend(after, gradients)
-        return loss, gradient, *after
+        loss, gradients, *state = in_place(*(value.clone() for value in inputs))
+        return loss, joined(gradients), *state
 
+    return Step(whole, _loop(in_place), tier)
+
+
+def _loop(one: Callable[..., Any]) -> Callable[..., Any]:
     def many(*inputs: Tensor) -> tuple[Tensor, ...]:
-        *state, batches = inputs
-        after, losses = State(*(value.clone() for value in state)), []
+        *before, batches = inputs
+        state, losses = [value.clone() for value in before], []
         for batch in batches:
-            loss, *gradients = one(*after, batch)
-            adam.descend(after, gradients)
+            loss, _, *state = one(*state, batch)
             losses.append(loss)
-        return *after, torch.stack(losses)
+        return *state, torch.stack(losses)
 
-    return Step(whole, many, tier)
+    return many
 
 
 def _scripted_loop(one: Any) -> Callable[..., Any]:
@@ -142,22 +151,3 @@ class _Loop(torch.nn.Module):
             loss, _gradient, flat, mean, square, step, schedule = self.step(flat, mean, square, step, schedule, batch)
             losses.append(loss)
         return flat, mean, square, step, schedule, torch.stack(losses)
-
-
-def _loop(one: Callable[..., Any]) -> Callable[..., Any]:
-    def many(*inputs: Tensor) -> tuple[Tensor, ...]:
-        *now, batches = inputs
-        losses = []
-        for batch in batches:
-            loss, _gradient, *now = one(*now, batch)
-            losses.append(loss)
-        return *now, torch.stack(losses)
-
-    return many
-
-
-def _trusted(step: Step, training: Training, examples: tuple[Example, ...]) -> tuple[Step, float]:
-    found = gap_to_pyro(step, training, examples)
-    if found > largest_gap(training):
-        raise NoGraph("its graph gave other numbers than pyro.infer.SVI")
-    return step, found

@@ -60,10 +60,9 @@ class Epochs:
                 while self.done < self.epochs and not self._stops():
                     self._one(quiet)
                     bar.update()
-                    if self.test_losses:
-                        bar.set_postfix(elbo=f"{self._elbo():.2f}", held_out=f"{-self.test_losses[-1]:.2f}")
-                    else:
-                        bar.set_postfix(elbo=f"{self._elbo():.2f}")
+                    elbo = -float(np.mean(self.start.losses[-self.steps :])) / (self.start.data.rows or 1)
+                    held_out = {"held_out": f"{-self.test_losses[-1]:.2f}"} if self.test_losses else {}
+                    bar.set_postfix(elbo=f"{elbo:.2f}", **held_out)  # of the last epoch, nats a row
             except KeyboardInterrupt:
                 self.message = f"interrupted after {self.done} epochs"
         if not self.start.losses:
@@ -97,10 +96,6 @@ class Epochs:
         kept = checkpoint.read(self.folder, self.owner)
         checkpoint.restore(self.start, kept, self.folder)
         self.test_losses, self.best = kept["test_losses"], kept["best"]
-
-    def _elbo(self) -> float:
-        """Of the last epoch, nats a row."""
-        return -float(np.mean(self.start.losses[-self.steps :])) / (self.start.data.rows or 1)
 
     def _test_loss(self, test: RowDensity) -> float:
         """Minus the ELBO of the held-out rows, a draw each, nats a row; the same noise after every epoch."""

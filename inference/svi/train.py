@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyro
 import torch
 from pyro.infer import ELBO
 
-from ...errors import InputError
+from ...errors import InputError, check_positive
 from ...guides import Guide, GuideFactory
 from ...models.decoders import check_choices
-from ...models.structure import Model, Structure, model_name
+from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
 from ..data.data import Data, structure_on
 from ..data.door import DataLike, data_for
@@ -92,7 +91,10 @@ def train(
     """
     began = time.perf_counter()
     data, whole = data_for(on_all_rows(model), x)
-    _check(model, whole, epochs=epochs, batch_size=batch_size, draws=draws)
+    if whole.shared or not whole.local:
+        what = f"and {model_name(model)} has {'some that rows share' if whole.shared else 'none'}"
+        raise InputError(f"train wants a model whose continuous latents are each row's own, {what}: use svi")
+    check_positive(epochs=epochs, batch_size=batch_size, draws=draws)
     batch_size = min(batch_size, data.rows or 1)
     model = with_batch_size(copy.deepcopy(model), batch_size)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
@@ -103,7 +105,8 @@ def train(
         check_choices(binarize=(binarize, Binarize))
         data = data.map(lambda x: _binary(x, seed, "x"))
         test = None if test is None else test.map(lambda x: _binary(x, seed + 1, "x_test"))
-    _refuse(model, data)
+    check = getattr(model, "check", lambda values: None)  # by the model itself, where it does
+    check(data.values)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
     steps = (data.rows or 1) // batch_size  # of an epoch
@@ -113,16 +116,15 @@ def train(
     with one_thread_if_small(data.numel):
         start = begin(
             lambda: pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator),
-            lambda: optimizer_of(optimizer, lr, schedule.steps, data.rows or 1),
+            optimizer_of(optimizer, lr, schedule.steps, data.rows or 1),
             data.map(torch.clone) if changing else data,
             seed,
             schedule,
         )
         if test is not None:
-            _refuse(model, test)
+            check(test.values)
             if not tells_new(start.pairing.guide):
-                mend = "leave x_test out, or choose an encoder"
-                raise InputError(f"guide {name} has no q for held-out rows: {mend}")
+                raise InputError(f"guide {name} has no q for held-out rows: leave x_test out, or choose an encoder")
         owner = {
             "model": known_by(model),
             "guide": name,
@@ -138,30 +140,24 @@ def train(
         }
         folder = None if checkpoint is None else Path(checkpoint).expanduser()
         held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
-        way = Epochs(start, epochs, steps, held_out, patience, grey if changing else None, folder, owner)
+        run = Epochs(start, epochs, steps, held_out, patience, grey if changing else None, folder, owner)
         with progress_bar(epochs, name, progress, unit="epoch") as bar:
-            way.run(bar, resume)
-        return replace(_fit(way, name, data, draws), seconds=time.perf_counter() - began)
+            run.run(bar, resume)
+        start.warn(name, "lower lr")
+        return replace(_fit(run, name, data, draws), seconds=time.perf_counter() - began)
 
 
-def _fit(way: Epochs, name: str, data: Data, draws: int) -> RowFit:
-    """What was trained, with a warning where the training was cut short or latent units lie idle."""
-    start = way.start
-    if way.best:
-        start.values = way.best
-    if start.message:
-        warnings.warn(f"{name}: {start.message}; the last good parameters are kept: lower lr", stacklevel=3)
-    if start.compiled.startswith("eager:"):
-        warnings.warn(f"{name}: the steps are not compiled but {start.compiled}", stacklevel=3)
+def _fit(run: Epochs, name: str, data: Data, draws: int) -> RowFit:
+    """What was trained, with a warning where latent units lie idle."""
+    start = run.start
+    start.values = run.best or start.values
     with start.at_work(start.seed):
-        params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
-        pairing = copy.deepcopy(start.pairing).on_all_rows()  # as trained: the start puts its own back
-        fit = row_fit(name, pairing, data, draws, losses=np.array(start.losses), params=params)
+        trained = copy.deepcopy(start.pairing).on_all_rows()  # as trained: the start puts its own back
+        fit = row_fit(name, trained, data, draws, **start.record())
     if tells_q(fit.guide) and not (active := fit.active_units()).all():
         lost = f"{int((~active).sum())} of {len(active)} latent units are inactive: their q(z | x) is the prior"
         warnings.warn(f"{name}: {lost}; try warmup, or fewer of them", stacklevel=3)
-    losses, message = np.array(way.test_losses), start.message or way.message
-    return replace(fit, test_losses=losses, steps=len(start.losses), message=message, compiled=start.compiled)
+    return replace(fit, test_losses=np.array(run.test_losses), message=start.message or run.message)
 
 
 def _binary(grey: Any, seed: int, name: str) -> Any:
@@ -169,17 +165,3 @@ def _binary(grey: Any, seed: int, name: str) -> Any:
         span = f"{grey.min().item():g} to {grey.max().item():g}"
         raise InputError(f"binarize wants pixels within [0, 1], and {name} has {span}: rescale it")
     return binarised(grey, seed)
-
-
-def _refuse(model: Model, data: Data) -> None:
-    """Let the model itself look at the data, where it does."""
-    getattr(model, "check", lambda values: None)(data.values)
-
-
-def _check(model: Model, structure: Structure, **sizes: int) -> None:
-    if structure.shared or not structure.local:
-        what = f"and {model_name(model)} has {'some that rows share' if structure.shared else 'none'}"
-        raise InputError(f"train wants a model whose continuous latents are each row's own, {what}: use svi")
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
