@@ -1,7 +1,7 @@
 """Minus the ELBO as a plain function of the unconstrained parameters: what a graph of an SVI step is traced from.
 
 The estimators of Pyro look at values while they run, which no graph can. These few lines are the same sums without a
-look; `step_graph` holds them to Pyro's own before it trusts them.
+look; `compiled_steps` holds them to Pyro's own before it trusts them.
 """
 
 from __future__ import annotations
