@@ -53,7 +53,7 @@ def _training(x: torch.Tensor, steps: int) -> float:
     with isolated(0, torch.float64):
         make = lambda: pair(model, catalogue(model)["auto_normal"](model), "", data, read_structure(model, x), "auto")  # noqa: E731
         plates = (plate,) if len(x) > 1000 else ()
-        optimizer = lambda: ClippedAdam({"lr": 0.01, "lrd": 0.999})  # noqa: E731
+        optimizer = ClippedAdam({"lr": 0.01, "lrd": 0.999})
         start = begin(make, optimizer, data, 0, Schedule(steps, plates=plates))
         with progress_bar(steps, "", False) as bar:
             began = time.perf_counter()

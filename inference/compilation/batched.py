@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -31,23 +30,23 @@ def over_draws(
     one = lambda i: {name: value[i] for name, value in draws.items()}  # noqa: E731
     with torch.no_grad():
         graph = graph_of(fn, (one(0),), (one(-1),), samples=samples)
-        if graph is not None:
-            try:
-                randomness = "different" if samples else "error"
-                with _slow_operations_unannounced():
-                    return torch.func.vmap(graph, randomness=randomness, chunk_size=chunk)(draws)
-            except RuntimeError:  # an operation without a batching rule
-                fn = graph
-        results = [fn(one(i)) for i in range(number)]
+        mapped = _vmapped(graph, draws, randomness="different" if samples else "error", chunk_size=chunk)
+        if mapped is not None:
+            return mapped
+        results = [(graph or fn)(one(i)) for i in range(number)]
     return pytree.tree_map(lambda *parts: torch.stack(parts), *results)
 
 
-@contextmanager
-def _slow_operations_unannounced() -> Iterator[None]:
-    """Without torch's note, once a process, that an operation is batched by a loop of its own."""
+def _vmapped(graph: Graph | None, values: Any, **options: Any) -> Any:
+    """A graph of each of values, stacked; None where there is none, or it has an operation without a batching rule."""
+    if graph is None:
+        return None
+    # Without torch's note, once a process, that an operation is batched by a loop of its own.
     torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
     try:
-        yield
+        return torch.func.vmap(graph, **options)(values)
+    except RuntimeError:
+        return None
     finally:
         torch._C._functorch._set_vmap_fallback_warning_enabled(True)  # type: ignore[attr-defined]
 
@@ -59,21 +58,21 @@ def repeated(fn: Callable[[], Any], number: int, chunk: int | None = None) -> An
 
 def batched(fn: Callable[[Tensor], Tensor], dims: int) -> Callable[[Tensor], Tensor]:
     """fn of a tensor of so many dims, over any leading dims; gradients flow. It is traced at the first call."""
-    known: list[Graph | None] = []
+    traced = False
+    graph: Graph | None = None
 
     def over(values: Tensor) -> Tensor:
+        nonlocal traced, graph
         if values.dim() == dims:
             return fn(values)
         lead, flat = values.shape[:-dims], values.flatten(0, -dims - 1)
-        if not known:
+        if not traced:
             example = flat[0].detach()
-            known[:] = [graph_of(fn, (example,), (0.5 * example + 0.1,))]
-        if known[0] is not None:
-            try:
-                with _slow_operations_unannounced():
-                    return torch.func.vmap(known[0])(flat).unflatten(0, lead)
-            except RuntimeError:  # an operation without a batching rule
-                known[:] = [None]
-        return torch.stack([fn(value) for value in flat]).unflatten(0, lead)
+            traced, graph = True, graph_of(fn, (example,), (0.5 * example + 0.1,))
+        mapped = _vmapped(graph, flat)
+        if mapped is None:
+            graph = None  # asked no more
+            mapped = torch.stack([fn(value) for value in flat])
+        return mapped.unflatten(0, lead)
 
     return over

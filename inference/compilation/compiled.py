@@ -7,26 +7,28 @@ kept for graphs of the same operations and sizes, in this process and, in torch'
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from .fusible import fusible
 from .graph import Graph, NoGraph, agree, first_line, traced
-from .scriptable import scriptable
 
 __all__ = [
     "Compile",
     "Tier",
+    "compile_graph",
     "compiled",
-    "inducted",
+    "fusible",
     "known_to_inductor",
-    "scripted",
     "seconds_scripted",
     "value_and_gradient",
     "worth_compiling",
@@ -35,61 +37,63 @@ __all__ = [
 Compile = bool | Literal["auto"]
 Tier = Literal["eager", "script", "inductor"]
 
-LONG = 30.0  # seconds of scripted work that make up for a quarter of a minute of Inductor
-A_CALL, A_NUMBER = 2e-4, 2e-8  # seconds that TorchScript takes, about: a gradient, and each number of the data in it
+MIN_SECONDS_FOR_INDUCTOR = 30.0  # of scripted work, that make up for a quarter of a minute of Inductor
+SECONDS_A_CALL, SECONDS_A_NUMBER = 2e-4, 2e-8  # of TorchScript, about: a gradient, and each number of data
+MAX_MULTIPLICATIONS = 50_000  # of a matrix product that is spelt out
+MAX_SPELT_OUT = 32  # entries of a running total, and of the dimension that a product sums over
 
+aten = torch.ops.aten
 _inducted: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
 def seconds_scripted(calls: int, numbers: int) -> float:
     """What so many gradients on so many numbers of data take TorchScript, about."""
-    return calls * (A_CALL + A_NUMBER * numbers)
+    return calls * (SECONDS_A_CALL + SECONDS_A_NUMBER * numbers)
 
 
 def worth_compiling(calls: int, numbers: int) -> bool:
     """Whether Inductor makes up for its time: by the size of the work, so that one seed gives one result."""
-    return seconds_scripted(calls, numbers) > LONG
+    return seconds_scripted(calls, numbers) > MIN_SECONDS_FOR_INDUCTOR
 
 
-def scripted(graph: Graph, *example: Any) -> torch.jit.ScriptFunction:
-    """The graph as TorchScript, unchecked. Raises NoGraph."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # constants in the trace are meant; a check against fn is the judge
-            graph = replace(graph, module=scriptable(graph.module))
-            return torch.jit.trace(lambda *args: graph(*args), example, check_trace=False)
-    except Exception as error:
-        raise NoGraph(f"TorchScript does not take it ({first_line(error)})") from error
-
-
-def inducted(graph: Graph, *example: Any) -> Callable[..., Any]:
-    """The graph compiled by Inductor, unchecked: tensors side by side -> a list of results. Raises NoGraph.
+def compile_graph(graph: Graph, tier: Tier, *example: Any) -> Callable[..., Any]:
+    """The graph as TorchScript, or compiled by Inductor: tensors side by side -> results; unchecked. Raises NoGraph.
 
     Random numbers are those of eager torch.
     """
-    inputs = [*pytree.tree_leaves(example), *graph.constants]
-    key = _code(graph, inputs)
-    if key not in _inducted:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # constants in the trace are meant, a check against fn is the judge
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Inductor's own business
-                module = fusible(graph.module, inputs)
-                _inducted[key] = torch._inductor.compile(module, inputs, options={"fallback_random": True})
+            return _inductor(graph, example) if tier == "inductor" else _script(graph, example)
         except Exception as error:
-            raise NoGraph(f"Inductor does not compile it ({first_line(error)})") from error
-    made, constants = _inducted[key], graph.constants
-    return lambda *leaves: made(*leaves, *constants)
+            what = "Inductor does not compile it" if tier == "inductor" else "TorchScript does not take it"
+            raise NoGraph(f"{what} ({first_line(error)})") from error
+
+
+def _script(graph: Graph, example: tuple[Any, ...]) -> torch.jit.ScriptFunction:
+    graph = replace(graph, module=_scriptable(graph.module))
+    return torch.jit.trace(lambda *args: graph(*args), example, check_trace=False)
+
+
+def _inductor(graph: Graph, example: tuple[Any, ...]) -> Callable[..., Any]:
+    key, inputs = _code(graph, example)
+    if key not in _inducted:
+        module = fusible(graph.module, inputs)
+        _inducted[key] = torch._inductor.compile(module, inputs, options={"fallback_random": True})
+    made = _inducted[key]
+    return lambda *leaves: made(*leaves, *graph.constants)
 
 
 def known_to_inductor(graph: Graph, *example: Any) -> bool:
     """Whether this process has compiled such a graph before."""
-    return _code(graph, [*pytree.tree_leaves(example), *graph.constants]) in _inducted
+    return _code(graph, example)[0] in _inducted
 
 
-def _code(graph: Graph, inputs: list[Tensor]) -> tuple[Any, ...]:
-    """What graphs that Inductor would make the same code of have in common."""
+def _code(graph: Graph, example: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Tensor]]:
+    """What graphs that Inductor would make the same code of have in common; and the inputs of that code."""
+    inputs = [*pytree.tree_leaves(example), *graph.constants]
     kinds = tuple((value.shape, value.stride(), value.dtype, value.device) for value in inputs)
-    return graph.module.code, kinds, torch.get_num_threads()
+    return (graph.module.code, kinds, torch.get_num_threads()), inputs
 
 
 def value_and_gradient(
@@ -99,7 +103,14 @@ def value_and_gradient(
 
     examples: unlike points at which both must agree with fn as it is, to 1e-8.
     """
-    return compiled(_eager_gradient(fn), *examples, tier=tier)
+
+    def eager(point: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            point = point.detach().requires_grad_()
+            value = fn(point)
+            return value.detach(), torch.autograd.grad(value, point)[0]
+
+    return compiled(eager, *examples, tier=tier)
 
 
 def compiled(
@@ -109,27 +120,81 @@ def compiled(
     if tier == "eager":
         return eager, "eager"
     try:
-        graph = traced(eager, (examples[0],))
-        made = scripted(graph, examples[0]) if tier == "script" else inducted(graph, examples[0])
-        if not all(_same(made, eager, point) for point in examples):
-            raise NoGraph("its graph gave other numbers at a fresh point: what it does depends on values")
+        made = compile_graph(traced(eager, (examples[0],)), tier, examples[0])
     except NoGraph as why:
         return eager, f"eager: {why}"
-    return made, tier
-
-
-def _same(made: Callable[[Tensor], Any], eager: Callable[[Tensor], Any], point: Tensor) -> bool:
     try:
-        return agree(made, eager, (point,))
+        same = all(agree(made, eager, (point,)) for point in examples)
     except Exception as error:
-        raise NoGraph(f"it does not run ({first_line(error)})") from error
+        return eager, f"eager: it does not run ({first_line(error)})"
+    other = "its graph gave other numbers at a fresh point: what it does depends on values"
+    return (made, tier) if same else (eager, f"eager: {other}")
 
 
-def _eager_gradient(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    def both(point: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            point = point.detach().requires_grad_()
-            value = fn(point)
-            return value.detach(), torch.autograd.grad(value, point)[0]
+def fusible(module: GraphModule, inputs: list[Tensor]) -> GraphModule:
+    """The module with its small products and running totals as elementwise operations and sums, to be fused.
 
-    return both
+    Inductor hands these to library calls, which on a few numbers cost more than all the rest of a density.
+    """
+    return make_fx(module, decomposition_table=SPELT_OUT)(*inputs)
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    inner = left.shape[-1]
+    if inner > MAX_SPELT_OUT or left.numel() * right.shape[-1] > MAX_MULTIPLICATIONS:
+        return NotImplemented
+    return sum(left[..., i, None] * right[..., i, None, :] for i in range(inner))  # type: ignore[return-value]
+
+
+def _running(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    def total(x: Tensor, dim: int, **options: Any) -> Tensor:
+        cast = options.get("dtype") not in (None, x.dtype)
+        if cast or x.dim() == 0 or x.shape[dim] > MAX_SPELT_OUT or x.dtype == torch.bool:
+            return NotImplemented
+        return torch.stack([*accumulate(x.unbind(dim), combine)], dim)
+
+    return total
+
+
+SPELT_OUT: dict[Any, Callable[..., Any]] = {
+    aten.bmm.default: _product,
+    aten.mm.default: _product,
+    aten.cumsum.default: _running(torch.add),
+    aten.cumprod.default: _running(torch.mul),
+}
+
+
+SCRIPT = """
+def convolution_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: List[int], stride: List[int], padding: List[int],
+    dilation: List[int], transposed: bool, output_padding: List[int], groups: int, wanted: List[int]
+) -> Tuple[Tensor, Tensor, Tensor]:
+    mask = [wanted[0] == 1, wanted[1] == 1, wanted[2] == 1]
+    a, b, c = torch.ops.aten.convolution_backward(
+        grad, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups, mask
+    )
+    nothing = torch.zeros([0])
+    return (a if mask[0] else nothing, b if mask[1] else nothing, c if mask[2] else nothing)
+"""
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of TorchScript as a whole
+    _scripted_backward = torch.jit.CompilationUnit(SCRIPT).convolution_backward
+
+
+def _scriptable(module: GraphModule) -> GraphModule:
+    """The module with each convolution's gradient as a script of its own.
+
+    The tracer records neither a list of truth values nor a result that is missing.
+    """
+    module = copy.copy(module)
+    module.graph = copy.deepcopy(module.graph)
+    for node in module.graph.nodes:
+        if node.target is aten.convolution_backward.default:
+            node.target = _convolution_backward
+    module.recompile()
+    return module
+
+
+def _convolution_backward(grad: Any, x: Any, weight: Any, bias: Any, *options: Any) -> Any:
+    *rest, mask = options
+    return _scripted_backward(grad, x, weight, bias or [0], *rest, [int(each) for each in mask])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,15 +19,13 @@ from torch.utils import _pytree as pytree
 
 __all__ = ["Graph", "NoGraph", "agree", "first_line", "graph_of", "traced"]
 
-
 aten = torch.ops.aten
 SAME = (aten.detach.default, aten.clone.default, aten.alias.default, aten.lift_fresh_copy.default)
 VIEWS = (aten.view.default, aten._unsafe_view.default)
 SAME_SHAPED = (*VIEWS, aten.expand.default, aten._to_copy.default)
 # A Bernoulli's log_prob: torch runs it by in-place operations on what it captures, which no graph can do without.
 PURE: Any = get_decompositions([aten.binary_cross_entropy_with_logits])
-ZEROS = (aten.new_zeros.default, aten.zeros_like.default)
-ONES = (aten.new_ones.default, aten.ones_like.default)
+FILLED = {aten.new_zeros.default: 0, aten.zeros_like.default: 0, aten.new_ones.default: 1, aten.ones_like.default: 1}
 
 
 class NoGraph(Exception):
@@ -80,7 +77,8 @@ def traced(fn: Callable[..., Any], example: tuple[Any, ...], in_place: bool = Fa
         return results
 
     try:
-        with _one_fake_mode():
+        # make_fx would otherwise begin a fake mode, and record a stack, for every tensor: half of its time.
+        with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
             module = make_fx(flat, decomposition_table=PURE)(*leaves)
             if in_place:
                 return Graph(module, (), shape[0])
@@ -88,13 +86,6 @@ def traced(fn: Callable[..., Any], example: tuple[Any, ...], in_place: bool = Fa
         return Graph(*_split(module), shape[0])
     except Exception as error:  # torch raises many classes for "cannot trace this"; eager meets any real error again
         raise NoGraph(f"it cannot be traced ({first_line(error)})") from error
-
-
-@contextmanager
-def _one_fake_mode() -> Iterator[None]:
-    """make_fx would otherwise begin a fake mode, and record a stack, for every tensor: half of its time."""
-    with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
-        yield
 
 
 def _split(module: GraphModule) -> tuple[GraphModule, tuple[Tensor, ...]]:
@@ -122,9 +113,8 @@ def _split(module: GraphModule) -> tuple[GraphModule, tuple[Tensor, ...]]:
         key = node if node.op == "output" or _is_random(node) else (node.target, repr(args))
         if key not in seen:
             seen[key] = nodes.node_copy(node, copies.__getitem__)
-            seen[key].target = (
-                aten.reshape.default if node.target in VIEWS else node.target
-            )  # without a clone before it
+            if node.target in VIEWS:
+                seen[key].target = aten.reshape.default  # without a clone before it
         copies[node] = seen[key]
     nodes.eliminate_dead_code()
     return GraphModule(torch.nn.Module(), nodes), tuple(constants.values())
@@ -145,45 +135,33 @@ def _is_random(node: Node) -> bool:
 
 def _constants(module: GraphModule) -> dict[Node, Any]:
     """What each node that depends on no input comes to; random numbers are no constants."""
-    known: dict[Node, Any] = {}
     interpreter = Interpreter(module)
+    known: dict[Node, Any] = interpreter.env
     with torch.no_grad():
         for node in module.graph.nodes:
             if node.op in ("placeholder", "output") or _is_random(node):
                 continue
-            if node.target in (*ZEROS, *ONES):
-                known[node] = _filled(node)
-                continue
-            if any(n not in known for n in node.all_input_nodes):
-                continue
-            interpreter.env = known
-            known[node] = interpreter.run_node(node)
+            if node.target in FILLED:  # of what came from another it has only the shape
+                like = node.meta["val"]
+                known[node] = torch.full(like.shape, FILLED[node.target], dtype=like.dtype, device=like.device)
+            elif all(needed in known for needed in node.all_input_nodes):
+                known[node] = interpreter.run_node(node)
     return known
-
-
-def _filled(node: Node) -> Tensor:
-    """A tensor of zeros or ones, of which only the shape came from another."""
-    like = node.meta["val"]
-    fill = torch.zeros if node.target in ZEROS else torch.ones
-    return fill(like.shape, dtype=like.dtype, device=like.device)
 
 
 def agree(made: Callable[..., Any], fn: Callable[..., Any], example: tuple[Any, ...]) -> bool:
     """Whether both give the same for that example under the same noise, to 1e-8 (float32: 1e-4)."""
-    expected, got = (_under_noise(f, example) for f in (fn, made))
-    pairs = zip(pytree.tree_leaves(expected), pytree.tree_leaves(got), strict=True)
-    return all(_close(a, b) for a, b in pairs)
+    results = []
+    for f in (fn, made):
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            results.append(pytree.tree_leaves(f(*example)))
+    return all(_close(expected, got) for expected, got in zip(*results, strict=True))
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
     rtol, atol = (1e-4, 1e-5) if a.dtype == torch.float32 else (1e-8, 1e-10)
     return torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
-
-
-def _under_noise(fn: Callable[..., Any], example: tuple[Any, ...]) -> Any:
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        return fn(*example)
 
 
 def first_line(error: Exception) -> str:

@@ -20,6 +20,7 @@ from torch.distributions.transforms import Transform
 from ...errors import InputError
 from ...models.structure import Model, Structure, model_name, sites_of
 from ..data.data import Data, structure_on
+from ..runtime.pyro_private import enumerated_symbol, is_deterministic, packed_dims, set_packed_dims
 from .params import with_params
 
 __all__ = ["Density", "Sites"]
@@ -61,7 +62,7 @@ class Density:
         """log p(x, theta) in nats, with respect to the constrained sites: ()."""
         if self.collapsed is not None:
             trace = self.data.run(poutine.trace(self.given(sites, self.collapsed)).get_trace)
-            return trace.log_prob_sum(lambda _, node: not node["infer"].get("_deterministic"))
+            return trace.log_prob_sum(lambda _, node: not is_deterministic(node))
         trace = self._trace(sites, self.data)
         evaluator = TraceEinsumEvaluator(trace, bool(self.structure.discrete), self.structure.max_plate_nesting)
         return torch.as_tensor(evaluator.log_prob(trace))
@@ -179,15 +180,14 @@ def _contract_rows(trace: poutine.Trace, rows: str, counted: Callable[[str], boo
             size = frames[rows].size
             if counted(name):
                 inside.append(_with_dim(node["packed"]["log_prob"], data, size))
-        elif set(node["packed"]["log_prob"]._pyro_dims) - set(trace.plate_to_symbol.values()):
+        elif set(packed_dims(node["packed"]["log_prob"])) - set(trace.plate_to_symbol.values()):
             outside.append(node["packed"]["log_prob"])  # of a discrete site that all rows share
     each = _with_dim(inside[0].new_zeros(()), data, size)  # keeps the rows where all factors are in a deeper plate
     plates = "".join(set(trace.plate_to_symbol.values()) - {data})  # rows are kept apart: not a plate to multiply over
     output, single = data, False
     if keep is not None:
-        infer = trace.nodes[keep]["infer"]
-        symbol = infer["_dim_to_symbol"][infer["_enumerate_dim"]]
-        single = not any(symbol in vars(factor)["_pyro_dims"] for factor in inside)  # one component has no dim to keep
+        symbol = enumerated_symbol(trace.nodes[keep])
+        single = not any(symbol in packed_dims(factor) for factor in inside)  # one component has no dim to keep
         output += "" if single else symbol
     terms = _einsum([each, *inside, *outside], output, plates)
     terms = terms - _einsum(outside, "", plates) if outside else terms
@@ -196,15 +196,15 @@ def _contract_rows(trace: poutine.Trace, rows: str, counted: Callable[[str], boo
 
 def _with_dim(factor: Tensor, symbol: str, size: int) -> Tensor:
     """A packed factor with that dim; packing has dropped it where its size is one."""
-    dims = getattr(factor, "_pyro_dims", "")
+    dims = packed_dims(factor)
     if symbol not in dims:
         factor = factor.expand(size, *factor.shape)
-        vars(factor)["_pyro_dims"] = symbol + dims
+        set_packed_dims(factor, symbol + dims)
     return factor
 
 
 def _einsum(factors: list[Tensor], output: str, plates: str) -> Tensor:
-    inputs = ",".join(vars(factor)["_pyro_dims"] for factor in factors)
+    inputs = ",".join(packed_dims(factor) for factor in factors)
     return einsum(f"{inputs}->{output}", *factors, plates=plates, backend=LOG_EINSUM, modulo_total=True)[0]
 
 

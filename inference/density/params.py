@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyro import poutine
-from pyro.params.param_store import _MODULE_NAMESPACE_DIVIDER
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.nn import Parameter
@@ -19,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from ...models.structure import Model
+from ..runtime.pyro_private import MODULE_DIVIDER
 
 __all__ = ["Frozen", "InPlaceOf", "frozen", "with_params"]
 
@@ -39,7 +39,7 @@ class InPlaceOf(TorchFunctionMode):
 def with_params(program: Model, params: Mapping[str, Tensor]) -> Model:
     """The program with these values for its parameters, by their names in Pyro's store."""
     given = _Given(params)
-    if not any(_MODULE_NAMESPACE_DIVIDER in name for name in params):
+    if not any(MODULE_DIVIDER in name for name in params):
         return given(program)
 
     def run(*args: Any, **kwargs: Any) -> Any:

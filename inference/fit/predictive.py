@@ -20,6 +20,7 @@ from ...models.structure import model_name
 from ..compilation.batched import over_draws
 from ..density.row_density import RowDensity, row_modes
 from ..runtime.isolation import one_thread_if_small
+from ..runtime.pyro_private import is_deterministic
 from .importance import pareto_k
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class _ObservedAnew(UnconditionMessenger):
     """Observations are drawn; what is deterministic is left as it is, which a plate would make into a larger one."""
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if not msg["infer"].get("_deterministic"):
+        if not is_deterministic(msg):
             super()._pyro_sample(msg)
 
 

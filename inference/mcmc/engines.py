@@ -13,6 +13,8 @@ from nutpie.compiled_pyfunc import from_pyfunc
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
+from ..runtime.pyro_private import num_divergences, potential_energy
+
 __all__ = ["ENGINES", "Chain", "Task", "ValueAndGradient"]
 
 ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -95,9 +97,9 @@ def with_pyro(task: Task) -> Chain:
         task.report(step + 1 + (task.warmup if sampling else 0))
         if sampling:
             draws.append(samples["flat"].detach().cpu().numpy().copy())
-            lp.append(-float(kernel._fetch_from_cache()[1]))
+            lp.append(-float(potential_energy(kernel)))
             step_size.append(float(kernel.step_size))
-            divergences.append(len(kernel._divergences))  # so far; the kernel forgets them at its end
+            divergences.append(num_divergences(kernel))
         if task.stopped():
             raise _Stopped
 

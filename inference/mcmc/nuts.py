@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from ...errors import InputError
+from ...errors import InputError, check_positive
 from ...models.structure import Model, model_name
 from ..compilation.batched import over_draws
 from ..compilation.compiled import Compile
@@ -70,9 +70,7 @@ def nuts(
         Bad data or options, a model without continuous sites, or one whose density is finite nowhere it was tried.
     """
     began = time.perf_counter()
-    for key, value in {"warmup": warmup, "draws": draws, "chains": chains}.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{key}={value!r} must be a whole number, 1 or more")
+    check_positive(warmup=warmup, draws=draws, chains=chains)
     if engine not in ("auto", *ENGINES):
         raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
     model = on_all_rows(model)

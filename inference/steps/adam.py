@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor
 from torch.optim.adam import adam
 
-__all__ = ["Adam", "State", "adam_of"]
+__all__ = ["Adam", "State", "adam_of", "joined"]
 
 
 class State(NamedTuple):
@@ -72,38 +72,30 @@ class Adam:
         first, second = self.betas
         step = float(state.step) + 1
         if self.clip is not None:
-            for gradient in gradients:
-                gradient.clamp_(-self.clip, self.clip)
+            gradients = [gradient.clamp(-self.clip, self.clip) for gradient in gradients]
         lr, decay = state.schedule.tolist()
         eps = self.eps if self.clip is None else self.eps / math.sqrt(1 - second**step)  # see `step`
         sizes = [gradient.numel() for gradient in gradients]
         flat, mean, square = ([*value.split(sizes)] for value in (state.flat, state.mean, state.square))
+        gradients = [gradient.reshape(-1) for gradient in gradients]
         steps = [state.step.clone() for _ in sizes]
-        given: Any = (flat, [gradient.reshape(-1) for gradient in gradients], mean, square, [], steps)
-        rest: dict[str, Any] = {
-            "weight_decay": 0.0,
-            "amsgrad": False,
-            "maximize": False,
-            "foreach": False,
-            "fused": True,
-        }
-        adam(*given, lr=lr * decay**step, beta1=first, beta2=second, eps=eps, **rest)
+        plain: dict[str, Any] = {"weight_decay": 0.0, "amsgrad": False, "maximize": False, "fused": True}
+        adam(flat, gradients, mean, square, [], steps, lr=lr * decay**step, beta1=first, beta2=second, eps=eps, **plain)
         state.step.add_(1)
 
 
 def adam_of(optimizer: PyroOptim) -> Adam | None:
     """The same optimizer as a pure function, or None where it is neither of the two, or has other options."""
-    options = optimizer.pt_optim_args
-    if (
-        not isinstance(options, dict)
-        or optimizer.pt_clip_args
-        or set(options) - {"lr", "betas", "eps", "lrd", "clip_norm"}
-    ):
+    kind, given = optimizer.pt_optim_constructor, optimizer.pt_optim_args
+    if kind not in (ClippedAdam, torch.optim.Adam) or not isinstance(given, dict) or optimizer.pt_clip_args:
         return None
-    common = {key: options[key] for key in ("betas", "eps") if key in options}
-    if optimizer.pt_optim_constructor is ClippedAdam:
-        clipped = {"clip": options.get("clip_norm", 10.0), "decay": options.get("lrd", 1.0)}
-        return Adam(options.get("lr", 1e-3), **common, **clipped)
-    if optimizer.pt_optim_constructor is torch.optim.Adam and not {"lrd", "clip_norm"} & set(options):
-        return Adam(options.get("lr", 1e-3), **common)
-    return None
+    options = {"lr": 1e-3, **({"clip_norm": 10.0, "lrd": 1.0} if kind is ClippedAdam else {})}
+    if given.keys() - {*options, "betas", "eps"}:
+        return None
+    ours = {"clip_norm": "clip", "lrd": "decay"}
+    return Adam(**{ours.get(name, name): value for name, value in {**options, **given}.items()})
+
+
+def joined(parts: Iterable[Tensor]) -> Tensor:
+    """Tensors as one flat vector, end to end: (P,)."""
+    return torch.cat([part.reshape(-1) for part in parts])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...guides import Guide
 from ...models.structure import Model, sites_of
+from ..runtime.pyro_private import traces_of
 
 __all__ = ["IWAE"]
 
@@ -30,8 +31,15 @@ class IWAE(Trace_ELBO):
 
     def differentiable_loss(self, model: Model, guide: Guide, *args: Any, **kwargs: Any) -> Tensor:
         """Minus the bound, nats, for the gradient."""
-        ((joint, own),) = self._get_traces(model, guide, args, kwargs)
-        return _importance_weighted(joint, own, self.num_particles)
+        joint, own = traces_of(self, model, guide, args, kwargs)
+        weights, scale = torch.zeros(()), 1.0
+        for sign, trace in ((1, joint), (-1, own)):
+            trace.compute_log_prob()
+            for node in sites_of(trace).values():
+                weights = weights + sign * node["log_prob"]
+                scale = node["scale"] if node["is_observed"] else scale
+        each = (weights / scale).reshape(self.num_particles, -1).logsumexp(0) - math.log(self.num_particles)
+        return -scale * each.sum()
 
     def loss(self, model: Model, guide: Guide, *args: Any, **kwargs: Any) -> float:
         """Minus the bound, nats."""
@@ -44,16 +52,3 @@ class IWAE(Trace_ELBO):
         if loss.requires_grad:
             loss.backward()
         return float(loss.detach())
-
-
-def _importance_weighted(joint: Any, guide: Any, particles: int) -> Tensor:
-    """Minus the bound of a pair of traces, nats; under a leading plate of particles, where they are several."""
-    joint.compute_log_prob()
-    guide.compute_log_prob()
-    weights, scale = torch.zeros(()), 1.0
-    for sign, trace in ((1, joint), (-1, guide)):
-        for node in sites_of(trace).values():
-            weights = weights + sign * node["log_prob"]
-            scale = node["scale"] if node["is_observed"] else scale
-    each = (weights / scale).reshape(particles, -1).logsumexp(0) - math.log(particles)
-    return -scale * each.sum()

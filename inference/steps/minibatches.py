@@ -1,23 +1,19 @@
-"""Which rows each step of SVI sees: a shuffle of all of them, cut into minibatches."""
+"""What differs from step to step of SVI: the rows of a minibatch, and the weight of the divergence in a KL warm-up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
 from ...models.structure import Plate
+from ..runtime.pyro_private import Subsample
 
-__all__ = ["Minibatches", "subsampled_to"]
+__all__ = ["Minibatches", "StepMessenger"]
 
 
-@dataclass
 class Minibatches:
     """Rows of every subsampled plate, each once an epoch: a batch costs what it holds, where Pyro shuffles all rows.
 
@@ -25,50 +21,45 @@ class Minibatches:
     an epoch, too few for a batch, sit that one out.
     """
 
-    plates: tuple[Plate, ...]
-    seed: int
-    generator: torch.Generator = field(init=False, repr=False)
-    rest: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(self.seed)
-
-    @property
-    def width(self) -> int:
-        """Rows in a batch, all plates together."""
-        return sum(plate.size for plate in self.plates)
+    def __init__(self, plates: tuple[Plate, ...], seed: int) -> None:
+        self.plates = plates
+        self._generator = torch.Generator().manual_seed(seed)
+        self._rest: dict[str, Tensor] = {}
 
     def draw(self, number: int) -> Tensor:
-        """The rows of so many steps: (number, width)."""
-        empty = torch.empty(0, dtype=torch.long)
-        each = [torch.cat([self._batch(plate) for plate in self.plates] or [empty]) for _ in range(number)]
-        return torch.stack(each) if each else empty.reshape(0, self.width)
+        """The rows of so many steps, all plates side by side: (number, R)."""
+        batches = [self._batch(plate) for _ in range(number) for plate in self.plates]
+        width = sum(plate.size for plate in self.plates)
+        return torch.cat([torch.empty(0, dtype=torch.long), *batches]).reshape(number, width)
 
     def by_plate(self, batch: Tensor) -> dict[str, Tensor]:
-        """A batch (width,), plate by plate."""
-        sizes = [plate.size for plate in self.plates]
-        return dict(zip((plate.name for plate in self.plates), batch.split(sizes), strict=True)) if sizes else {}
+        """A batch (R,), plate by plate."""
+        parts = batch.split([plate.size for plate in self.plates])
+        return {plate.name: rows for plate, rows in zip(self.plates, parts, strict=True)}
 
     def _batch(self, plate: Plate) -> Tensor:
-        rest = self.rest.get(plate.name)
+        rest = self._rest.get(plate.name)
         if rest is None or len(rest) < plate.size:
-            rest = torch.randperm(plate.full_size, generator=self.generator)
-        self.rest[plate.name] = rest[plate.size :]
+            rest = torch.randperm(plate.full_size, generator=self._generator)
+        self._rest[plate.name] = rest[plate.size :]
         return rest[: plate.size]
 
 
-@contextmanager
-def subsampled_to(rows: dict[str, Tensor]) -> Iterator[None]:
-    """Let the subsampled plates take these rows, in guide and model alike."""
-    with _Subsampled(rows):
-        yield
+class StepMessenger(Messenger):
+    """Runs guide and model as one step does: on its rows, latent sites weighed by KL warm-up (Bowman et al. 2016).
 
+    rows: of the subsampled plates, by name. step: its number, from 0. warmup: steps over which the weight rises as
+    (step + 1) / warmup; 0 for none.
+    """
 
-class _Subsampled(Messenger):
-    def __init__(self, rows: dict[str, Tensor]) -> None:
+    def __init__(self, rows: dict[str, Tensor], step: Tensor | int = 0, warmup: int = 0) -> None:
         super().__init__()
-        self.rows = rows
+        self.rows, self.warmup = rows, warmup
+        share = (step + 1) / max(warmup, 1)
+        self.weight = share.clamp(max=1.0) if isinstance(share, Tensor) else min(share, 1.0)
 
     def _pyro_sample(self, msg: Any) -> None:
-        if isinstance(msg["fn"], _Subsample) and msg["name"] in self.rows:
-            msg["value"] = self.rows[msg["name"]]
+        if isinstance(msg["fn"], Subsample):
+            msg["value"] = self.rows.get(msg["name"], msg["value"])
+        elif self.warmup and not msg["is_observed"]:
+            msg["scale"] = msg["scale"] * self.weight

@@ -1,7 +1,7 @@
 """Minus the ELBO as a plain function of the unconstrained parameters: what a graph of an SVI step is traced from.
 
 The estimators of Pyro look at values while they run, which no graph can. These few lines are the same sums without a
-look; `compiled_svi` holds them to Pyro's own before it trusts them.
+look; `compiled_steps` holds them to Pyro's own before it trusts them.
 """
 
 from __future__ import annotations
@@ -9,84 +9,77 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, TraceMeanField_ELBO
-from pyro.infer.traceenum_elbo import _compute_dice_elbo
 from torch import Tensor
 from torch.distributions import kl_divergence, transform_to
 from torch.overrides import TorchFunctionMode
 
+from ...guides import Guide
 from ...models.structure import Model, sites_of
+from ..data.data import Data
 from ..density.params import InPlaceOf
+from ..runtime.pyro_private import enumerated_elbo, is_deterministic, stored_constraint, stored_params, traces_of
 from .iwae import IWAE
-from .minibatches import subsampled_to
+from .pairing import Pairing
 
-if TYPE_CHECKING:
-    from ..data.data import Data
-    from .pairing import Pairing
-
-__all__ = ["objective"]
-
-Params = Mapping[str, Tensor]
+__all__ = ["objective", "traces"]
 
 
-def objective(pairing: Pairing, data: Data) -> Callable[[Params, Params], Tensor]:
-    """Minus the ELBO of one particle, nats, at parameters given as unconstrained tensors by their names in the store,
-    and for the rows given plate by plate.
+def objective(pairing: Pairing, data: Data) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """Minus the ELBO of one particle, nats, at unconstrained parameters given by their names in the store.
 
     To be called within the param store that holds them. Where the guide leaves the discrete sites alone and the model
     has a `collapsed()`, that takes the model's place.
     """
-    offer = getattr(pairing.model, "collapsed", None)
+    model, guide, elbo = pairing.model, pairing.guide, pairing.elbo
+    offer = getattr(model, "collapsed", None)
     collapsed = offer() if offer and not pairing.assigns else None
-    kind = type(pairing.elbo)
+    if isinstance(elbo, IWAE):
+        estimate: Callable[[], Tensor] = partial(data.run, partial(elbo.differentiable_loss, model, guide))
+    elif isinstance(elbo, TraceEnum_ELBO) and collapsed is None:
+        estimate = partial(_enumerated, pairing, data)
+    else:
+        known = isinstance(elbo, TraceMeanField_ELBO)
+        estimate = partial(_closed_form if known else _sampled, collapsed or model, guide, data)
 
-    def loss(params: Params, rows: Params) -> Tensor:
-        with subsampled_to(dict(rows)), _trained(params):
-            if kind is TraceEnum_ELBO and collapsed is None:
-                return _enumerated(pairing, data)
-            if isinstance(pairing.elbo, IWAE):
-                return data.run(partial(pairing.elbo.differentiable_loss, pairing.model, pairing.guide))
-            return (_closed_form if kind is TraceMeanField_ELBO else _sampled)(
-                collapsed or pairing.model, pairing, data
-            )
+    def loss(params: Mapping[str, Tensor]) -> Tensor:
+        with _trained(params):
+            return estimate()
 
     return loss
 
 
-def _sampled(model: Model, pairing: Pairing, data: Data) -> Tensor:
+def traces(model: Model, guide: Guide, data: Data) -> tuple[poutine.Trace, poutine.Trace]:
+    """A trace of the guide, and one of the model at its draw."""
+    own = data.run(poutine.trace(guide).get_trace)
+    return own, data.run(poutine.trace(poutine.replay(model, trace=own)).get_trace)
+
+
+def _sampled(model: Model, guide: Guide, data: Data) -> Tensor:
     """log q - log p at one draw of the guide (Ranganath et al. 2014, eq. 1)."""
-    guide = data.run(poutine.trace(pairing.guide).get_trace)
-    joint = data.run(poutine.trace(poutine.replay(model, trace=guide)).get_trace)
-    return guide.log_prob_sum() - joint.log_prob_sum(lambda _, node: not node["infer"].get("_deterministic"))
+    own, joint = traces(model, guide, data)
+    return own.log_prob_sum() - joint.log_prob_sum(lambda _, node: not is_deterministic(node))
 
 
-def _closed_form(model: Model, pairing: Pairing, data: Data) -> Tensor:
+def _closed_form(model: Model, guide: Guide, data: Data) -> Tensor:
     """KL(q | prior) in closed form less the log likelihood at one draw."""
-    guide = data.run(poutine.trace(pairing.guide).get_trace)
-    joint = data.run(poutine.trace(poutine.replay(model, trace=guide)).get_trace)
-    joint.compute_log_prob(lambda _, node: _counts(node))
-    seen = [node["log_prob_sum"] for node in sites_of(joint).values() if _counts(node)]
-    divergences = [
-        node["scale"] * kl_divergence(node["fn"], joint.nodes[name]["fn"]).sum()
-        for name, node in sites_of(guide).items()
-    ]
-    return torch.stack([torch.as_tensor(term) for term in divergences]).sum() - sum(seen)
-
-
-def _counts(node: dict[str, Any]) -> bool:
-    return node["is_observed"] and not node["infer"].get("_deterministic")
+    own, joint = traces(model, guide, data)
+    seen = joint.log_prob_sum(lambda _, node: node["is_observed"] and not is_deterministic(node))
+    q, p = sites_of(own), sites_of(joint)
+    return (
+        torch.stack([q[name]["scale"] * kl_divergence(q[name]["fn"], p[name]["fn"]).sum() for name in q]).sum() - seen
+    )
 
 
 def _enumerated(pairing: Pairing, data: Data) -> Tensor:
     """Discrete sites summed over, in the guide by q(z), else in the model."""
-    ((joint, guide),) = pairing.elbo._get_traces(pairing.program, pairing.guide, data.args, data.kwargs)
+    joint, own = traces_of(pairing.elbo, pairing.program, pairing.guide, data.args, data.kwargs)
     with _NothingDropped():
-        return -_compute_dice_elbo(joint, guide)
+        return -enumerated_elbo(joint, own)
 
 
 class _NothingDropped(TorchFunctionMode):
@@ -97,15 +90,15 @@ class _NothingDropped(TorchFunctionMode):
 
 
 @contextmanager
-def _trained(params: Params) -> Iterator[None]:
+def _trained(params: Mapping[str, Tensor]) -> Iterator[None]:
     """Let `pyro.param`, and whatever else takes its tensors from Pyro's store, take these values."""
-    store = pyro.get_param_store()
-    values = {id(store._params[name]): value for name, value in params.items()}  # one tensor may bear two names
+    stored = stored_params()
+    values = {id(stored[name]): value for name, value in params.items()}  # one tensor may bear two names
     constrained = {}
-    for name, old in store._params.items():
+    for name, old in stored.items():
         if id(old) in values:
             value = values[id(old)]
-            constrained[name] = transform_to(store._constraints[name])(value)
+            constrained[name] = transform_to(stored_constraint(name))(value)
             constrained[name].unconstrained = lambda value=value: value  # what Pyro's replay asks for
     with poutine.replay(params=constrained), InPlaceOf(values):
         yield

@@ -28,7 +28,7 @@ from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from .iwae import IWAE
 
-__all__ = ["ESTIMATORS", "Pairing", "pair"]
+__all__ = ["Pairing", "pair"]
 
 ESTIMATORS: dict[str, type[ELBO]] = {
     "Trace": Trace_ELBO,
@@ -38,7 +38,6 @@ ESTIMATORS: dict[str, type[ELBO]] = {
     "Renyi": RenyiELBO,
     "IWAE": IWAE,
 }
-IWAE_PARTICLES = 5
 Sites = dict[str, dict[str, Any]]
 
 
@@ -46,9 +45,8 @@ Sites = dict[str, dict[str, Any]]
 class Pairing:
     """A model and a guide that fit, and how to estimate their ELBO.
 
-    point: whether the guide is a point estimate
-    (all of its distributions are Deltas). assigns: whether the guide has a q for some discrete site. mixed: whether the
-    guide brings tensors of another precision than the data's.
+    point: whether the guide is a point estimate (all of its distributions are Deltas). assigns: whether the guide has a
+    q for some discrete site. mixed: whether the guide brings tensors of another precision than the data's.
     """
 
     model: Model
@@ -88,9 +86,9 @@ def pair(model: Model, guide: Guide, name: str, data: Data, structure: Structure
         raise InputError(f"guide {name} fails on this data: {one_line(error)}") from error
     sites = sites_of(guide_trace)
     _check_sites(model, name, sites, structure)
-    own = [sites[site.name] for site in structure.latent]
-    auxiliary = [node for node in sites.values() if node["infer"].get("is_auxiliary")]
-    point = bool(own) and not auxiliary and all(isinstance(node["fn"], Delta) for node in own)
+    auxiliary = any(node["infer"].get("is_auxiliary") for node in sites.values())
+    own = [sites[site.name]["fn"] for site in structure.latent]
+    point = bool(own) and not auxiliary and all(isinstance(fn, Delta) for fn in own)
     kinds = {node["value"].dtype for node in sites.values() if node["value"].is_floating_point()}
     mixed = promoted.happened or not kinds <= {data.dtype}
     with Promoted() if mixed else nullcontext():
@@ -102,34 +100,40 @@ def pair(model: Model, guide: Guide, name: str, data: Data, structure: Structure
 
 def _check_sites(model: Model, name: str, sites: Sites, structure: Structure) -> None:
     """Refuse a guide that misses a site, invents one, or draws what the model cannot take."""
-    model_sites = {site.name: site for site in structure.sites}
-    latent = [site.name for site in structure.of_kind("latent", "discrete")]
+    known = {site.name: site for site in structure.sites}
+    drawn = {site.name: site for site in structure.of_kind("latent", "discrete")}
     for site in structure.latent:
         if site.name not in sites:
             mend = f"add pyro.sample({site.name!r}, ...) to the guide"
             raise InputError(f"guide {name} does not sample site {site.name!r} of model {model_name(model)}: {mend}")
     for key, node in sites.items():
-        if node["infer"].get("is_auxiliary"):
-            continue
-        if key not in latent:
-            known = model_sites.get(key)
-            what = f"which is {known.kind} in" if known else "which is not a site of"
-            mend = f"remove it, or give it the name of one of {', '.join(latent) or 'none'}"
+        if key in drawn:
+            _check_site(name, node, drawn[key])
+        elif not node["infer"].get("is_auxiliary"):
+            what = f"which is {known[key].kind} in" if key in known else "which is not a site of"
+            mend = f"remove it, or give it the name of one of {', '.join(drawn) or 'none'}"
             raise InputError(f"guide {name} samples {key!r}, {what} model {model_name(model)}: {mend}")
-        _check_site(name, key, node, model_sites[key])
 
 
-def _check_site(name: str, key: str, node: dict[str, Any], site: Site) -> None:
-    value, enumerated = node["value"], bool(node["infer"].get("enumerate"))
-    if value.shape != site.shape and not enumerated:
+def _check_site(name: str, node: dict[str, Any], site: Site) -> None:
+    """Refuse a shape, the plates of a discrete site, or values that the model's site has not."""
+    value, fn, support = node["value"], node["fn"], site.support
+    if value.shape != site.shape and not node["infer"].get("enumerate"):
         shapes = f"{tuple(value.shape)} in guide {name} and {tuple(site.shape)} in the model"
-        raise InputError(f"site {key!r} has shape {shapes}: make the guide's the model's")
+        raise InputError(f"site {site.name!r} has shape {shapes}: make the guide's the model's")
     if site.kind == "discrete":
-        _check_discrete(name, key, node, site)
-    free = node["fn"].support in (constraints.real, constraints.real_vector) and not _is_real(site.support)
-    if site.kind == "latent" and site.support is not None and (free or not site.support.check(value).all()):
+        wanted = {plate.name for plate in site.plates}
+        if {frame.name for frame in node["cond_indep_stack"] if frame.vectorized} != wanted:
+            mend = " and ".join(f"pyro.plate({plate!r}, ...)" for plate in sorted(wanted)) or "no plate"
+            other = f"guide {name} draws site {site.name!r} under other plates than the model"
+            raise InputError(f"{other}: sample it under {mend}")
+        value = fn.enumerate_support(expand=False) if fn.has_enumerate_support else value
+        free, mend = False, "give it as many values as the model's distribution has"
+    else:
+        free = fn.support in (constraints.real, constraints.real_vector) and not _is_real(support)
         mend = "choose a distribution with that support, or transform one to it"
-        raise InputError(f"guide {name} draws site {key!r} outside its support, {site.support}: {mend}")
+    if support is not None and (free or not support.check(value).all()):
+        raise InputError(f"guide {name} draws site {site.name!r} outside its support, {support}: {mend}")
 
 
 def _is_real(support: Any) -> bool:
@@ -137,20 +141,6 @@ def _is_real(support: Any) -> bool:
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     return support in (constraints.real, constraints.real_vector) or isinstance(support, RealVectorIn)
-
-
-def _check_discrete(name: str, key: str, node: dict[str, Any], site: Site) -> None:
-    """Refuse a q of a discrete site under other plates than the model's, or with values that the model has not."""
-    plates = {frame.name for frame in node["cond_indep_stack"] if frame.vectorized}
-    wanted = {plate.name for plate in site.plates}
-    if plates != wanted:
-        mend = " and ".join(f"pyro.plate({plate!r}, ...)" for plate in sorted(wanted)) or "no plate"
-        raise InputError(f"guide {name} draws site {key!r} under other plates than the model: sample it under {mend}")
-    fn = node["fn"]
-    values = fn.enumerate_support(expand=False) if fn.has_enumerate_support else node["value"]
-    if site.support is not None and not site.support.check(values).all():
-        mend = "give it as many values as the model's distribution has"
-        raise InputError(f"guide {name} draws site {key!r} outside its support, {site.support}: {mend}")
 
 
 def _choose(model: Model, guide_trace: poutine.Trace, structure: Structure, data: Data) -> str:
@@ -164,34 +154,29 @@ def _choose(model: Model, guide_trace: poutine.Trace, structure: Structure, data
 
 def _closed_form(model: Model, guide_trace: poutine.Trace, structure: Structure, data: Data) -> bool:
     """Whether the KL divergence of every site is known, and the sites come in one order in model and guide."""
-    sites = sites_of(guide_trace)
-    names = [site.name for site in structure.latent]
-    if [name for name in sites if name in names] != names or len(sites) != len(names):
+    q, names = sites_of(guide_trace), [site.name for site in structure.latent]
+    if list(q) != names:
         return False
-    model_sites = sites_of(data.run(poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace))
+    p = sites_of(data.run(poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace))
     try:
         for name in names:
-            if isinstance(sites[name]["fn"], Delta):
-                return False
-            kl_divergence(sites[name]["fn"], model_sites[name]["fn"])
+            kl_divergence(q[name]["fn"], p[name]["fn"])
     except NotImplementedError:
         return False
-    return True
+    return not any(isinstance(q[name]["fn"], Delta) for name in names)
 
 
 def _make(estimator: str | ELBO, structure: Structure) -> ELBO:
     """A fresh estimator of that name; an ELBO as it is."""
     if isinstance(estimator, ELBO):
         return estimator
-    name = estimator.removesuffix("ELBO").removesuffix("_")
+    name, nesting = estimator.removesuffix("ELBO").removesuffix("_"), structure.max_plate_nesting
     if name not in ESTIMATORS:
-        raise InputError(
-            f"estimator={estimator!r} is unknown: choose auto, {', '.join(ESTIMATORS)}, or an ELBO of Pyro's"
-        )
-    nesting = structure.max_plate_nesting
+        known = f"auto, {', '.join(ESTIMATORS)}, or an ELBO of Pyro's"
+        raise InputError(f"estimator={estimator!r} is unknown: choose {known}")
     if name == "IWAE" and structure.shared:  # one weight for all rows together
-        return RenyiELBO(alpha=0, num_particles=IWAE_PARTICLES, max_plate_nesting=nesting)
-    options: dict[str, Any] = {"num_particles": 10} if name == "Renyi" else {}
+        return RenyiELBO(alpha=0, num_particles=5, max_plate_nesting=nesting)
+    options = {"num_particles": 10} if name == "Renyi" else {}
     return ESTIMATORS[name](max_plate_nesting=nesting, **options)
 
 
@@ -206,10 +191,8 @@ def _check_estimator(elbo: ELBO, name: str, sites: Sites, structure: Structure) 
         return
     for site in structure.discrete:
         if site.name not in sites or sites[site.name]["infer"].get("enumerate"):
-            mend = "choose TraceEnum, or sample the site in the guide"
-            raise InputError(
-                f"{kind} cannot sum out site {site.name!r}, which guide {name} leaves to the estimator: {mend}"
-            )
+            left = f"site {site.name!r}, which guide {name} leaves to the estimator"
+            raise InputError(f"{kind} cannot sum out {left}: choose TraceEnum, or sample the site in the guide")
     if isinstance(elbo, TraceMeanField_ELBO | RenyiELBO | IWAE) and structure.discrete:
         first = structure.discrete[0].name
         raise InputError(f"{kind} needs reparameterised sites, and {first!r} is discrete: choose TraceGraph")
@@ -217,10 +200,9 @@ def _check_estimator(elbo: ELBO, name: str, sites: Sites, structure: Structure) 
 
 def _check_local(name: str, sites: Sites, structure: Structure) -> None:
     """Refuse the importance-weighted bound where the rows do not each have latent sites of their own, and no others."""
-    own = {key: [frame.name for frame in node["cond_indep_stack"]] for key, node in sites.items()}
-    rows = [structure.rows.name] if structure.rows else [""]
-    shared = [key for key, plates in own.items() if plates != rows]
-    shared += [site.name for site in structure.latent if [plate.name for plate in site.plates] != rows]
-    if shared:
-        mend = "choose Trace, or Renyi without minibatches"
-        raise InputError(f"IWAE weighs rows one by one, and guide {name} draws {shared[0]!r} for several: {mend}")
+    plates = [(key, [frame.name for frame in node["cond_indep_stack"]]) for key, node in sites.items()]
+    plates += [(site.name, [plate.name for plate in site.plates]) for site in structure.latent]
+    for key, names in plates:
+        if names != [structure.rows.name if structure.rows else ""]:
+            mend = "choose Trace, or Renyi without minibatches"
+            raise InputError(f"IWAE weighs rows one by one, and guide {name} draws {key!r} for several: {mend}")

@@ -9,22 +9,20 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from pyro.infer.util import zero_grads
 from torch import Tensor
 
 from ...models.structure import Plate
 from ..compilation.compiled import Compile, Tier
 from ..compilation.graph import NoGraph, first_line
 from ..data.data import Data
-from .adam import Adam, State
-from .kl_warmup import kl_weighted
-from .minibatches import Minibatches, subsampled_to
+from .adam import Adam, State, joined
+from .minibatches import Minibatches, StepMessenger
 from .pairing import Pairing
 
-__all__ = ["Example", "Schedule", "Step", "Training", "expected_gap", "gap_to_pyro", "largest_gap", "pyro_gradient"]
+__all__ = ["Schedule", "Step", "Training", "gap_to_pyro", "pyro_gradient"]
 
-ADAM_BESIDE = 20_000  # parameters from which Adam works in place, beside the graph
-ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-3}  # relative, between a graph and Pyro: sums in another order
-AT_LEAST = {torch.float64: 1e-12, torch.float32: 1e-6}  # the same, that is always to be expected
+MIN_PARAMS_IN_PLACE = 20_000  # from which Adam works in place, beside the graph
 
 
 @dataclass(frozen=True)
@@ -67,11 +65,11 @@ class Training:
     @property
     def kind(self) -> tuple[Any, ...]:
         """What trainings that may share a step have in common; whether they do is for a check to say."""
+        elbo, schedule = self.pairing.elbo, self.schedule
+        names = (repr(self.pairing.model), type(self.pairing.guide), type(elbo), elbo.num_particles)
         sizes = tuple((name, value.shape) for name, value in self.params.items())
-        model, guide = repr(self.pairing.model), type(self.pairing.guide)
-        elbo = self.pairing.elbo
-        work = (type(elbo), elbo.num_particles, self.adam, self.schedule.warmup, self.minibatches.plates)
-        return model, guide, *work, sizes, *((value.shape, value.dtype) for value in self.data.tensors)
+        arrays = tuple((value.shape, value.dtype) for value in self.data.tensors)
+        return *names, self.adam, schedule.warmup, schedule.compile, self.minibatches.plates, sizes, arrays
 
     @property
     def numbers(self) -> int:
@@ -80,13 +78,13 @@ class Training:
         return int(self.data.numel * (share[0] if share else 1))
 
     @property
-    def apart(self) -> bool:
+    def in_place(self) -> bool:
         """Whether Adam works in place beside the graph rather than in it: its passes cost more than a call."""
-        return sum(value.numel() for value in self.params.values()) >= ADAM_BESIDE
+        return sum(value.numel() for value in self.params.values()) >= MIN_PARAMS_IN_PLACE
 
     def start(self) -> State:
         """The state before the first step."""
-        return self.adam.start(torch.cat([value.detach().reshape(-1) for value in self.params.values()]))
+        return self.adam.start(joined(value.detach() for value in self.params.values()))
 
     def parts(self, flat: Tensor) -> dict[str, Tensor]:
         """The parameters in one flat vector (P,), by name."""
@@ -98,63 +96,39 @@ class Training:
         for name, value in self.parts(flat).items():
             self.params[name].data.copy_(value)
 
-
-class Example(NamedTuple):
-    """A state and a batch of rows that a step is traced and checked on."""
-
-    state: State
-    batch: Tensor
+    def messenger(self, batch: Tensor, step: Tensor | int) -> StepMessenger:
+        """What runs guide and model on a batch of rows (R,), as step number `step` does."""
+        return StepMessenger(self.minibatches.by_plate(batch), step, self.schedule.warmup)
 
 
-def largest_gap(training: Training) -> float:
-    """The gap that sums in another order explain."""
-    return _by_precision(ROUNDING, training)
-
-
-def expected_gap(training: Training) -> float:
-    """The gap that is always to be expected."""
-    return _by_precision(AT_LEAST, training)
-
-
-def _by_precision(gaps: dict[torch.dtype, float], training: Training) -> float:
-    return gaps[torch.float64 if training.data.dtype == torch.float64 else torch.float32]
-
-
-def gap_to_pyro(step: Step, training: Training, examples: tuple[Example, ...]) -> float:
-    """How far loss and gradient are from Pyro's own, relative, under the same noise."""
-    state = training.start()
+def gap_to_pyro(step: Step, training: Training, *examples: tuple[Tensor, ...]) -> float:
+    """How far loss and gradient are from Pyro's own, relative, under the same noise. examples: state and batch each."""
+    start, gaps = training.start().flat, []
     try:
-        return max(_gap_at(step, training, example) for example in examples)
+        for flat, *others in examples:
+            training.write(flat)
+            loss, gradient = pyro_gradient(training, others[-1])
+            torch.manual_seed(0)
+            got_loss, got_gradient = step.one(flat, *others)[:2]
+            largest = gradient.abs().max().clamp(min=torch.finfo(gradient.dtype).tiny)
+            gaps += [
+                float((got_gradient - gradient).abs().max() / largest),
+                abs(got_loss.item() - loss) / max(1.0, abs(loss)),
+            ]
     except (RuntimeError, ValueError, AssertionError) as error:  # a factorization that fails, say
         raise NoGraph(f"it could not be checked ({first_line(error)})") from error
     finally:
-        training.write(state.flat)
-
-
-def _gap_at(step: Step, training: Training, example: Example) -> float:
-    training.write(example.state.flat)
-    loss, gradient = pyro_gradient(training, example.batch)
-    torch.manual_seed(0)
-    got_loss, got_gradient = step.one(*example.state, example.batch)[:2]
-    largest = gradient.abs().max().clamp(min=torch.finfo(gradient.dtype).tiny)
-    of_gradient = float((got_gradient - gradient).abs().max() / largest)
-    of_loss = abs(float(got_loss) - loss) / max(1.0, abs(loss))
-    return max(of_gradient, of_loss) if math.isfinite(of_gradient + of_loss) else math.inf
+        training.write(start)
+    return max(gaps) if all(map(math.isfinite, gaps)) else math.inf
 
 
 def pyro_gradient(training: Training, batch: Tensor) -> tuple[float, Tensor]:
     """Loss, nats, and gradient, (P,), of Pyro's estimator at the parameters in its store, seed 0, the first step."""
     pairing, params = training.pairing, training.params.values()
-    for value in params:
-        value.grad = None
+    zero_grads(params)
     torch.manual_seed(0)
-    with (
-        torch.enable_grad(),
-        subsampled_to(training.minibatches.by_plate(batch)),
-        kl_weighted(0, training.schedule.warmup),
-    ):
+    with torch.enable_grad(), training.messenger(batch, 0):
         loss = float(training.data.run(partial(pairing.elbo.loss_and_grads, pairing.program, pairing.guide)))
-    gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in params]
-    for value in params:
-        value.grad = None
-    return loss, torch.cat([gradient.reshape(-1) for gradient in gradients])
+    gradient = joined(torch.zeros_like(value) if value.grad is None else value.grad for value in params)
+    zero_grads(params)
+    return loss, gradient

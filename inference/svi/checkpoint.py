@@ -15,13 +15,14 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models.structure import Model, model_name
+from ..runtime.pyro_private import MODULE_DIVIDER
 from ..steps.adam import State
 from .training import Start
 
 __all__ = ["TENSORS", "decoder", "known_by", "read", "restore", "write"]
 
 TENSORS, OWNER = "checkpoint.pt", "checkpoint.json"
-PREFIX = "decoder$$$"  # how Pyro's store names what is in the module `decoder`
+PREFIX = f"decoder{MODULE_DIVIDER}"  # of what is in the module `decoder`, in Pyro's store
 
 
 def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any]) -> None:
@@ -46,26 +47,24 @@ def read(folder: Path, owner: dict[str, Any]) -> dict[str, Any]:
         found = json.loads((folder / OWNER).read_text())
         kept = torch.load(folder / TENSORS, weights_only=True)
         differs = [name for name, value in owner.items() if found[name] != value]
-        complete = {"values", "losses"} <= set(kept)
+        if not {"values", "losses"} <= set(kept):
+            raise KeyError("values, losses")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{folder} holds no checkpoint: train without resume first") from error
     except (ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"what lies in {folder} is no checkpoint, or a damaged one: remove it") from error
-    if not complete:
-        raise InputError(f"what lies in {folder} is no checkpoint, or a damaged one: remove it")
     for name in differs:
-        raise InputError(
-            f"the checkpoint in {folder} is of another training, {name} {found[name]} instead of {owner[name]}: "
-            "choose another folder, or train as it was"
-        )
+        other = f"is of another training, {name} {found[name]} instead of {owner[name]}"
+        raise InputError(f"the checkpoint in {folder} {other}: choose another folder, or train as it was")
     return kept
 
 
 def known_by(model: Model) -> str:
     """What a model is known by in a checkpoint, wherever it runs and in whatever batches."""
-    aside = {"batch_size", "device"}
-    own = [each.name for each in fields(model)] if is_dataclass(model) else []
-    return repr(replace(model, **{name: None for name in own if name in aside})) if own else model_name(model)  # type: ignore[type-var]
+    if not is_dataclass(model):
+        return model_name(model)
+    aside = {each.name: None for each in fields(model) if each.name in ("batch_size", "device")}
+    return repr(replace(model, **aside))  # type: ignore[type-var]
 
 
 def decoder(folder: str | Path, model: Any, x: Tensor) -> Any:
@@ -76,12 +75,10 @@ def decoder(folder: str | Path, model: Any, x: Tensor) -> Any:
     folder = Path(folder).expanduser()
     kept = read(folder, {"model": known_by(model)})
     trained = copy.deepcopy(model)
-    start = len(PREFIX)
-    values = {
-        name[start:]: value for name, value in (kept.get("best") or kept["values"]).items() if name.startswith(PREFIX)
-    }
+    values = (kept.get("best") or kept["values"]).items()
+    own = {name.removeprefix(PREFIX): value for name, value in values if name.startswith(PREFIX)}
     try:
-        trained.network(x).load_state_dict(values)
+        trained.network(x).load_state_dict(own)
     except RuntimeError as error:
         shape = tuple(x.shape[1:])
         raise InputError(f"the checkpoint in {folder} is of rows of another shape than {shape}") from error
@@ -92,9 +89,8 @@ def restore(start: Start, kept: dict[str, Any], folder: Path) -> None:
     """Bring a fresh start to where the checkpoint was; to be called after its first, empty, advance."""
     if ("state" in kept) != bool(start.fast):
         was = "compiled" if "state" in kept else "not compiled"
-        raise InputError(
-            f"the steps of the checkpoint in {folder} were {was}, and these are {start.compiled}: see compile"
-        )
+        these = f"and these are {start.compiled}: see compile"
+        raise InputError(f"the steps of the checkpoint in {folder} were {was}, {these}")
     start.losses = list(kept["losses"])
     start.values = kept["values"]
     start.minibatches.draw(len(start.losses))

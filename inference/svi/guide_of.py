@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 from collections.abc import Callable
@@ -16,8 +15,9 @@ from ...guides import Guide, GuideFactory, auto, catalogue
 from ...guides.auto import Continuous
 from ...models.structure import Model, model_name
 from ..density.batch_size import with_batch_size
+from ..runtime.pyro_private import copied_guide
 
-__all__ = ["copied_guide", "guide_of", "is_factory"]
+__all__ = ["guide_of", "is_factory"]
 
 
 def guide_of(guide: str | GuideFactory | Guide, model: Model, batch_size: int | None = None) -> Guide:
@@ -33,7 +33,10 @@ def guide_of(guide: str | GuideFactory | Guide, model: Model, batch_size: int | 
             raise InputError(f"model {model_name(model)} has no guide {guide!r}: choose one of {', '.join(known)}")
         return known[guide](model)
     if isinstance(guide, torch.nn.Module):
-        return _own_plates(copied_guide(guide), model)
+        copied = copied_guide(guide)
+        if isinstance(copied, AutoGuide) and copied.create_plates is None:  # which would enter plates at full size
+            copied.create_plates = Continuous(model).create_plates
+        return copied
     if isinstance(guide, type) and issubclass(guide, AutoGuide):
         return auto(guide)(model)
     if not callable(guide):
@@ -48,27 +51,6 @@ def is_factory(guide: Callable[..., Any]) -> bool:
     """Whether a callable makes a guide from a model: all that it still requires is one parameter called `model`."""
     if isinstance(guide, functools.partial) and isinstance(guide.func, type):
         return True
-    required = [p for p in inspect.signature(guide).parameters.values() if p.default is p.empty and _is_named(p)]
-    return [parameter.name for parameter in required] == ["model"]
-
-
-def _is_named(parameter: inspect.Parameter) -> bool:
-    return parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-
-
-def copied_guide(guide: Any) -> Any:
-    """A copy of a guide; copying takes Pyro's own their models, the original's too, which both are given back."""
-    modules: list[Any] = list(guide.modules()) if isinstance(guide, torch.nn.Module) else []
-    kept = [{name: vars(module)[name] for name in ("_model", "master") if name in vars(module)} for module in modules]
-    copied = copy.deepcopy(guide)
-    for old, new, state in zip(modules, copied.modules() if modules else [], kept, strict=True):
-        vars(old).update(state)
-        vars(new).update({name: value for name, value in state.items() if name == "_model"})
-    return copied
-
-
-def _own_plates(guide: Any, model: Model) -> Guide:
-    """An AutoGuide that enters the model's own plates, where it would enter them at full size."""
-    if isinstance(guide, AutoGuide) and guide.create_plates is None:
-        guide.create_plates = Continuous(model).create_plates
-    return guide
+    parameters = inspect.signature(guide).parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return needed == ["model"]

@@ -5,19 +5,16 @@ from __future__ import annotations
 import copy
 import inspect
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.optim import Adam, ClippedAdam, PyroOptim
-from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, check_positive
 from ...guides import Guide, GuideFactory
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
@@ -31,18 +28,19 @@ from ..fit.idata import fit_of
 from ..local_latents.row_fit import row_fit
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
+from ..runtime.pyro_private import copied_guide
 from ..steps.pairing import pair
 from ..steps.step import Schedule
-from .guide_of import copied_guide, guide_of
+from .guide_of import guide_of
 from .training import Start, begin
 
 __all__ = ["Optimizer", "optimizer_of", "svi"]
 
 Optimizer: TypeAlias = str | type[torch.optim.Optimizer] | torch.optim.Optimizer | PyroOptim
 
-MOST = 100  # draws of the ELBO of a model with a latent vector a row: its rows average it already
+MAX_ROW_DRAWS = 100  # draws of the ELBO of a model with a latent vector a row: its rows average it already
 CLIP = 10.0  # of a gradient's entry, ClippedAdam's own default
-RACE = 10  # several starts run 1 / RACE of the steps before the best goes on
+TRIAL_SHARE = 10  # several starts run a tenth of the steps before the best goes on
 
 
 def svi(
@@ -79,8 +77,9 @@ def svi(
     draws : of the trained guide; the ELBO, k-hat and posterior come from these.
     seed : the same seed gives the same numbers.
     compile : take the steps by one compiled function, held to `pyro.infer.SVI` first. auto: TorchScript, ready in a
-        second, and Inductor where it pays for its quarter of a minute; True: Inductor; False: `pyro.infer.SVI` itself.
-        Where it cannot be done that is what runs, with a warning that says why; `Fit.compiled` says what was done.
+        second, and Inductor where it makes up for its quarter of a minute; True: Inductor; False: `pyro.infer.SVI`
+        itself. Where it cannot be done that is what runs, with a warning that says why; `Fit.compiled` says what was
+        done.
     progress : show a bar; it is silent where there is no terminal or notebook.
     name : what the Fit is called; the guide's name by default.
 
@@ -96,19 +95,20 @@ def svi(
         Bad data or options, or a model and guide that do not fit; before any training.
     """
     began = time.perf_counter()
-    _check_positive(steps=steps, starts=starts, draws=draws)
+    check_positive(steps=steps, starts=starts, draws=draws)
     model = copy.deepcopy(model)  # a module in it is trained in place
     data, whole = data_for(on_all_rows(model), x, dtype)
     model = model if batch_size is None else with_batch_size(model, batch_size)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
     schedule = Schedule(steps, compile, structure.subsampled)
-    rows = data.rows if whole.local and not whole.shared else 1
+    local = bool(whole.local) and not whole.shared  # every continuous latent is a row's own
+    rows = data.rows or 1 if local else 1
 
     def start(number: int) -> Start:
         return begin(
             lambda: pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator),
-            lambda: optimizer_of(optimizer, lr, steps, rows or 1),
+            optimizer_of(optimizer, lr, steps, rows),
             data,
             seed + 1000 * number,
             schedule,
@@ -116,32 +116,19 @@ def svi(
 
     with one_thread_if_small(data.numel):
         best = _race(start, starts, steps, progress, name)
-    if best.message:
-        warnings.warn(
-            f"{name}: {best.message}; the last good parameters are kept: lower lr, or try more starts", stacklevel=2
-        )
-    if best.compiled.startswith("eager:") or (compile is True and best.compiled.startswith("eager")):
-        warnings.warn(f"{name}: the steps are not compiled but {best.compiled}", stacklevel=2)
+    best.warn(name, "lower lr, or try more starts")
     with one_thread_if_small(data.numel), best.at_work(seed):
-        params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
-        how = _how(best, params)
-        if whole.local and not whole.shared:
+        how = {**best.record(), "start_losses": np.array([best.recent_loss()])}
+        if local:
             trained = copy.deepcopy(best.pairing).on_all_rows()  # as trained: the start puts its own back
-            fit: Fit = row_fit(name, trained, data, min(draws, MOST), **how)
-            return replace(fit, seconds=time.perf_counter() - began)
-        trained = best.pairing.on_all_rows()
-        density = Density(trained.model, data, params)
-        result = approximation(trained, density, draws)
-        fit = fit_of(
-            name,
-            trained.estimator,
-            density,
-            {key: value.unsqueeze(0) for key, value in result.sites.items()},
-            elbo_draws=result.elbo_draws,
-            log_weights=result.log_weights,
-            guide=_as_trained(trained.guide),
-            **how,
-        )
+            fit: Fit = row_fit(name, trained, data, min(draws, MAX_ROW_DRAWS), **how)
+        else:
+            trained = best.pairing.on_all_rows()
+            density = Density(trained.model, data, how["params"])
+            result = approximation(trained, density, draws)
+            sites = {key: value.unsqueeze(0) for key, value in result.sites.items()}
+            how |= {"elbo_draws": result.elbo_draws, "log_weights": result.log_weights}
+            fit = fit_of(name, trained.estimator, density, sites, guide=_as_trained(trained.guide), **how)
     return replace(fit, seconds=time.perf_counter() - began)
 
 
@@ -153,28 +140,16 @@ def _as_trained(guide: Guide) -> Guide | None:
         return None
 
 
-def _how(best: Start, params: dict[str, Tensor]) -> dict[str, Any]:
-    """What a Fit tells of its training."""
-    return {
-        "losses": np.array(best.losses),
-        "start_losses": np.array([best.recent_loss()]),
-        "params": params,
-        "steps": len(best.losses),
-        "message": best.message,
-        "compiled": best.compiled,
-    }
-
-
 def _race(start: Callable[[int], Start], starts: int, steps: int, progress: bool, name: str) -> Start:
     """The best of several starts after a tenth of the steps, trained to the end."""
-    heat = max(1, steps // RACE) if starts > 1 else 0
-    with progress_bar(heat * (starts - 1) + steps, name, progress) as bar:
+    trial = max(1, steps // TRIAL_SHARE) if starts > 1 else 0
+    with progress_bar(trial * (starts - 1) + steps, name, progress) as bar:
         running = [start(number) for number in range(starts)]
         for one in running:
-            one.advance(heat, bar)
+            one.advance(trial, bar)
         best = min(running, key=lambda one: (bool(one.message), one.recent_loss()))
         if not best.message:
-            best.advance(steps - heat, bar)
+            best.advance(steps - trial, bar)
     if not best.losses:
         raise InputError(f"guide {name}: {best.message}: check the model's priors and the guide's start on this data")
     return best
@@ -197,13 +172,5 @@ def optimizer_of(optimizer: Optimizer, lr: float, steps: int, rows: int = 1) -> 
         return ClippedAdam({"lr": lr, "lrd": 0.01 ** (1 / steps), "clip_norm": CLIP * rows})
     if optimizer == "Adam":
         return Adam({"lr": lr})
-    raise InputError(
-        f"optimizer={optimizer!r} is unknown: choose ClippedAdam, Adam, an optimizer or class of torch.optim, or a "
-        "PyroOptim"
-    )
-
-
-def _check_positive(**sizes: int) -> None:
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
+    known = "ClippedAdam, Adam, an optimizer or class of torch.optim, or a PyroOptim"
+    raise InputError(f"optimizer={optimizer!r} is unknown: choose {known}")

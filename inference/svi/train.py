@@ -5,19 +5,20 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyro
 import torch
 from pyro.infer import ELBO
+from torch import Tensor
+from tqdm import std
 
-from ...errors import InputError
+from ...errors import InputError, check_positive
 from ...guides import Guide, GuideFactory
 from ...models.decoders import check_choices
-from ...models.structure import Model, Structure, model_name
+from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
 from ..data.data import Data, structure_on
 from ..data.door import DataLike, data_for
@@ -31,15 +32,16 @@ from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..steps.pairing import pair
 from ..steps.step import Schedule
-from .checkpoint import known_by
-from .epochs import Epochs, binarised
+from . import checkpoint as checkpoints
 from .guide_of import guide_of
 from .svi import optimizer_of
-from .training import begin
+from .training import Start, begin
 
 __all__ = ["train"]
 
 Binarize = Literal["fixed", "stochastic"]
+
+BLOCK = 512  # held-out rows at once
 
 
 def train(
@@ -92,7 +94,10 @@ def train(
     """
     began = time.perf_counter()
     data, whole = data_for(on_all_rows(model), x)
-    _check(model, whole, epochs=epochs, batch_size=batch_size, draws=draws)
+    if whole.shared or not whole.local:
+        what = f"and {model_name(model)} has {'some that rows share' if whole.shared else 'none'}"
+        raise InputError(f"train wants a model whose continuous latents are each row's own, {what}: use svi")
+    check_positive(epochs=epochs, batch_size=batch_size, draws=draws)
     batch_size = min(batch_size, data.rows or 1)
     model = with_batch_size(copy.deepcopy(model), batch_size)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
@@ -103,7 +108,8 @@ def train(
         check_choices(binarize=(binarize, Binarize))
         data = data.map(lambda x: _binary(x, seed, "x"))
         test = None if test is None else test.map(lambda x: _binary(x, seed + 1, "x_test"))
-    _refuse(model, data)
+    check = getattr(model, "check", lambda values: None)  # by the model itself, where it does
+    check(data.values)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
     steps = (data.rows or 1) // batch_size  # of an epoch
@@ -113,18 +119,17 @@ def train(
     with one_thread_if_small(data.numel):
         start = begin(
             lambda: pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator),
-            lambda: optimizer_of(optimizer, lr, schedule.steps, data.rows or 1),
+            optimizer_of(optimizer, lr, schedule.steps, data.rows or 1),
             data.map(torch.clone) if changing else data,
             seed,
             schedule,
         )
         if test is not None:
-            _refuse(model, test)
+            check(test.values)
             if not tells_new(start.pairing.guide):
-                mend = "leave x_test out, or choose an encoder"
-                raise InputError(f"guide {name} has no q for held-out rows: {mend}")
+                raise InputError(f"guide {name} has no q for held-out rows: leave x_test out, or choose an encoder")
         owner = {
-            "model": known_by(model),
+            "model": checkpoints.known_by(model),
             "guide": name,
             "estimator": f"{start.pairing.estimator}({start.pairing.elbo.num_particles})",
             "rows": list(grey.shape),
@@ -138,48 +143,122 @@ def train(
         }
         folder = None if checkpoint is None else Path(checkpoint).expanduser()
         held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
-        way = Epochs(start, epochs, steps, held_out, patience, grey if changing else None, folder, owner)
+        run = Epochs(start, epochs, steps, held_out, patience, grey if changing else None, folder, owner)
         with progress_bar(epochs, name, progress, unit="epoch") as bar:
-            way.run(bar, resume)
-        return replace(_fit(way, name, data, draws), seconds=time.perf_counter() - began)
+            run.run(bar, resume)
+        start.warn(name, "lower lr")
+        return replace(_fit(run, name, data, draws), seconds=time.perf_counter() - began)
 
 
-def _fit(way: Epochs, name: str, data: Data, draws: int) -> RowFit:
-    """What was trained, with a warning where the training was cut short or latent units lie idle."""
-    start = way.start
-    if way.best:
-        start.values = way.best
-    if start.message:
-        warnings.warn(f"{name}: {start.message}; the last good parameters are kept: lower lr", stacklevel=3)
-    if start.compiled.startswith("eager:"):
-        warnings.warn(f"{name}: the steps are not compiled but {start.compiled}", stacklevel=3)
+def _fit(run: Epochs, name: str, data: Data, draws: int) -> RowFit:
+    """What was trained, with a warning where latent units lie idle."""
+    start = run.start
+    start.values = run.best or start.values
     with start.at_work(start.seed):
-        params = {key: value.detach().clone() for key, value in pyro.get_param_store().items()}
-        pairing = copy.deepcopy(start.pairing).on_all_rows()  # as trained: the start puts its own back
-        fit = row_fit(name, pairing, data, draws, losses=np.array(start.losses), params=params)
+        trained = copy.deepcopy(start.pairing).on_all_rows()  # as trained: the start puts its own back
+        fit = row_fit(name, trained, data, draws, **start.record())
     if tells_q(fit.guide) and not (active := fit.active_units()).all():
         lost = f"{int((~active).sum())} of {len(active)} latent units are inactive: their q(z | x) is the prior"
         warnings.warn(f"{name}: {lost}; try warmup, or fewer of them", stacklevel=3)
-    losses, message = np.array(way.test_losses), start.message or way.message
-    return replace(fit, test_losses=losses, steps=len(start.losses), message=message, compiled=start.compiled)
+    return replace(fit, test_losses=np.array(run.test_losses), message=start.message or run.message)
+
+
+@dataclass
+class Epochs:
+    """A start on its way through the data.
+
+    steps: an epoch. test: held-out rows, params as they are in the store. grey: pixels of which every epoch sees
+    another binarisation, put into the start's own data. folder, owner: where checkpoints go, and what one must agree
+    with to be resumed. best: the parameters after the best epoch by the held-out loss, where there is patience to look
+    for it. message: why it stopped early.
+    """
+
+    start: Start
+    epochs: int
+    steps: int
+    test: RowDensity | None = None
+    patience: int | None = None
+    grey: Tensor | None = None
+    folder: Path | None = None
+    owner: dict[str, Any] = field(default_factory=dict)
+    test_losses: list[float] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    message: str = ""
+
+    @property
+    def done(self) -> int:
+        """Epochs behind it."""
+        return len(self.start.losses) // self.steps
+
+    def run(self, bar: std.tqdm, resume: bool) -> None:
+        """Every epoch that is left, until patience or Ctrl-C ends them. resume: first go where the checkpoint was."""
+        with progress_bar(0, "", False) as quiet:
+            self.start.advance(0, quiet)  # compiles
+            if resume:
+                self._resume()
+                bar.update(self.done)
+            try:
+                while self.done < self.epochs and not self._stops():
+                    self._one(quiet)
+                    bar.update()
+                    elbo = -float(np.mean(self.start.losses[-self.steps :])) / (self.start.data.rows or 1)
+                    held_out = {"held_out": f"{-self.test_losses[-1]:.2f}"} if self.test_losses else {}
+                    bar.set_postfix(elbo=f"{elbo:.2f}", **held_out)  # of the last epoch, nats a row
+            except KeyboardInterrupt:
+                self.message = f"interrupted after {self.done} epochs"
+        if not self.start.losses:
+            raise InputError(f"no step could be taken: {self.start.message or self.message}")
+
+    def _one(self, quiet: std.tqdm) -> None:
+        if self.grey is not None:
+            self.start.data.values.copy_(_binarised(self.grey, self.start.seed, self.done))
+        self.start.advance(self.steps, quiet)
+        if self.start.message:
+            return
+        if self.test is not None:
+            self.test_losses.append(self._test_loss(self.test))
+            if self.patience is not None and self.test_losses[-1] <= min(self.test_losses):
+                self.best = self.start.values
+        if self.folder is not None:
+            more = {"test_losses": self.test_losses, "best": self.best}
+            checkpoints.write(self.folder, self.start, self.owner, more)
+
+    def _stops(self) -> bool:
+        if self.start.message:
+            return True
+        since = len(self.test_losses) - 1 - int(np.argmin(self.test_losses)) if self.test_losses else 0
+        if self.patience is not None and since >= self.patience:
+            self.message = f"stopped after {self.done} epochs: the held-out ELBO has not risen for {since}"
+        return bool(self.message)
+
+    def _resume(self) -> None:
+        if self.folder is None:
+            raise InputError("resume needs the folder of a checkpoint: give checkpoint too")
+        kept = checkpoints.read(self.folder, self.owner)
+        checkpoints.restore(self.start, kept, self.folder)
+        self.test_losses, self.best = kept["test_losses"], kept["best"]
+
+    def _test_loss(self, test: RowDensity) -> float:
+        """Minus the ELBO of the held-out rows, a draw each, nats a row; the same noise after every epoch."""
+        guide: Any = self.start.pairing.guide
+        total, number = 0.0, test.data.rows or 1
+        with self.start.at_work(self.start.seed), torch.no_grad():
+            for start in range(0, number, BLOCK):
+                rows = test.take(slice(start, start + BLOCK))
+                q = guide.posterior(rows.data.values)
+                z = q.sample()
+                total += float((q.log_prob(z) - rows.log_joint(z)).sum())
+        return total / number
+
+
+def _binarised(grey: Tensor, seed: int, draw: int = 0) -> Tensor:
+    """Black or white pixels, white with the probability that a grey one in [0, 1] is: of the shape of `grey`."""
+    generator = torch.Generator().manual_seed((seed + 1) * 1_000_003 + draw)
+    return torch.bernoulli(grey.cpu(), generator=generator).to(grey)
 
 
 def _binary(grey: Any, seed: int, name: str) -> Any:
     if grey.min() < 0 or grey.max() > 1:
         span = f"{grey.min().item():g} to {grey.max().item():g}"
         raise InputError(f"binarize wants pixels within [0, 1], and {name} has {span}: rescale it")
-    return binarised(grey, seed)
-
-
-def _refuse(model: Model, data: Data) -> None:
-    """Let the model itself look at the data, where it does."""
-    getattr(model, "check", lambda values: None)(data.values)
-
-
-def _check(model: Model, structure: Structure, **sizes: int) -> None:
-    if structure.shared or not structure.local:
-        what = f"and {model_name(model)} has {'some that rows share' if structure.shared else 'none'}"
-        raise InputError(f"train wants a model whose continuous latents are each row's own, {what}: use svi")
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
+    return _binarised(grey, seed)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyro
-from pyro import poutine
 from pyro.infer import SVI
 from pyro.optim import PyroOptim
 from torch import Tensor
@@ -19,8 +19,8 @@ from tqdm import std
 from ...models.structure import sites_of
 from ..data.data import Data
 from ..steps.compiled_steps import CompiledSteps, compiled_steps
-from ..steps.kl_warmup import kl_weighted
-from ..steps.minibatches import Minibatches, subsampled_to
+from ..steps.minibatches import Minibatches, StepMessenger
+from ..steps.objective import traces
 from ..steps.pairing import Pairing
 from ..steps.step import Schedule
 
@@ -58,11 +58,11 @@ class Start:
         with self.at_work(self.seed + len(self.losses)) as params, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # Pyro's; ours names step and sites
             if not self.compiled:
-                made = compiled_steps(self.pairing, self.svi.optim, self.data, self.minibatches, self.schedule)
-                self.fast, self.compiled = made
+                options = (self.svi.optim, self.data, self.minibatches, self.schedule)
+                self.fast, self.compiled = compiled_steps(self.pairing, *options)
             good = _copied(params)
-            for size in _blocks(steps):
-                candidate = _copied(params)
+            for taken in range(0, steps, SNAPSHOT_EVERY):
+                candidate, size = _copied(params), min(SNAPSHOT_EVERY, steps - taken)
                 losses = self.fast.take(size) if self.fast else self._block(size)
                 sound = losses if math.isfinite(losses[-1]) else losses[:-1]
                 self.losses += sound
@@ -92,35 +92,45 @@ class Start:
     def recent_loss(self) -> float:
         """The mean loss of the last tenth of the steps, nats; infinite before the first."""
         last = self.losses[-max(1, len(self.losses) // 10) :]
-        return sum(last) / len(last) if last else float("inf")
+        return sum(last) / len(last) if last else math.inf
+
+    def record(self) -> dict[str, Any]:
+        """What a Fit tells of its training; to be called at work."""
+        params = {name: value.detach().clone() for name, value in pyro.get_param_store().items()}
+        how = {"steps": len(self.losses), "message": self.message, "compiled": self.compiled}
+        return {"losses": np.array(self.losses), "params": params, **how}
+
+    def warn(self, name: str, mend: str) -> None:
+        """Say to who called the caller that the training stopped early, or was not compiled although it might be."""
+        if self.message:
+            said = f"{name}: {self.message}; the last good parameters are kept: {mend}"
+            warnings.warn(said, stacklevel=3)
+        asked = "eager" if self.schedule.compile is True else "eager:"
+        if self.compiled.startswith(asked):
+            warnings.warn(f"{name}: the steps are not compiled but {self.compiled}", stacklevel=3)
 
     def _block(self, size: int) -> list[float]:
         """Losses of so many steps by `pyro.infer.SVI`, up to and with the first that is not finite."""
         losses: list[float] = []
         for batch in self.minibatches.draw(size):
             taken = len(self.losses) + len(losses)
-            with subsampled_to(self.minibatches.by_plate(batch)), kl_weighted(taken, self.schedule.warmup):
-                losses.append(self._step(first=not self.losses and not losses))
+            try:
+                with StepMessenger(self.minibatches.by_plate(batch), taken, self.schedule.warmup):
+                    losses.append(self.data.run(self.svi.step))
+            except (ValueError, RuntimeError):  # a factorization of NaNs, say
+                if taken == 0:
+                    raise
+                losses.append(math.nan)
             if not math.isfinite(losses[-1]):
                 break
         return losses
-
-    def _step(self, first: bool) -> float:
-        try:
-            return self.data.run(self.svi.step)
-        except (ValueError, RuntimeError):  # a factorization of NaNs, say
-            if first:
-                raise
-            return float("nan")
 
     def _culprits(self) -> str:
         """The sites and parameters that are not finite now."""
         named = pyro.get_param_store().named_parameters()
         bad = [f"parameter {name!r}" for name, value in named if not value.isfinite().all()]
         try:
-            guide = self.data.run(poutine.trace(self.pairing.guide).get_trace)
-            model = self.data.run(poutine.trace(poutine.replay(self.pairing.program, trace=guide)).get_trace)
-            for trace in (guide, model):
+            for trace in traces(self.pairing.program, self.pairing.guide, self.data):
                 trace.compute_log_prob()
                 sites = sites_of(trace).items()
                 bad += [f"site {name!r}" for name, node in sites if not node["log_prob"].isfinite().all()]
@@ -129,27 +139,15 @@ class Start:
         return f" ({', '.join(dict.fromkeys(bad))} not finite)" if bad else ""
 
 
-def begin(
-    make: Callable[[], Pairing],
-    optimizer: Callable[[], PyroOptim],
-    data: Data,
-    seed: int,
-    schedule: Schedule,
-) -> Start:
-    """A fresh start: the guide made and paired under its own seed."""
+def begin(make: Callable[[], Pairing], optimizer: PyroOptim, data: Data, seed: int, schedule: Schedule) -> Start:
+    """A fresh start: the guide made and paired under its own seed. optimizer: no other start's."""
     with data.isolated(seed):
         pairing = make()
         data = replace(data, mixed=data.mixed or pairing.mixed)
-        svi = SVI(pairing.program, pairing.guide, optimizer(), pairing.elbo)
+        svi = SVI(pairing.program, pairing.guide, optimizer, pairing.elbo)
         store = pyro.get_param_store().get_state()
         initial, values = _copied(store["params"]), _copied(store["params"])
         return Start(pairing, svi, data, Minibatches(schedule.plates, seed), seed, schedule, store, initial, values)
-
-
-def _blocks(steps: int) -> Iterator[int]:
-    """So many steps, cut at every copy of the parameters."""
-    for taken in range(0, steps, SNAPSHOT_EVERY):
-        yield min(SNAPSHOT_EVERY, steps - taken)
 
 
 def _copied(params: dict[str, Tensor]) -> dict[str, Tensor]:

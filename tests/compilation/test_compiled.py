@@ -7,8 +7,7 @@ import pyrometer
 import pytest
 import torch
 from pyrometer.inference.compilation import compiled
-from pyrometer.inference.compilation.compiled import Tier, value_and_gradient
-from pyrometer.inference.compilation.fusible import fusible
+from pyrometer.inference.compilation.compiled import Tier, fusible, value_and_gradient
 from pyrometer.inference.compilation.graph import traced
 from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.mcmc.chains import start_of

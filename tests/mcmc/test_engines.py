@@ -60,7 +60,7 @@ def test_ctrl_c_gives_back_the_draws_so_far(
     engine: Any, jobs: int, brief: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chains_module, "BRIEF", brief)  # nutpie's alone runs in threads
-    monkeypatch.setattr(compiled, "LONG", 1e9)  # no compiler to wait for
+    monkeypatch.setattr(compiled, "MIN_SECONDS_FOR_INDUCTOR", 1e9)  # no compiler to wait for
     options: dict[str, Any] = {"engine": engine, "chains": 2, "jobs": jobs, "progress": False}
     nuts(normal_mean, X[:, 0], warmup=5, draws=5, **options)  # processes start
     timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))

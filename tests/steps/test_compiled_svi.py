@@ -15,7 +15,7 @@ from pyrometer.inference.steps.adam import State
 from pyrometer.inference.steps.compiled_steps import CompiledSteps, compiled_steps
 from pyrometer.inference.steps.minibatches import Minibatches
 from pyrometer.inference.steps.pairing import Pairing, pair
-from pyrometer.inference.steps.step import Example, Schedule, gap_to_pyro, pyro_gradient
+from pyrometer.inference.steps.step import Schedule, gap_to_pyro, pyro_gradient
 from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 from pyrometer.models.structure import Model, read_structure
 from torch import Tensor
@@ -69,13 +69,13 @@ def test_loss_and_gradient_are_those_of_pyro_for_the_same_noise(model: Model, gu
 def test_a_step_with_another_loss_or_gradient_is_told_apart(of_loss: float, of_gradient: float, least: float) -> None:
     with in_doubles(validate=False):
         steps = _compiled(_pair(BayesianGMM(2), "auto_normal"), two_clusters(), ClippedAdam({"lr": 0.01}))
-        examples = (Example(steps.training.start(), steps.training.minibatches.draw(1)[0]),)
+        example = (*steps.training.start(), steps.training.minibatches.draw(1)[0])
 
         def off(*inputs: Tensor) -> tuple[Tensor, ...]:
             loss, gradient, *after = steps.step.one(*inputs)
             return loss * (1 + of_loss), gradient * (1 + of_gradient), *after
 
-        found = gap_to_pyro(steps.step._replace(one=off), steps.training, examples)
+        found = gap_to_pyro(steps.step._replace(one=off), steps.training, example)
     assert least <= found
     assert least > 0 or found < 1e-10
 
