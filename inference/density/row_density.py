@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..data.data import Data
     from .log_density import Density, Sites
 
-__all__ = ["RowDensity", "RowMode", "RowPrior", "row_modes"]
+__all__ = ["RowDensity", "row_modes"]
 
 NEWTON_STEPS, HALVINGS = 30, 20
 
@@ -103,11 +103,10 @@ class RowDensity:
             return own(z, self.data.values)
         return self.traced_log_joint(z) if z.dim() == 2 else self._log_joints(z)
 
-    def traced_log_joint(self, z: Tensor, shared: Sites | None = None) -> Tensor:
-        """The same by the model's trace, at other shared sites if given: (M, L) -> (M,)."""
+    def traced_log_joint(self, z: Tensor) -> Tensor:
+        """The same by the model's trace: (M, L) -> (M,)."""
         sites, log_jacobian = self.sites(z)
-        given = self.shared if shared is None else shared
-        return self.density.log_joint_rows({**given, **sites}, self.data) + log_jacobian
+        return self.density.log_joint_rows({**self.shared, **sites}, self.data) + log_jacobian
 
     @cached_property
     def _log_joints(self) -> Callable[[Tensor], Tensor]:
@@ -118,16 +117,14 @@ class RowDensity:
         """p(z_n | theta): batch (M,), event (L,)."""
         return RowPrior(self)
 
-    def log_prior(self, z: Tensor, shared: Sites | None = None) -> Tensor:
+    def log_prior(self, z: Tensor) -> Tensor:
         """log p(z_n | theta) with respect to the unconstrained z, nats: (M, L) -> (M,)."""
         sites, log_jacobian = self.sites(z)
-        given = self.shared if shared is None else shared
-        return self.density.log_prior_rows({**given, **sites}, self.data) + log_jacobian
+        return self.density.log_prior_rows({**self.shared, **sites}, self.data) + log_jacobian
 
-    def prior_draw(self, shared: Sites | None = None) -> Tensor:
+    def prior_draw(self) -> Tensor:
         """z drawn from p(z_n | theta): (M, L)."""
-        program: Callable[..., Any] = self.density.given(self.shared if shared is None else shared)
-        trace = self.data.run(poutine.trace(program).get_trace)
+        trace = self.data.run(poutine.trace(self.density.given(self.shared)).get_trace)
         return self.vector({place.site.name: trace.nodes[place.site.name]["value"] for place in self.places})
 
 
@@ -188,12 +185,10 @@ def _derivatives(log_joint: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tens
         z = z.detach().requires_grad_()
         value = log_joint(z)
         (gradient,) = torch.autograd.grad(value.sum(), z, create_graph=True)
-        columns = []
-        for column in gradient.unbind(-1):
-            constant = not column.requires_grad
-            columns.append(
-                torch.zeros_like(z) if constant else torch.autograd.grad(column.sum(), z, retain_graph=True)[0]
-            )
+        columns = [
+            torch.autograd.grad(column.sum(), z, retain_graph=True)[0] if column.requires_grad else torch.zeros_like(z)
+            for column in gradient.unbind(-1)
+        ]
     return value.detach(), gradient.detach(), -torch.stack(columns, -1).detach()
 
 

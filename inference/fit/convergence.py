@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import arviz as az
-import numpy as np
 import xarray as xr
+
+from .moments import varies
 
 if TYPE_CHECKING:
     from .fit import Fit
 
 __all__ = ["ESS_PER_CHAIN", "RHAT", "convergence", "unconverged"]
 
-NAN = float("nan")
 RHAT = 1.01  # Vehtari et al. 2021
 ESS_PER_CHAIN = 100
 
@@ -21,11 +22,11 @@ ESS_PER_CHAIN = 100
 def convergence(fit: Fit) -> dict[str, float]:
     """Worst R-hat, least bulk ESS, and divergences of Markov chains; NaN for anything else."""
     if not fit.is_mcmc:
-        return {"rhat": NAN, "ess_bulk": NAN, "divergences": NAN}
+        return dict.fromkeys(("rhat", "ess_bulk", "divergences"), math.nan)
     posterior = _varying(fit.posterior)
     several = fit.posterior.sizes["chain"] > 1
-    rhat = max((float(value.max()) for value in az.rhat(posterior).values()), default=NAN) if several else NAN
-    ess = min((float(value.min()) for value in az.ess(posterior, method="bulk").values()), default=NAN)
+    rhat = max((float(value.max()) for value in az.rhat(posterior).values()), default=math.nan) if several else math.nan
+    ess = min((float(value.min()) for value in az.ess(posterior, method="bulk").values()), default=math.nan)
     return {"rhat": rhat, "ess_bulk": ess, "divergences": float(fit.idata["sample_stats"]["diverging"].sum())}
 
 
@@ -46,9 +47,9 @@ def unconverged(fit: Fit) -> str:
 def _varying(posterior: xr.Dataset) -> xr.Dataset:
     """The entries of the posterior that vary, each variable as one row of them: constants have no R-hat and no ESS."""
     flat = {}
-    for name, values in posterior.data_vars.items():
-        stacked = values.values.reshape(*values.shape[:2], -1)
-        varies = stacked.std((0, 1)) > 1e-12 * np.abs(stacked).max(initial=1e-300)
-        if varies.any():
-            flat[str(name)] = (("chain", "draw", f"{name}_entry"), stacked[..., varies])
+    for name, values in posterior.items():
+        entries = values.values.reshape(*values.shape[:2], -1)
+        varying = varies(entries.reshape(-1, entries.shape[-1]))
+        if varying.any():
+            flat[str(name)] = (("chain", "draw", f"{name}_entry"), entries[..., varying])
     return xr.Dataset(flat)

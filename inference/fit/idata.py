@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import arviz as az
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..compilation.batched import over_draws
@@ -17,7 +16,7 @@ from ..density.log_density import Density
 from .fit import Fit
 from .relabel import Dims, permute, relabel, seen_exchangeable
 
-__all__ = ["coords_of", "fit_of", "matched_to"]
+__all__ = ["LARGEST", "fit_of", "matched_to"]
 
 LARGEST = 40_000_000  # numbers in the pointwise log-likelihood, or the data; where there are more, both are left out
 Arrays = dict[str, np.ndarray]
@@ -55,9 +54,8 @@ def fit_of(
         order = relabel(arrays, dims, each.dim, first=int(np.argmax(total)))
         if order is not None:
             arrays, in_pivot = permute(arrays, dims, each, order), in_pivot & _commonest(order)
-    groups = {"posterior": arrays, "log_likelihood": pointwise, "sample_stats": dict(stats or {})}
-    chained = {g: {key: _by_chain(value, shape) for key, value in arrays.items()} for g, arrays in groups.items()}
-    idata = _as_idata(chained, dims, density)
+    chained = [{n: v.reshape(*shape, *v.shape[1:]) for n, v in each.items()} for each in (arrays, pointwise)]
+    idata = _as_idata(*chained, stats, dims, density)
     remarks = (*remarks, lost) if lost else remarks
     return Fit(
         name, estimator, density.model, density.data, idata, in_pivot=in_pivot, labels=labels, remarks=remarks, **rest
@@ -83,9 +81,7 @@ def matched_to(fit: Fit, pivot: Mapping[str, np.ndarray]) -> Fit:
 def _log_likelihood(density: Density, flat: Mapping[str, Tensor]) -> tuple[Arrays, str]:
     """log p(y_n | theta, z_n) of each observed site with rows: name -> (S, N); and why it is missing, where it is."""
     sites = [site.name for site in density.structure.observed if density.structure.by_row(site)]
-    if not sites:
-        return {}, ""
-    if len(next(iter(flat.values()))) * (density.data.rows or 0) * len(sites) > LARGEST:
+    if not sites or len(next(iter(flat.values()))) * (density.data.rows or 0) * len(sites) > LARGEST:
         return {}, ""
     one = sites if len(sites) > 1 else [None]  # one site: factors beside it are counted too
     try:
@@ -101,12 +97,7 @@ def _commonest(order: np.ndarray) -> np.ndarray:
     return which.reshape(-1) == counts.argmax()
 
 
-def _by_chain(values: np.ndarray, shape: torch.Size) -> np.ndarray:
-    """Draws given end to end, laid out by chain: (S, ...) -> (chains, draws, ...)."""
-    return values.reshape(*shape, *values.shape[1:]) if len(values) == shape.numel() else values
-
-
-def coords_of(density: Density, posterior: Mapping[str, np.ndarray], dims: Dims) -> dict[str, Any]:
+def _coords_of(density: Density, posterior: Mapping[str, np.ndarray], dims: Dims) -> dict[str, Any]:
     """Names for the entries of dims: plates count, or are called after the categories that index them."""
     data = density.data
     coords: dict[str, Any] = {plate.name: np.arange(plate.full_size) for plate in density.structure.plates.values()}
@@ -116,26 +107,19 @@ def coords_of(density: Density, posterior: Mapping[str, np.ndarray], dims: Dims)
     return coords
 
 
-def _as_idata(groups: dict[str, Arrays], dims: Dims, density: Density) -> az.InferenceData:
-    """The one place that speaks to `az.from_dict`."""
-    coords, rows = coords_of(density, groups["posterior"], dims), density.structure.rows
-    named = {name: list(names) for name, names in dims.items() if name in groups["posterior"]}
-    likelihood = groups.pop("log_likelihood")
-    fitted = az.from_dict(
-        posterior=groups["posterior"],
-        log_likelihood=likelihood or None,
-        sample_stats=groups["sample_stats"] or None,
-        coords=coords,
-        dims={**named, **{name: [rows.name] for name in likelihood if rows}},
-    )
+def _as_idata(
+    posterior: Arrays, likelihood: Arrays, stats: Mapping[str, np.ndarray] | None, dims: Dims, density: Density
+) -> az.InferenceData:
+    """ArviZ's view of draws by chain, name -> (chains, draws, ...), with the observed data."""
+    coords, rows = _coords_of(density, posterior, dims), density.structure.rows
+    named = {name: list(dims[name]) for name in posterior} | {name: [rows.name] for name in likelihood if rows}
+    groups = {"log_likelihood": likelihood or None, "sample_stats": stats or None}
+    fitted = az.from_dict(posterior=posterior, **groups, coords=coords, dims=named)
     observed = density.observed()
     if sum(value.size for value in observed.values()) <= LARGEST:
-        names = {name: list(dims[name]) for name, value in observed.items() if value.shape == _shape_of(name, density)}
+        shapes = {site.name: site.shape for site in density.structure.sites}
+        names = {name: list(dims[name]) for name, value in observed.items() if value.shape == shapes[name]}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # ArviZ's, of dims without coords
             fitted.extend(az.from_dict(observed_data=observed, coords=coords, dims=names))
     return fitted
-
-
-def _shape_of(name: str, density: Density) -> torch.Size:
-    return next(site.shape for site in density.structure.sites if site.name == name)

@@ -23,7 +23,8 @@ from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..fit.approximation import approximation
 from ..fit.fit import Fit
-from ..fit.idata import fit_of
+from ..fit.idata import LARGEST, fit_of
+from ..fit.moments import moments
 from ..plots.latent import plot_portrait
 from ..steps.pairing import Pairing
 from .gaps import amortisation_gaps
@@ -35,7 +36,7 @@ __all__ = ["RowFit", "row_fit"]
 
 BLOCK = 512  # rows at once
 KEPT = 4_000_000  # numbers of z in the posterior
-POINTWISE = 40_000_000  # numbers in the data, times draws, beyond which there is no pointwise log-likelihood
+MEAN_DRAWS = 200  # for the mean of a q that has no formula for it
 ACTIVE = 0.01  # variance over rows of E[z_l | x] from which a unit counts as active (Burda et al. 2016)
 
 
@@ -66,7 +67,7 @@ class RowFit(Fit):
     def encode(self, x_new: DataLike | None = None) -> np.ndarray:
         """E_q[z | x] of each row: (M, latent). x_new: None takes the rows that were fitted."""
         q, data = self.q(x_new), self.new_data(x_new)
-        return self._each(data, lambda part, rows: _mean(q.posterior(part.values, rows)))
+        return self._each(data, lambda part, rows: moments(q.posterior(part.values, rows), MEAN_DRAWS)[0])
 
     def decode(self, z: DataLike, x_new: DataLike | None = None) -> np.ndarray:
         """E[x | z] of latent vectors (M, latent), as the observed sites have it: (M, *row).
@@ -109,9 +110,8 @@ class RowFit(Fit):
         known = torch.as_tensor(np.asarray(mask, bool), device=self.data.values.device)
         given = torch.as_tensor(np.where(np.asarray(mask, bool), np.asarray(x_new), 0.0)).to(self.data.values)
         if known.shape != given.shape or given.shape[1:] != self.data.values.shape[1:]:
-            raise InputError(
-                f"mask {tuple(known.shape)} and x_new {tuple(given.shape)} must have the shape of the rows"
-            )
+            found = f"mask {tuple(known.shape)} and x_new {tuple(given.shape)}"
+            raise InputError(f"{found} must have the shape of the rows")
         data, q = self.data.take(torch.zeros(len(given), dtype=torch.long)), self.q(x_new)
         total = torch.zeros_like(given)
         with data.isolated(seed), torch.no_grad():
@@ -129,8 +129,8 @@ class RowFit(Fit):
 
         method: naive, elbo, iwae_5, iwae_50, iwae_500, importance, ais or ais_guide.
         """
-        options: dict[str, Any] = {"budget": Budget(draws=draws), "seed": seed}
-        return log_likelihood(self.row_density(x_new), self.q(x_new), method=method, **options)
+        budget = Budget(draws=draws)
+        return log_likelihood(self.row_density(x_new), self.q(x_new), method=method, budget=budget, seed=seed)
 
     def marginal_likelihood(
         self, x_new: DataLike | None = None, methods: Sequence[str] = USUAL, seed: int = 0, **budget: int
@@ -139,8 +139,8 @@ class RowFit(Fit):
 
         budget: draws, chains, temperatures and leapfrogs of `inference.marginal.Budget`.
         """
-        options: dict[str, Any] = {"budget": Budget(**budget), "seed": seed}
-        return marginal_likelihood(self.row_density(x_new), self.q(x_new), methods=methods, **options)
+        density, q = self.row_density(x_new), self.q(x_new)
+        return marginal_likelihood(density, q, methods=methods, budget=Budget(**budget), seed=seed)
 
     def gaps(self, rows: Sequence[int], **options: Any) -> pd.DataFrame:
         """Approximation and amortisation gap on chosen training rows, NUTS beside; see `inference.gaps`."""
@@ -168,16 +168,14 @@ class RowFit(Fit):
 
     def _observed(self, z: Tensor, data: Data, of: Callable[[Distribution, str], Tensor]) -> Tensor:
         """Something of p(x | z) for rows of data, the observed sites side by side: (M, *row)."""
-        structure, parts = self.structure, []
-        if structure.discrete:
+        if self.structure.discrete:
             raise InputError(f"model {model_name(self.model)} has discrete sites: it has no one p(x | z)")
-        sites, _ = RowDensity(self.density, data).sites(z)
-        trace = data.run(poutine.trace(self.density.given(sites)).get_trace)
-        for site in structure.observed:
-            if structure.by_row(site):
-                node = trace.nodes[site.name]
-                value = of(node["fn"], site.name).expand(node["value"].shape)
-                parts.append(value.movedim(RowDensity(self.density, data).axis(site), 0).reshape(len(z), -1))
+        rows, parts = RowDensity(self.density, data), []
+        trace = data.run(poutine.trace(self.density.given(rows.sites(z)[0])).get_trace)
+        for site in filter(self.structure.by_row, self.structure.observed):
+            node = trace.nodes[site.name]
+            value = of(node["fn"], site.name).expand(node["value"].shape)
+            parts.append(value.movedim(rows.axis(site), 0).reshape(len(z), -1))
         found, row = torch.cat(parts, 1), data.values.shape[1:]
         return found.reshape(len(z), *row) if found.shape[1] == row.numel() else found
 
@@ -199,13 +197,6 @@ class RowFit(Fit):
         return torch.cat(parts).cpu().numpy()
 
 
-def _mean(q: Distribution) -> Tensor:
-    try:
-        return q.mean
-    except NotImplementedError:  # a flow's
-        return q.sample(torch.Size((200,))).mean(0)
-
-
 def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) -> RowFit:
     """A RowFit with draws of z and of the ELBO; to be called within `isolated`, the guide's parameters in the store.
 
@@ -225,7 +216,7 @@ def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) ->
         pairing.estimator,
         density,
         {site: value.unsqueeze(0) for site, value in sites.items()},
-        likelihood="computed" if data.numel * held <= POINTWISE else None,
+        likelihood="computed" if data.numel * held <= LARGEST else None,
         elbo_draws=elbo,
         guide=copy.deepcopy(guide),  # which may share its tensors with the store
         **rest,
