@@ -34,7 +34,7 @@ class Scored:
     """A fit and what it is held to; what several columns need is computed once.
 
     reference: already relabelled alike; None leaves bias and sd_ratio NaN. test: held-out rows. gaps: of a model with
-    latents a row only, a row a guide; see `inference.gaps.summarised`.
+    latents a row only, a row a guide; see `inference.local_latents.gaps.summarised`.
     """
 
     fit: Fit

@@ -11,6 +11,7 @@ import torch
 from pyro import poutine
 from torch import Size, Tensor
 from torch.distributions import Distribution, MultivariateNormal
+from torch.distributions.transforms import Transform
 
 from ...models.structure import Site
 from ..compilation.batched import batched, repeated
@@ -25,9 +26,13 @@ NEWTON_STEPS, HALVINGS = 30, 20
 
 
 class _Place(NamedTuple):
-    """Where a site stands in the vector of a row: entries, and the axis of its value that rows run along."""
+    """Where a site stands in the vector of a row: entries, and the axis of its value that rows run along.
+
+    transform: from unconstrained space.
+    """
 
     site: Site
+    transform: Transform
     entries: slice
     shape: Size  # of a row's entries in unconstrained space
     axis: int
@@ -54,7 +59,7 @@ class RowDensity:
             axis = self.axis(site)
             row = Size((*site.shape[:axis], *site.shape[axis + 1 :]))
             shape = transform.inverse_shape(row) if row else row
-            places.append(_Place(site, slice(start, start + shape.numel()), shape, axis))
+            places.append(_Place(site, transform, slice(start, start + shape.numel()), shape, axis))
             start += shape.numel()
         return tuple(places)
 
@@ -73,10 +78,9 @@ class RowDensity:
         """The local sites at z (M, L), and the log Jacobian of each row, (M,)."""
         sites, log_jacobian = {}, z.new_zeros(len(z))
         for place in self.places:
-            transform = self.density.transforms[place.site.name]
             free = z[:, place.entries].reshape(len(z), *place.shape)
-            value = transform(free)
-            change = transform.log_abs_det_jacobian(free, value)
+            value = place.transform(free)
+            change = place.transform.log_abs_det_jacobian(free, value)
             log_jacobian = log_jacobian + change.reshape(len(z), -1).sum(-1)
             sites[place.site.name] = value.movedim(0, place.axis)
         return sites, log_jacobian
@@ -86,7 +90,7 @@ class RowDensity:
         parts = []
         for place in self.places:
             rows_first = sites[place.site.name].movedim(place.axis, 0)
-            parts.append(self.density.transforms[place.site.name].inv(rows_first).reshape(len(rows_first), -1))
+            parts.append(place.transform.inv(rows_first).reshape(len(rows_first), -1))
         return torch.cat(parts, -1)
 
     def take(self, rows: Tensor | slice) -> RowDensity:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import arviz as az
-import xarray as xr
+import numpy as np
 
 from .moments import varies
 
@@ -23,10 +23,12 @@ def convergence(fit: Fit) -> dict[str, float]:
     """Worst R-hat, least bulk ESS, and divergences of Markov chains; NaN for anything else."""
     if not fit.is_mcmc:
         return dict.fromkeys(("rhat", "ess_bulk", "divergences"), math.nan)
-    posterior = _varying(fit.posterior)
-    several = fit.posterior.sizes["chain"] > 1
-    rhat = max((float(value.max()) for value in az.rhat(posterior).values()), default=math.nan) if several else math.nan
-    ess = min((float(value.min()) for value in az.ess(posterior, method="bulk").values()), default=math.nan)
+    chains = fit.posterior.sizes["chain"]
+    draws = [values.reshape(len(values), -1) for values in fit.draws().values()]
+    varying = np.concatenate([each[:, varies(each)] for each in draws], 1)  # constants have no R-hat and no ESS
+    entries = {"entries": varying.reshape(chains, -1, varying.shape[1])}
+    rhat = float(az.rhat(entries)["entries"].max()) if chains > 1 and varying.size else math.nan
+    ess = float(az.ess(entries, method="bulk")["entries"].min()) if varying.size else math.nan
     return {"rhat": rhat, "ess_bulk": ess, "divergences": float(fit.idata["sample_stats"]["diverging"].sum())}
 
 
@@ -42,14 +44,3 @@ def unconverged(fit: Fit) -> str:
     if found["divergences"] > 0:
         faults.append(f"{found['divergences']:.0f} divergences")
     return ", ".join(faults)
-
-
-def _varying(posterior: xr.Dataset) -> xr.Dataset:
-    """The entries of the posterior that vary, each variable as one row of them: constants have no R-hat and no ESS."""
-    flat = {}
-    for name, values in posterior.items():
-        entries = values.values.reshape(*values.shape[:2], -1)
-        varying = varies(entries.reshape(-1, entries.shape[-1]))
-        if varying.any():
-            flat[str(name)] = (("chain", "draw", f"{name}_entry"), entries[..., varying])
-    return xr.Dataset(flat)

@@ -140,8 +140,7 @@ class Fit:
 
     def pivot(self) -> Mapping[str, np.ndarray]:
         """The mean of each label, what other fits are matched to: exchangeable dim -> (K, F)."""
-        features = {each.dim: component_features(self.draws(), self.dims(), each.dim) for each in self.labels}
-        return {dim: found.mean(0) for dim, found in features.items() if found is not None}
+        return {each.dim: component_features(self.draws(), self.dims(), each.dim).mean(0) for each in self.labels}
 
     def new_data(self, x_new: DataLike | None) -> Data:
         """Rows brought to the shape of those that were fitted, which are taken where x_new is None."""

@@ -52,10 +52,9 @@ def fit_of(
     in_pivot = np.ones(shape.numel(), bool)
     for each in labels:
         order = relabel(arrays, dims, each.dim, first=int(np.argmax(total)))
-        if order is not None:
-            arrays, in_pivot = permute(arrays, dims, each, order), in_pivot & _commonest(order)
-    chained = [{n: v.reshape(*shape, *v.shape[1:]) for n, v in each.items()} for each in (arrays, pointwise)]
-    idata = _as_idata(*chained, stats, dims, density)
+        arrays, in_pivot = permute(arrays, dims, each, order), in_pivot & _commonest(order)
+    by_chain = lambda values: {n: v.reshape(*shape, *v.shape[1:]) for n, v in values.items()}  # noqa: E731
+    idata = _as_idata(by_chain(arrays), by_chain(pointwise), stats, dims, density)
     remarks = (*remarks, lost) if lost else remarks
     return Fit(
         name, estimator, density.model, density.data, idata, in_pivot=in_pivot, labels=labels, remarks=remarks, **rest
@@ -64,13 +63,12 @@ def fit_of(
 
 def matched_to(fit: Fit, pivot: Mapping[str, np.ndarray]) -> Fit:
     """The same fit with its labels in the order of another fit's pivot, dim -> (K, F)."""
-    draws, dims, changed = fit.draws(), fit.dims(), False
-    for labels in fit.labels:
-        order = relabel(draws, dims, labels.dim, pivot[labels.dim]) if labels.dim in pivot else None
-        if order is not None:
-            draws, changed = permute(draws, dims, labels, order), True
-    if not changed:
+    draws, dims = fit.draws(), fit.dims()
+    shared = [labels for labels in fit.labels if labels.dim in pivot]
+    if not shared:
         return fit
+    for labels in shared:
+        draws = permute(draws, dims, labels, relabel(draws, dims, labels.dim, pivot[labels.dim]))
     idata = fit.idata.copy()
     for name, values in draws.items():
         variable = idata["posterior"][name]
@@ -113,7 +111,7 @@ def _as_idata(
     """ArviZ's view of draws by chain, name -> (chains, draws, ...), with the observed data."""
     coords, rows = _coords_of(density, posterior, dims), density.structure.rows
     named = {name: list(dims[name]) for name in posterior} | {name: [rows.name] for name in likelihood if rows}
-    groups = {"log_likelihood": likelihood or None, "sample_stats": stats or None}
+    groups: dict[str, Any] = {"log_likelihood": likelihood or None, "sample_stats": stats or None}
     fitted = az.from_dict(posterior=posterior, **groups, coords=coords, dims=named)
     observed = density.observed()
     if sum(value.size for value in observed.values()) <= LARGEST:

@@ -219,7 +219,7 @@ def _each_chunk(
 def _idata(fit: Fit, drawn: Mapping[str, Sites], chains: int = 1, observed: bool = True) -> az.InferenceData:
     """Groups of draws, name -> (S, ...), as ArviZ has them, the observed data beside where asked for."""
     arrays = lambda sites: {name: value.unflatten(0, (chains, -1)).cpu().numpy() for name, value in sites.items()}  # noqa: E731
-    groups = {group: arrays(sites) for group, sites in drawn.items()}
+    groups: dict[str, Any] = {group: arrays(sites) for group, sites in drawn.items()}
     dims = {site.name: list(site.dims) for site in fit.structure.sites}
     named = {n: dims[n] for group in groups.values() for n, v in group.items() if len(dims[n]) == v.ndim - 2}
     with warnings.catch_warnings():

@@ -50,7 +50,7 @@ class LatentDraws(NamedTuple):
 
     @property
     def converged(self) -> np.ndarray:
-        """Whether a row's chains are sound by the marks that any reference is held to: (M,)."""
+        """Whether a row's chains are sound by the thresholds that any reference must meet: (M,)."""
         return (self.rhat <= RHAT) & (self.ess_bulk >= ESS_PER_CHAIN * len(self.z)) & (self.divergences == 0)
 
 

@@ -49,14 +49,12 @@ def log_weights(target: Target, draws: int, proposal: str = "guide") -> Tensor:
     return torch.cat([weights for _, weights in weighed(target, draws, proposal)])
 
 
-def naive(target: Target, budget: Budget) -> Estimate:
-    """log mean_s p(x | z_s), z_s from the prior. Few draws land where p(x | z) is not nil: hence its variance."""
-    return log_mean(log_weights(target, budget.draws, "prior"))
+def importance(target: Target, budget: Budget, proposal: str = "guide") -> Estimate:
+    """log mean_s p(x, z_s) / q(z_s | x), z_s from the guide, or log mean_s p(x | z_s), z_s from the prior.
 
-
-def importance(target: Target, budget: Budget) -> Estimate:
-    """log mean_s p(x, z_s) / q(z_s | x), z_s from the guide."""
-    return log_mean(log_weights(target, budget.draws))
+    Few draws of the prior land where p(x | z) is not nil: hence its variance.
+    """
+    return log_mean(log_weights(target, budget.draws, proposal))
 
 
 def iwae(target: Target, budget: Budget, k: int) -> Estimate:
@@ -72,7 +70,7 @@ def ais(target: Target, budget: Budget, start: str = "prior") -> Estimate:
 
 
 METHODS: dict[str, Method] = {
-    "naive": naive,
+    "naive": partial(importance, proposal="prior"),
     "elbo": partial(iwae, k=1),
     "iwae_5": partial(iwae, k=5),
     "iwae_50": partial(iwae, k=50),

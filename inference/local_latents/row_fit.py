@@ -135,15 +135,15 @@ class RowFit(Fit):
     def marginal_likelihood(
         self, x_new: DataLike | None = None, methods: Sequence[str] = USUAL, seed: int = 0, **budget: int
     ) -> pd.DataFrame:
-        """log p(x) a row by every method, side by side; see `inference.marginal.marginal_likelihood`.
+        """log p(x) a row by every method, side by side; see `inference.local_latents.marginal.marginal_likelihood`.
 
-        budget: draws, chains, temperatures and leapfrogs of `inference.marginal.Budget`.
+        budget: draws, chains, temperatures and leapfrogs of `inference.local_latents.marginal.Budget`.
         """
         density, q = self.row_density(x_new), self.q(x_new)
         return marginal_likelihood(density, q, methods=methods, budget=Budget(**budget), seed=seed)
 
     def gaps(self, rows: Sequence[int], **options: Any) -> pd.DataFrame:
-        """Approximation and amortisation gap on chosen training rows, NUTS beside; see `inference.gaps`."""
+        """Approximation and amortisation gap on chosen training rows; see `inference.local_latents.gaps`."""
         chosen = torch.as_tensor(list(rows))
         return amortisation_gaps(self.row_density().take(chosen), {self.name: self.by_row()}, rows=chosen, **options)
 
