@@ -10,14 +10,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
-if TYPE_CHECKING:
-    from .target import LogJoint, Posterior, Target
+from .target import LogJoint, Posterior, Target
 
 __all__ = ["best_in_family", "fine_tuned"]
 

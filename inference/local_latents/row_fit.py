@@ -17,6 +17,7 @@ from torch.distributions import Distribution
 
 from ...errors import InputError
 from ...models.structure import model_name
+from ..compilation.batched import over_draws
 from ..data.data import Data
 from ..data.door import DataLike
 from ..density.log_density import Density
@@ -206,8 +207,7 @@ def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) ->
     rows = RowDensity(density, data)
     held = max(1, min(draws, KEPT // ((data.rows or 1) * rows.latent)))
     if tells_q(guide):
-        numbers = torch.arange(data.rows or 0, device=data.like.device)
-        sites, elbo = _draws_by_row(Target(rows, RowPosterior(name, guide, rows).posterior, numbers), draws, held)
+        sites, elbo = _draws_by_row(rows, RowPosterior(name, guide, rows), draws, held)
     else:
         found = approximation(pairing, density, draws)
         sites, elbo = {site: value[:held] for site, value in found.sites.items()}, found.elbo_draws
@@ -224,13 +224,12 @@ def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) ->
     return RowFit(**{each.name: getattr(fit, each.name) for each in fields(Fit)})
 
 
-def _draws_by_row(target: Target, draws: int, held: int) -> tuple[dict[str, Tensor], np.ndarray]:
+def _draws_by_row(rows: RowDensity, q: RowPosterior, draws: int, held: int) -> tuple[dict[str, Tensor], np.ndarray]:
     """Draws of the local sites, name -> (held, ...), and of the ELBO, (draws,), a block of rows at a time."""
+    numbers = torch.arange(rows.data.rows or 0, device=rows.data.like.device)
     z, elbo = [], np.zeros(draws)
-    for block in target.blocks(BLOCK):
+    for block in Target(rows, q.posterior, numbers).blocks(BLOCK):
         drawn = [*weighed(block, draws)]
         elbo += torch.cat([weights.sum(-1) for _, weights in drawn]).cpu().numpy()
         z.append(torch.cat([values for values, _ in drawn])[:held])
-    assert isinstance(target.density, RowDensity)
-    each = [target.density.sites(draw)[0] for draw in torch.cat(z, 1)]
-    return {name: torch.stack([sites[name] for sites in each]) for name in each[0]}, elbo
+    return over_draws(lambda draw: rows.sites(draw["z"])[0], {"z": torch.cat(z, 1)}), elbo
