@@ -18,6 +18,7 @@ from ..data.data import Data
 from ..fit.convergence import convergence
 from ..fit.fit import Fit
 from ..fit.importance import khat, log_evidence
+from ..fit.moments import bias_and_sd_ratio, varies
 from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
 from ..local_latents.row_posterior import tells_new, tells_q
@@ -33,7 +34,7 @@ class Scored:
     """A fit and what it is held to; what several columns need is computed once.
 
     reference: already relabelled alike; None leaves bias and sd_ratio NaN. test: held-out rows. gaps: of a model with
-    latents a row only, a row a guide; see `inference.gaps.summarised`.
+    latents a row only, a row a guide; see `inference.local_latents.gaps.summarised`.
     """
 
     fit: Fit
@@ -74,9 +75,9 @@ class Scored:
         fit, reference = self.fit, self.reference
         if reference is None or reference is fit or reference.is_point or not (pairs := [*_scalars(fit, reference)]):
             return NAN, NAN
-        bias = max(float((np.abs(a.mean(0) - b.mean(0)) / b.std(0)).max()) for a, b in pairs)
-        ratio = min(float((a.std(0) / b.std(0)).min()) for a, b in pairs)
-        return bias, NAN if fit.is_point else ratio
+        mine, theirs = (np.concatenate(draws, 1) for draws in zip(*pairs, strict=True))
+        bias, ratio = bias_and_sd_ratio(mine.mean(0), mine.std(0), theirs.mean(0), theirs.std(0))
+        return float(bias), NAN if fit.is_point else float(ratio)
 
     @cached_property
     def chains(self) -> dict[str, float]:
@@ -220,9 +221,9 @@ def _scalars(fit: Fit, reference: Fit) -> Iterator[tuple[np.ndarray, np.ndarray]
     for name in theirs:
         if name in mine and mine[name].shape[1:] == theirs[name].shape[1:]:
             a, b = (draws[name].reshape(len(draws[name]), -1) for draws in (mine, theirs))
-            varies = b.std(0) > 1e-12 * np.abs(b).max(initial=1e-300)
-            if varies.any():
-                yield a[:, varies], b[:, varies]
+            varying = varies(b)
+            if varying.any():
+                yield a[:, varying], b[:, varying]
 
 
 DECIMALS = {column.name: column.decimals for column in (*ROW_COLUMNS, *COLUMNS)}

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...errors import InputError
 from ..compilation.graph import graph_of
-
-if TYPE_CHECKING:
-    from .log_density import Density, Sites
+from .log_density import Density, Sites
 
 __all__ = ["laplace"]
 
 NEWTON_STEPS = 20
-Potential = Callable[[Tensor], Tensor]
 
 
 def laplace(density: Density, near: Sites) -> torch.distributions.MultivariateNormal:
@@ -30,24 +26,19 @@ def laplace(density: Density, near: Sites) -> torch.distributions.MultivariateNo
     potential = lambda u: -density.log_density(u)  # noqa: E731
     graph = graph_of(potential, (flat,), (flat + 0.1,)) or potential
     for _ in range(NEWTON_STEPS):
-        gradient, factor = _gradient(graph, flat), _factor(graph, flat)
-        step = torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
+        gradient = torch.autograd.functional.jacobian(graph, flat)
+        step = torch.cholesky_solve(gradient.unsqueeze(-1), _hessian_factor(graph, flat)).squeeze(-1)
         size = 1.0
         while size > 1e-3 and not graph(flat - size * step) <= graph(flat):
             size /= 2
         flat = flat - size * step
         if gradient @ step < 1e-12:
             break
-    precision = _factor(graph, flat)
-    return torch.distributions.MultivariateNormal(flat, torch.cholesky_inverse(precision), validate_args=False)
+    covariance = torch.cholesky_inverse(_hessian_factor(graph, flat))
+    return torch.distributions.MultivariateNormal(flat, covariance, validate_args=False)
 
 
-def _gradient(potential: Potential, flat: Tensor) -> Tensor:
-    flat = flat.detach().requires_grad_()
-    return torch.autograd.grad(potential(flat), flat)[0]
-
-
-def _factor(potential: Potential, flat: Tensor) -> Tensor:
+def _hessian_factor(potential: Callable[[Tensor], Tensor], flat: Tensor) -> Tensor:
     """The Cholesky factor of the Hessian."""
     hessian = torch.autograd.functional.hessian(potential, flat)
     factor, failed = torch.linalg.cholesky_ex((hessian + hessian.mT) / 2)

@@ -23,7 +23,7 @@ from ..data.data import Data, structure_on
 from ..runtime.pyro_private import enumerated_symbol, is_deterministic, packed_dims, set_packed_dims
 from .params import with_params
 
-__all__ = ["Density", "Sites"]
+__all__ = ["MAX_NUMBERS_AT_ONCE", "Density", "Sites"]
 
 Sites = Mapping[str, Tensor]
 LOG_EINSUM = "pyro.ops.einsum.torch_log"
@@ -72,19 +72,18 @@ class Density:
 
         site: of that observed site alone. Of the continuous sites no prior is in it.
         """
-        data = data or self.data
         kinds = {s.name: s.kind for s in self.structure.sites}
         counted = lambda name: kinds.get(name) == "discrete" or (name == site if site else kinds.get(name) != "latent")  # noqa: E731
-        return self._by_row(self._trace(sites, data, self.collapsed), counted)
+        return self._by_row(sites, data, counted)
 
     def log_joint_rows(self, sites: Sites, data: Data | None = None) -> Tensor:
         """The same plus log p(z_n | theta) of each row's own continuous sites: (N,)."""
-        return self._by_row(self._trace(sites, data or self.data, self.collapsed), lambda _: True)
+        return self._by_row(sites, data, lambda _: True)
 
     def log_prior_rows(self, sites: Sites, data: Data | None = None) -> Tensor:
         """log p(z_n | theta) of each row's own continuous sites: (N,)."""
         drawn = {site.name for site in (*self.structure.local, *self.structure.discrete)}  # whose own prior sums to one
-        return self._by_row(self._trace(sites, data or self.data, self.collapsed), drawn.__contains__)
+        return self._by_row(sites, data, drawn.__contains__)
 
     def assignment_logits(self, sites: Sites, data: Data | None = None, site: str | None = None) -> Tensor:
         """log p(y_n, z_n = k | theta) of one discrete site, any others summed out: (N, K)."""
@@ -92,15 +91,20 @@ class Density:
         if not names or (site is not None and site not in names):
             what = f"no discrete site{f' {site!r}' if site else ''} with one value a row"
             raise InputError(f"model {model_name(self.model)} has {what}: there is nothing to assign rows to")
-        return self._by_row(self._trace(sites, data or self.data), lambda _: True, site or names[0])
+        return self._by_row(sites, data, lambda _: True, site or names[0])
 
-    def _by_row(self, trace: poutine.Trace, counted: Callable[[str], bool], keep: str | None = None) -> Tensor:
-        if self.structure.rows is None:
+    def _by_row(
+        self, sites: Sites, data: Data | None, counted: Callable[[str], bool], keep: str | None = None
+    ) -> Tensor:
+        """The sum of the log probs that count, row by row: (N,), or (N, K) with one discrete site kept."""
+        rows = self.structure.rows
+        if rows is None:
             where = "put its observations under pyro.plate('data', ...)"
             raise InputError(f"model {model_name(self.model)} has no plate of rows: {where} to score them one by one")
+        trace = self._trace(sites, data or self.data, None if keep else self.collapsed)
         if not self.structure.discrete:
-            return _sum_rows(trace, self.structure.rows.name, counted)
-        return _contract_rows(trace, self.structure.rows.name, counted, keep)
+            return _sum_rows(trace, rows.name, counted)
+        return _contract_rows(trace, rows.name, counted, keep)
 
     @property
     def dim(self) -> int:
@@ -121,9 +125,7 @@ class Density:
 
     def unconstrain(self, sites: Sites) -> Tensor:
         """The flat unconstrained vector (dim,) of constrained sites."""
-        return torch.cat(
-            [self.transforms[site.name].inv(sites[site.name]).reshape(-1) for site in self.structure.latent]
-        )
+        return torch.cat([self.transforms[s.name].inv(sites[s.name]).flatten() for s in self.structure.latent])
 
     def log_density(self, flat: Tensor) -> Tensor:
         """log p(x, theta) with respect to the flat unconstrained vector: ()."""

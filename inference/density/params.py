@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map_only
 from ...models.structure import Model
 from ..runtime.pyro_private import MODULE_DIVIDER
 
-__all__ = ["Frozen", "InPlaceOf", "frozen", "with_params"]
+__all__ = ["InPlaceOf", "frozen", "with_params"]
 
 
 class InPlaceOf(TorchFunctionMode):

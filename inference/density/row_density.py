@@ -11,6 +11,7 @@ import torch
 from pyro import poutine
 from torch import Size, Tensor
 from torch.distributions import Distribution, MultivariateNormal
+from torch.distributions.transforms import Transform
 
 from ...models.structure import Site
 from ..compilation.batched import batched, repeated
@@ -19,15 +20,19 @@ if TYPE_CHECKING:
     from ..data.data import Data
     from .log_density import Density, Sites
 
-__all__ = ["RowDensity", "RowMode", "RowPrior", "row_modes"]
+__all__ = ["RowDensity", "row_modes"]
 
 NEWTON_STEPS, HALVINGS = 30, 20
 
 
 class _Place(NamedTuple):
-    """Where a site stands in the vector of a row: entries, and the axis of its value that rows run along."""
+    """Where a site stands in the vector of a row: entries, and the axis of its value that rows run along.
+
+    transform: from unconstrained space.
+    """
 
     site: Site
+    transform: Transform
     entries: slice
     shape: Size  # of a row's entries in unconstrained space
     axis: int
@@ -54,7 +59,7 @@ class RowDensity:
             axis = self.axis(site)
             row = Size((*site.shape[:axis], *site.shape[axis + 1 :]))
             shape = transform.inverse_shape(row) if row else row
-            places.append(_Place(site, slice(start, start + shape.numel()), shape, axis))
+            places.append(_Place(site, transform, slice(start, start + shape.numel()), shape, axis))
             start += shape.numel()
         return tuple(places)
 
@@ -73,10 +78,9 @@ class RowDensity:
         """The local sites at z (M, L), and the log Jacobian of each row, (M,)."""
         sites, log_jacobian = {}, z.new_zeros(len(z))
         for place in self.places:
-            transform = self.density.transforms[place.site.name]
             free = z[:, place.entries].reshape(len(z), *place.shape)
-            value = transform(free)
-            change = transform.log_abs_det_jacobian(free, value)
+            value = place.transform(free)
+            change = place.transform.log_abs_det_jacobian(free, value)
             log_jacobian = log_jacobian + change.reshape(len(z), -1).sum(-1)
             sites[place.site.name] = value.movedim(0, place.axis)
         return sites, log_jacobian
@@ -86,7 +90,7 @@ class RowDensity:
         parts = []
         for place in self.places:
             rows_first = sites[place.site.name].movedim(place.axis, 0)
-            parts.append(self.density.transforms[place.site.name].inv(rows_first).reshape(len(rows_first), -1))
+            parts.append(place.transform.inv(rows_first).reshape(len(rows_first), -1))
         return torch.cat(parts, -1)
 
     def take(self, rows: Tensor | slice) -> RowDensity:
@@ -103,11 +107,10 @@ class RowDensity:
             return own(z, self.data.values)
         return self.traced_log_joint(z) if z.dim() == 2 else self._log_joints(z)
 
-    def traced_log_joint(self, z: Tensor, shared: Sites | None = None) -> Tensor:
-        """The same by the model's trace, at other shared sites if given: (M, L) -> (M,)."""
+    def traced_log_joint(self, z: Tensor) -> Tensor:
+        """The same by the model's trace: (M, L) -> (M,)."""
         sites, log_jacobian = self.sites(z)
-        given = self.shared if shared is None else shared
-        return self.density.log_joint_rows({**given, **sites}, self.data) + log_jacobian
+        return self.density.log_joint_rows({**self.shared, **sites}, self.data) + log_jacobian
 
     @cached_property
     def _log_joints(self) -> Callable[[Tensor], Tensor]:
@@ -118,16 +121,14 @@ class RowDensity:
         """p(z_n | theta): batch (M,), event (L,)."""
         return RowPrior(self)
 
-    def log_prior(self, z: Tensor, shared: Sites | None = None) -> Tensor:
+    def log_prior(self, z: Tensor) -> Tensor:
         """log p(z_n | theta) with respect to the unconstrained z, nats: (M, L) -> (M,)."""
         sites, log_jacobian = self.sites(z)
-        given = self.shared if shared is None else shared
-        return self.density.log_prior_rows({**given, **sites}, self.data) + log_jacobian
+        return self.density.log_prior_rows({**self.shared, **sites}, self.data) + log_jacobian
 
-    def prior_draw(self, shared: Sites | None = None) -> Tensor:
+    def prior_draw(self) -> Tensor:
         """z drawn from p(z_n | theta): (M, L)."""
-        program: Callable[..., Any] = self.density.given(self.shared if shared is None else shared)
-        trace = self.data.run(poutine.trace(program).get_trace)
+        trace = self.data.run(poutine.trace(self.density.given(self.shared)).get_trace)
         return self.vector({place.site.name: trace.nodes[place.site.name]["value"] for place in self.places})
 
 
@@ -188,12 +189,10 @@ def _derivatives(log_joint: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tens
         z = z.detach().requires_grad_()
         value = log_joint(z)
         (gradient,) = torch.autograd.grad(value.sum(), z, create_graph=True)
-        columns = []
-        for column in gradient.unbind(-1):
-            constant = not column.requires_grad
-            columns.append(
-                torch.zeros_like(z) if constant else torch.autograd.grad(column.sum(), z, retain_graph=True)[0]
-            )
+        columns = [
+            torch.autograd.grad(column.sum(), z, retain_graph=True)[0] if column.requires_grad else torch.zeros_like(z)
+            for column in gradient.unbind(-1)
+        ]
     return value.detach(), gradient.detach(), -torch.stack(columns, -1).detach()
 
 

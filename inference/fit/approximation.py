@@ -14,7 +14,6 @@ from pyro.infer.autoguide import AutoLaplaceApproximation
 from torch import Tensor
 
 from ...guides import Guide
-from ...models.structure import sites_of
 from ..compilation.batched import over_draws, repeated
 from ..density.laplace import laplace
 
@@ -65,10 +64,8 @@ def _one_draw(guide: Guide, density: Density) -> Callable[[], tuple[dict[str, Te
 
     def draw() -> tuple[dict[str, Tensor], Tensor]:
         trace = density.data.run(poutine.trace(guide).get_trace)
-        trace.compute_log_prob(lambda name, node: name not in discrete)
-        nodes = sites_of(trace)
-        log_q = sum(node["log_prob"].sum() for name, node in nodes.items() if name not in discrete)
-        return {name: nodes[name]["value"].detach() for name in names}, torch.as_tensor(log_q).detach()
+        log_q = trace.log_prob_sum(lambda name, _: name not in discrete)
+        return {name: trace.nodes[name]["value"].detach() for name in names}, torch.as_tensor(log_q).detach()
 
     return draw
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import arviz as az
 import numpy as np
-import xarray as xr
+
+from .moments import varies
 
 if TYPE_CHECKING:
     from .fit import Fit
 
 __all__ = ["ESS_PER_CHAIN", "RHAT", "convergence", "unconverged"]
 
-NAN = float("nan")
 RHAT = 1.01  # Vehtari et al. 2021
 ESS_PER_CHAIN = 100
 
@@ -21,11 +22,13 @@ ESS_PER_CHAIN = 100
 def convergence(fit: Fit) -> dict[str, float]:
     """Worst R-hat, least bulk ESS, and divergences of Markov chains; NaN for anything else."""
     if not fit.is_mcmc:
-        return {"rhat": NAN, "ess_bulk": NAN, "divergences": NAN}
-    posterior = _varying(fit.posterior)
-    several = fit.posterior.sizes["chain"] > 1
-    rhat = max((float(value.max()) for value in az.rhat(posterior).values()), default=NAN) if several else NAN
-    ess = min((float(value.min()) for value in az.ess(posterior, method="bulk").values()), default=NAN)
+        return dict.fromkeys(("rhat", "ess_bulk", "divergences"), math.nan)
+    chains = fit.posterior.sizes["chain"]
+    draws = [values.reshape(len(values), -1) for values in fit.draws().values()]
+    varying = np.concatenate([each[:, varies(each)] for each in draws], 1)  # constants have no R-hat and no ESS
+    entries = {"entries": varying.reshape(chains, -1, varying.shape[1])}
+    rhat = float(az.rhat(entries)["entries"].max()) if chains > 1 and varying.size else math.nan
+    ess = float(az.ess(entries, method="bulk")["entries"].min()) if varying.size else math.nan
     return {"rhat": rhat, "ess_bulk": ess, "divergences": float(fit.idata["sample_stats"]["diverging"].sum())}
 
 
@@ -41,14 +44,3 @@ def unconverged(fit: Fit) -> str:
     if found["divergences"] > 0:
         faults.append(f"{found['divergences']:.0f} divergences")
     return ", ".join(faults)
-
-
-def _varying(posterior: xr.Dataset) -> xr.Dataset:
-    """The entries of the posterior that vary, each variable as one row of them: constants have no R-hat and no ESS."""
-    flat = {}
-    for name, values in posterior.data_vars.items():
-        stacked = values.values.reshape(*values.shape[:2], -1)
-        varies = stacked.std((0, 1)) > 1e-12 * np.abs(stacked).max(initial=1e-300)
-        if varies.any():
-            flat[str(name)] = (("chain", "draw", f"{name}_entry"), stacked[..., varies])
-    return xr.Dataset(flat)

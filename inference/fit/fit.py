@@ -126,10 +126,7 @@ class Fit:
 
     def draws(self) -> dict[str, np.ndarray]:
         """Posterior draws, chains end to end: name -> (S, ...)."""
-        posterior = self.posterior
-        return {
-            str(name): posterior[name].values.reshape(-1, *posterior[name].shape[2:]) for name in posterior.data_vars
-        }
+        return {str(name): draws.values.reshape(-1, *draws.shape[2:]) for name, draws in self.posterior.items()}
 
     def sites(self) -> dict[str, Tensor]:
         """The draws of the model's own latent sites and params, as tensors like the data: name -> (S, ...)."""
@@ -139,13 +136,11 @@ class Fit:
 
     def dims(self) -> dict[str, tuple[str, ...]]:
         """The dims of each posterior variable, chain and draw left out."""
-        posterior = self.posterior
-        return {str(name): tuple(str(dim) for dim in posterior[name].dims[2:]) for name in posterior.data_vars}
+        return {str(name): tuple(str(dim) for dim in draws.dims[2:]) for name, draws in self.posterior.items()}
 
     def pivot(self) -> Mapping[str, np.ndarray]:
         """The mean of each label, what other fits are matched to: exchangeable dim -> (K, F)."""
-        features = {each.dim: component_features(self.draws(), self.dims(), each.dim) for each in self.labels}
-        return {dim: found.mean(0) for dim, found in features.items() if found is not None}
+        return {each.dim: component_features(self.draws(), self.dims(), each.dim).mean(0) for each in self.labels}
 
     def new_data(self, x_new: DataLike | None) -> Data:
         """Rows brought to the shape of those that were fitted, which are taken where x_new is None."""

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import arviz as az
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..compilation.batched import over_draws
@@ -17,7 +16,7 @@ from ..density.log_density import Density
 from .fit import Fit
 from .relabel import Dims, permute, relabel, seen_exchangeable
 
-__all__ = ["coords_of", "fit_of", "matched_to"]
+__all__ = ["LARGEST", "fit_of", "matched_to"]
 
 LARGEST = 40_000_000  # numbers in the pointwise log-likelihood, or the data; where there are more, both are left out
 Arrays = dict[str, np.ndarray]
@@ -53,11 +52,9 @@ def fit_of(
     in_pivot = np.ones(shape.numel(), bool)
     for each in labels:
         order = relabel(arrays, dims, each.dim, first=int(np.argmax(total)))
-        if order is not None:
-            arrays, in_pivot = permute(arrays, dims, each, order), in_pivot & _commonest(order)
-    groups = {"posterior": arrays, "log_likelihood": pointwise, "sample_stats": dict(stats or {})}
-    chained = {g: {key: _by_chain(value, shape) for key, value in arrays.items()} for g, arrays in groups.items()}
-    idata = _as_idata(chained, dims, density)
+        arrays, in_pivot = permute(arrays, dims, each, order), in_pivot & _commonest(order)
+    by_chain = lambda values: {n: v.reshape(*shape, *v.shape[1:]) for n, v in values.items()}  # noqa: E731
+    idata = _as_idata(by_chain(arrays), by_chain(pointwise), stats, dims, density)
     remarks = (*remarks, lost) if lost else remarks
     return Fit(
         name, estimator, density.model, density.data, idata, in_pivot=in_pivot, labels=labels, remarks=remarks, **rest
@@ -66,13 +63,12 @@ def fit_of(
 
 def matched_to(fit: Fit, pivot: Mapping[str, np.ndarray]) -> Fit:
     """The same fit with its labels in the order of another fit's pivot, dim -> (K, F)."""
-    draws, dims, changed = fit.draws(), fit.dims(), False
-    for labels in fit.labels:
-        order = relabel(draws, dims, labels.dim, pivot[labels.dim]) if labels.dim in pivot else None
-        if order is not None:
-            draws, changed = permute(draws, dims, labels, order), True
-    if not changed:
+    draws, dims = fit.draws(), fit.dims()
+    shared = [labels for labels in fit.labels if labels.dim in pivot]
+    if not shared:
         return fit
+    for labels in shared:
+        draws = permute(draws, dims, labels, relabel(draws, dims, labels.dim, pivot[labels.dim]))
     idata = fit.idata.copy()
     for name, values in draws.items():
         variable = idata["posterior"][name]
@@ -83,9 +79,7 @@ def matched_to(fit: Fit, pivot: Mapping[str, np.ndarray]) -> Fit:
 def _log_likelihood(density: Density, flat: Mapping[str, Tensor]) -> tuple[Arrays, str]:
     """log p(y_n | theta, z_n) of each observed site with rows: name -> (S, N); and why it is missing, where it is."""
     sites = [site.name for site in density.structure.observed if density.structure.by_row(site)]
-    if not sites:
-        return {}, ""
-    if len(next(iter(flat.values()))) * (density.data.rows or 0) * len(sites) > LARGEST:
+    if not sites or len(next(iter(flat.values()))) * (density.data.rows or 0) * len(sites) > LARGEST:
         return {}, ""
     one = sites if len(sites) > 1 else [None]  # one site: factors beside it are counted too
     try:
@@ -101,12 +95,7 @@ def _commonest(order: np.ndarray) -> np.ndarray:
     return which.reshape(-1) == counts.argmax()
 
 
-def _by_chain(values: np.ndarray, shape: torch.Size) -> np.ndarray:
-    """Draws given end to end, laid out by chain: (S, ...) -> (chains, draws, ...)."""
-    return values.reshape(*shape, *values.shape[1:]) if len(values) == shape.numel() else values
-
-
-def coords_of(density: Density, posterior: Mapping[str, np.ndarray], dims: Dims) -> dict[str, Any]:
+def _coords_of(density: Density, posterior: Mapping[str, np.ndarray], dims: Dims) -> dict[str, Any]:
     """Names for the entries of dims: plates count, or are called after the categories that index them."""
     data = density.data
     coords: dict[str, Any] = {plate.name: np.arange(plate.full_size) for plate in density.structure.plates.values()}
@@ -116,26 +105,19 @@ def coords_of(density: Density, posterior: Mapping[str, np.ndarray], dims: Dims)
     return coords
 
 
-def _as_idata(groups: dict[str, Arrays], dims: Dims, density: Density) -> az.InferenceData:
-    """The one place that speaks to `az.from_dict`."""
-    coords, rows = coords_of(density, groups["posterior"], dims), density.structure.rows
-    named = {name: list(names) for name, names in dims.items() if name in groups["posterior"]}
-    likelihood = groups.pop("log_likelihood")
-    fitted = az.from_dict(
-        posterior=groups["posterior"],
-        log_likelihood=likelihood or None,
-        sample_stats=groups["sample_stats"] or None,
-        coords=coords,
-        dims={**named, **{name: [rows.name] for name in likelihood if rows}},
-    )
+def _as_idata(
+    posterior: Arrays, likelihood: Arrays, stats: Mapping[str, np.ndarray] | None, dims: Dims, density: Density
+) -> az.InferenceData:
+    """ArviZ's view of draws by chain, name -> (chains, draws, ...), with the observed data."""
+    coords, rows = _coords_of(density, posterior, dims), density.structure.rows
+    named = {name: list(dims[name]) for name in posterior} | {name: [rows.name] for name in likelihood if rows}
+    groups: dict[str, Any] = {"log_likelihood": likelihood or None, "sample_stats": stats or None}
+    fitted = az.from_dict(posterior=posterior, **groups, coords=coords, dims=named)
     observed = density.observed()
     if sum(value.size for value in observed.values()) <= LARGEST:
-        names = {name: list(dims[name]) for name, value in observed.items() if value.shape == _shape_of(name, density)}
+        shapes = {site.name: site.shape for site in density.structure.sites}
+        names = {name: list(dims[name]) for name, value in observed.items() if value.shape == shapes[name]}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # ArviZ's, of dims without coords
             fitted.extend(az.from_dict(observed_data=observed, coords=coords, dims=names))
     return fitted
-
-
-def _shape_of(name: str, density: Density) -> torch.Size:
-    return next(site.shape for site in density.structure.sites if site.name == name)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import arviz as az
 import numpy as np
+from scipy.special import logsumexp
 from torch import Tensor
 
 if TYPE_CHECKING:
     from .fit import Fit
 
-__all__ = ["Estimate", "bound", "joined", "khat", "log_evidence", "log_mean", "pareto_k"]
+__all__ = ["Estimate", "bound", "joined", "khat", "log_evidence", "log_mean"]
 
 MIN_WEIGHTS_FOR_KHAT = 100  # a tail fitted to fewer says nothing
 
@@ -63,10 +64,10 @@ def joined(parts: Sequence[Estimate]) -> Estimate:
 def _estimate(value: Tensor, se: Tensor, log_weights: Tensor) -> Estimate:
     ess = (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
     mean, error, size, spread = (column.cpu().numpy() for column in (value, se, ess, log_weights.std(0)))
-    return Estimate(mean, error, size, spread, pareto_k(log_weights.cpu().numpy()))
+    return Estimate(mean, error, size, spread, _pareto_k(log_weights.cpu().numpy()))
 
 
-def pareto_k(log_weights: np.ndarray) -> np.ndarray:
+def _pareto_k(log_weights: np.ndarray) -> np.ndarray:
     """Pareto k of each column (Vehtari et al. 2024): (S, M) -> (M,).
 
     Infinite where a weight is broken; NaN where the weights are fewer than 100, or all equal.
@@ -84,7 +85,7 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
 
 def khat(fit: Fit) -> float:
     """Pareto k of a fit's weights, its discrete sites summed out: good below 0.7. NaN where it has none."""
-    return float(pareto_k(fit.log_weights[:, None])[0]) if len(fit.log_weights) else math.nan
+    return float(_pareto_k(fit.log_weights[:, None])[0]) if len(fit.log_weights) else math.nan
 
 
 def log_evidence(fit: Fit) -> float:
@@ -95,6 +96,5 @@ def log_evidence(fit: Fit) -> float:
     """
     if not len(fit.log_weights) or any(site.flat for site in fit.structure.latent):
         return math.nan
-    weights = np.where(fit.in_pivot, fit.log_weights, -np.inf)
-    top = weights.max()
-    return float(top + np.log(np.exp(weights - top).mean()) + fit.log_labellings)
+    in_pivot = logsumexp(fit.log_weights[fit.in_pivot])
+    return float(in_pivot - math.log(len(fit.log_weights)) + fit.log_labellings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import arviz as az
@@ -21,7 +22,7 @@ from ..compilation.batched import over_draws
 from ..density.row_density import RowDensity, row_modes
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.pyro_private import is_deterministic
-from .importance import pareto_k
+from .importance import log_mean
 
 if TYPE_CHECKING:
     from ..data.data import Data
@@ -49,19 +50,15 @@ def of_rows(fit: Fit, new: Data | None) -> RowPredictive:
     """The predictive density of new rows; of the fitted rows, at their own latents, where there are none."""
     if new is not None and fit.structure.local:
         return _integrated(fit, new)
-    density, data = fit.density, new or fit.data
-    each = lambda sites: density.log_likelihood(sites, data)  # noqa: E731
-    parts = _each_chunk(fit, data, each, lambda rows: rows.logsumexp(0))
-    total = (torch.stack(parts).logsumexp(0) - np.log(fit.number)).cpu().numpy()
+    parts = _each_chunk(fit, new or fit.data, fit.density.log_likelihood, lambda rows: rows.logsumexp(0))
+    total = (parts.logsumexp(0) - np.log(fit.number)).cpu().numpy()
     return RowPredictive(total, np.full(len(total), np.nan))
 
 
 def responsibilities(fit: Fit, data: Data, index: Any = None) -> pd.DataFrame:
     """p(z_n = k | x), averaged over the posterior draws: (M, K)."""
-    density = fit.density
-    each = lambda sites: density.assignment_logits(sites, data)  # noqa: E731
-    parts = _each_chunk(fit, data, each, lambda logits: logits.softmax(-1).sum(0))
-    share = (torch.stack(parts).sum(0) / fit.number).cpu().numpy()
+    parts = _each_chunk(fit, data, fit.density.assignment_logits, lambda logits: logits.softmax(-1).sum(0))
+    share = (parts.sum(0) / fit.number).cpu().numpy()
     return pd.DataFrame(share, index=index, columns=pd.RangeIndex(share.shape[1], name="components"))
 
 
@@ -91,52 +88,42 @@ def new_rows(fit: Fit, n: int, seed: int) -> pd.DataFrame:
     if structure.rows is None:
         raise InputError(f"model {model_name(fit.model)} has no rows: posterior_predictive draws its data as a whole")
     names = [site.name for site in structure.observed if structure.by_row(site)]
-    shared = {site.name for site in (*structure.shared, *structure.of_kind("param"))}
 
     def row(draw: Sites) -> list[Tensor]:
-        given = {name: value for name, value in draw.items() if name in shared}
+        given = {name: draw[name] for name in draws}
         trace = data.take(draw["row of the data"]).run(_trace_of(fit, given))
         return [trace.nodes[name]["value"].flatten() for name in names]
 
     with data.isolated(seed):
         picked = torch.randint(fit.number, (n,)).to(data.like.device)
         covariates = torch.randint(data.rows or 1, (n, 1)).to(data.like.device)
-        draws = {name: value[picked] for name, value in fit.sites().items()}
+        draws = {name: value[picked] for name, value in _draws(fit, local=False).items()}
         found = over_draws(row, {**draws, "row of the data": covariates}, samples=True)
-    columns = data.columns if len(names) == 1 and found[0].shape[1] == len(data.columns) else ()
-    labels = [label for name, v in zip(names, found, strict=True) for label in _labels(name, v.shape[1])]
-    only = len(data.tensors) == 1
-    index = None if only else pd.Index(covariates[:, 0].cpu().numpy(), name="row")
-    return pd.DataFrame(torch.cat(found, 1).cpu().numpy(), columns=list(columns) or labels, index=index)
+    widths = {name: value.shape[1] for name, value in zip(names, found, strict=True)}
+    labels = [name if width == 1 else f"{name}_{i}" for name, width in widths.items() for i in range(width)]
+    columns = data.columns if len(names) == 1 and len(labels) == len(data.columns) else labels
+    index = None if len(data.tensors) == 1 else pd.Index(covariates[:, 0].cpu().numpy(), name="row")
+    return pd.DataFrame(torch.cat(found, 1).cpu().numpy(), columns=list(columns), index=index)
 
 
 def replicated(fit: Fit, new: Data | None, seed: int) -> az.InferenceData:
     """Posterior predictive draws of every observed site; those of fitted rows at their own latents."""
-    structure, data = fit.structure, new or fit.data
-    kept = structure.latent if new is None else structure.shared
-    names = {site.name for site in (*kept, *structure.of_kind("param"))}
-    draws = {name: value for name, value in fit.sites().items() if name in names}
+    data, draws = new or fit.data, _draws(fit, local=new is None)
     run = lambda draw: _observed_in(fit, data.run(_trace_of(fit, draw)))  # noqa: E731
     with one_thread_if_small(data.numel), data.isolated(seed):
         chunk = fit.density.chunk(data.rows)
         found = over_draws(run, draws or {"draw": torch.arange(fit.number)}, chunk, samples=True)
-    sizes = fit.posterior.sizes
-    shape = (sizes["chain"], sizes["draw"])
-    arrays = {name: value.cpu().numpy().reshape(*shape, *value.shape[1:]) for name, value in found.items()}
-    predicted = _idata(fit, posterior_predictive=arrays)
-    if new is None and "observed_data" in fit.idata.groups():
-        predicted.extend(az.InferenceData(observed_data=fit.idata["observed_data"]))
+    chains = fit.posterior.sizes["chain"]
+    predicted = _idata(fit, {"posterior_predictive": found}, chains, observed=new is None)
     predicted.extend(az.InferenceData(posterior=fit.posterior))
     return predicted
 
 
 def from_prior(fit: Fit, draws: int, seed: int) -> az.InferenceData:
     """Draws of everything the model samples, from its prior."""
-    structure = fit.structure
-    if any(site.flat for site in structure.latent):
-        flat = next(site.name for site in structure.latent if site.flat)
-        raise InputError(f"site {flat!r} has a flat prior, which cannot be drawn from: give it a proper one")
-    names = [site.name for site in structure.of_kind("latent", "deterministic")]
+    if flat := [site.name for site in fit.structure.latent if site.flat]:
+        raise InputError(f"site {flat[0]!r} has a flat prior, which cannot be drawn from: give it a proper one")
+    names = [site.name for site in fit.structure.of_kind("latent", "deterministic")]
 
     def run(_: Sites) -> dict[str, Sites]:
         trace = fit.data.run(_trace_of(fit, {}))
@@ -144,11 +131,7 @@ def from_prior(fit: Fit, draws: int, seed: int) -> az.InferenceData:
 
     with one_thread_if_small(fit.data.numel), fit.data.isolated(seed):
         found = over_draws(run, {"draw": torch.arange(draws)}, fit.density.chunk(), samples=True)
-    groups = {g: {n: v.cpu().numpy()[None] for n, v in values.items()} for g, values in found.items()}
-    predicted = _idata(fit, **groups)
-    if "observed_data" in fit.idata.groups():
-        predicted.extend(az.InferenceData(observed_data=fit.idata["observed_data"]))
-    return predicted
+    return _idata(fit, found)
 
 
 def _integrated(fit: Fit, data: Data) -> RowPredictive:
@@ -157,17 +140,16 @@ def _integrated(fit: Fit, data: Data) -> RowPredictive:
     q is the guide's own where it has one for new rows, else a Laplace fit a row at the posterior mean; where that is
     worse than the prior p(z_n | theta_s), or there is no mode, the prior.
     """
-    shared = {site.name for site in (*fit.structure.shared, *fit.structure.of_kind("param"))}
     with one_thread_if_small(data.numel), data.isolated(0):
-        draws = {name: value for name, value in fit.sites().items() if name in shared}
+        draws = _draws(fit, local=False)
         rows = RowDensity(fit.density, data, {name: value.mean(0) for name, value in draws.items()})
         tried = [_weighed(fit, rows, draws, q, how) for how, q in _proposals(fit, rows)]
-        if not any(_worst(found) < GOOD_KHAT for found in tried):
+        if not any(_worst_khat(found) < GOOD_KHAT for found in tried):
             tried.append(_weighed(fit, rows, draws, None, "the prior"))
-    return min(tried, key=_worst)
+    return min(tried, key=_worst_khat)
 
 
-def _worst(found: RowPredictive) -> float:
+def _worst_khat(found: RowPredictive) -> float:
     return float(np.nan_to_num(found.khat, nan=-np.inf).max())
 
 
@@ -188,19 +170,16 @@ def _weighed(fit: Fit, rows: RowDensity, draws: Sites, q: Any, how: str) -> RowP
     """The mean weight of each row over the draws of theta, z from q, or from the prior where that is None."""
 
     def weight(draw: Sites) -> Tensor:
-        given = {name: value for name, value in draw.items() if name in draws}
-        if q is None:
-            z = rows.prior_draw(given)
-            return rows.traced_log_joint(z, given) - rows.log_prior(z, given)
-        return rows.traced_log_joint(draw["z"], given) - q.log_prob(draw["z"])
+        at = replace(rows, shared={name: draw[name] for name in draws})
+        z = at.prior_draw() if q is None else draw["z"]
+        return at.traced_log_joint(z) - (at.log_prior(z) if q is None else q.log_prob(z))
 
-    chunk = fit.density.chunk(rows.data.rows)
     every = {**draws, "draw": torch.arange(fit.number)}
     if q is not None:
         every["z"] = q.sample(torch.Size((fit.number,)))
-    weights = over_draws(weight, every, chunk, samples=q is None).double().cpu()
-    total = weights.logsumexp(0) - np.log(len(weights))
-    return RowPredictive(total.numpy(), pareto_k(weights.numpy()), how)
+    weights = over_draws(weight, every, fit.density.chunk(rows.data.rows), samples=q is None)
+    found = log_mean(weights.double())
+    return RowPredictive(found.value, found.khat, how)
 
 
 class _ObservedAnew(UnconditionMessenger):
@@ -221,24 +200,32 @@ def _observed_in(fit: Fit, trace: poutine.Trace) -> Sites:
     return {site.name: trace.nodes[site.name]["value"] for site in fit.structure.observed}
 
 
-def _labels(name: str, number: int) -> list[str]:
-    return [name] if number == 1 else [f"{name}_{i}" for i in range(number)]
+def _draws(fit: Fit, local: bool) -> Sites:
+    """The draws of what all rows have in common, params among it, and of each row's own latents where `local`."""
+    own = {site.name for site in fit.structure.local}
+    return {name: value for name, value in fit.sites().items() if local or name not in own}
 
 
 def _each_chunk(
-    fit: Fit, data: Data, fn: Callable[[Sites], Tensor], reduce: Callable[[Tensor], Tensor]
-) -> list[Tensor]:
-    """reduce(fn over some draws), for all draws some at a time, so that memory stays bounded."""
+    fit: Fit, data: Data, fn: Callable[[Sites, Data], Tensor], reduce: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """reduce(fn over some draws), stacked, for all draws some at a time, so that memory stays bounded."""
     with one_thread_if_small(data.numel), data.isolated(0):
         sites, size = fit.sites(), fit.density.chunk(data.rows)
         starts = range(0, fit.number, size)
-        chunks = [{name: value[start : start + size] for name, value in sites.items()} for start in starts]
-        return [reduce(over_draws(fn, chunk)) for chunk in chunks]
+        chunks = ({name: value[start : start + size] for name, value in sites.items()} for start in starts)
+        return torch.stack([reduce(over_draws(lambda draw: fn(draw, data), chunk)) for chunk in chunks])
 
 
-def _idata(fit: Fit, **groups: Any) -> az.InferenceData:
+def _idata(fit: Fit, drawn: Mapping[str, Sites], chains: int = 1, observed: bool = True) -> az.InferenceData:
+    """Groups of draws, name -> (S, ...), as ArviZ has them, the observed data beside where asked for."""
+    arrays = lambda sites: {name: value.unflatten(0, (chains, -1)).cpu().numpy() for name, value in sites.items()}  # noqa: E731
+    groups: dict[str, Any] = {group: arrays(sites) for group, sites in drawn.items()}
     dims = {site.name: list(site.dims) for site in fit.structure.sites}
-    named = {n: dims[n] for arrays in groups.values() for n, v in arrays.items() if len(dims[n]) == v.ndim - 2}
+    named = {n: dims[n] for group in groups.values() for n, v in group.items() if len(dims[n]) == v.ndim - 2}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # ArviZ's, of dims without coords
-        return az.from_dict(**groups, dims=named)
+        idata = az.from_dict(**groups, dims=named)
+    if observed and "observed_data" in fit.idata.groups():
+        idata.extend(az.InferenceData(observed_data=fit.idata["observed_data"]))
+    return idata

@@ -59,9 +59,8 @@ def seen_exchangeable(density: Density, draws: Mapping[str, Tensor]) -> tuple[tu
             kept.append(labels)
         else:
             bearers = ", ".join(name for name in draws if dim in dims[name])
-            refused.append(
-                f"{dim} is not exchangeable: permuting {bearers} changes the density, so labels stay as drawn"
-            )
+            why = f"permuting {bearers} changes the density, so labels stay as drawn"
+            refused.append(f"{dim} is not exchangeable: {why}")
     return tuple(kept), tuple(refused)
 
 
@@ -78,14 +77,14 @@ def _unchanged(density: Density, draws: Mapping[str, Tensor], dims: Dims, labels
     return True
 
 
-def component_features(draws: Draws, dims: Dims, dim: str) -> np.ndarray | None:
-    """All that varies by component, side by side: name -> (S, ...) becomes (S, K, F); None where nothing does."""
+def component_features(draws: Draws, dims: Dims, dim: str) -> np.ndarray:
+    """All that varies by component, side by side: name -> (S, ...) becomes (S, K, F)."""
     parts = []
     for name, values in draws.items():
         if dim in dims[name]:
             moved = np.moveaxis(values, 1 + dims[name].index(dim), 1)
             parts.append(moved.reshape(*moved.shape[:2], -1))
-    return np.concatenate(parts, -1) if parts else None
+    return np.concatenate(parts, -1)
 
 
 def match(features: np.ndarray, pivot: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -111,16 +110,14 @@ def permute(draws: Draws, dims: Dims, labels: Labels, order: np.ndarray) -> dict
     return result
 
 
-def relabel(draws: Draws, dims: Dims, dim: str, pivot: np.ndarray | None = None, first: int = 0) -> np.ndarray | None:
-    """The order that puts every draw in the labelling of one pivot: (S, K), or None without components.
+def relabel(draws: Draws, dims: Dims, dim: str, pivot: np.ndarray | None = None, first: int = 0) -> np.ndarray:
+    """The order that puts every draw in the labelling of one pivot: (S, K).
 
     pivot: (K, F) as `component_features` lays it out. None starts at draw number `first` and moves to the mean of the
     draws so matched until the orders settle; components then stand by rising mean of the first feature of `locs`, or
     of the first variable that varies by component.
     """
     features = component_features(draws, dims, dim)
-    if features is None:
-        return None
     scale = _spread(features.reshape(-1, features.shape[-1]))
     if pivot is not None:
         return match(features, pivot, scale)
@@ -132,8 +129,8 @@ def relabel(draws: Draws, dims: Dims, dim: str, pivot: np.ndarray | None = None,
         previous, order = order, match(features, matched.mean(0), scale)
         if (order == previous).all():
             break
-    key = component_features({"locs": draws["locs"]}, dims, dim) if dim in dims.get("locs", ()) else None
-    first_feature = np.take_along_axis(features if key is None else key, order[..., None], 1)[..., 0].mean(0)
+    key = component_features({"locs": draws["locs"]}, dims, dim) if dim in dims.get("locs", ()) else features
+    first_feature = np.take_along_axis(key, order[..., None], 1)[..., 0].mean(0)
     return order[:, np.argsort(first_feature)]
 
 

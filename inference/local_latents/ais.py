@@ -21,7 +21,7 @@ from ..compilation.compiled import compiled
 if TYPE_CHECKING:
     from .target import LogJoint
 
-__all__ = ["Annealed", "Path", "anneal", "schedule"]
+__all__ = ["anneal"]
 
 STEEPNESS = 4.0  # of the schedule (Wu et al. 2017): small steps at both ends
 ACCEPT, GAIN = 0.8, 0.5  # the acceptance aimed at, and how fast log step sizes follow
@@ -114,12 +114,7 @@ def schedule(temperatures: int) -> list[float]:
 
 
 def anneal(
-    log_joint: LogJoint,
-    start: Distribution,
-    *,
-    chains: int = 16,
-    temperatures: int = 500,
-    leapfrogs: int = 5,
+    log_joint: LogJoint, start: Distribution, *, chains: int = 16, temperatures: int = 500, leapfrogs: int = 5
 ) -> Annealed:
     """Unbiased weights for p(x) of each row by annealed importance sampling (Neal 2001; Wu et al. 2017).
 

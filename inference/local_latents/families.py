@@ -9,27 +9,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
-if TYPE_CHECKING:
-    from .target import LogJoint, Posterior, Target
+from .target import LogJoint, Posterior, Target
 
-__all__ = ["Best", "Family", "best_in_family", "family_of", "fine_tuned"]
+__all__ = ["best_in_family", "fine_tuned"]
 
 Params: TypeAlias = dict[str, Tensor]
 Family: TypeAlias = Callable[[Params], Distribution]
-
-
-class Best(NamedTuple):
-    """q: the best of that family a row, or None where it was not looked for. family: its name."""
-
-    q: Distribution | None
-    family: str
 
 
 def mean_field(params: Params) -> Distribution:
@@ -48,23 +40,22 @@ def low_rank(params: Params) -> Distribution:
     return LowRankMultivariateNormal(params["loc"], params["factor"], params["log_diagonal"].exp())
 
 
-def family_of(q: Distribution) -> tuple[str, Family, Params] | None:
-    """Name, family and params of a Gaussian q; None for any other."""
+def family_of(q: Distribution) -> tuple[Family, Params] | None:
+    """Family and params of a Gaussian q; None for any other."""
     if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
-        return "mean_field", mean_field, {"loc": q.mean, "log_scale": q.stddev.log()}
+        return mean_field, {"loc": q.mean, "log_scale": q.stddev.log()}
     if isinstance(q, MultivariateNormal):
         diagonal = q.scale_tril.diagonal(dim1=-2, dim2=-1).log()
-        return "full_covariance", full_covariance, {"loc": q.loc, "log_diagonal": diagonal, "below": q.scale_tril}
+        return full_covariance, {"loc": q.loc, "log_diagonal": diagonal, "below": q.scale_tril}
     if isinstance(q, LowRankMultivariateNormal):
-        params = {"loc": q.loc, "log_diagonal": q.cov_diag.log(), "factor": q.cov_factor}
-        return "low_rank", low_rank, params
+        return low_rank, {"loc": q.loc, "log_diagonal": q.cov_diag.log(), "factor": q.cov_factor}
     return None
 
 
 def best_in_family(
     log_joint: LogJoint, q: Distribution, *, steps: int = 1000, lr: float = 0.05, particles: int = 16
-) -> Best:
-    """The q of the largest ELBO in the family of a Gaussian q, row by row; none for another q.
+) -> tuple[Distribution | None, str]:
+    """The q of the largest ELBO in the family of a Gaussian q, row by row, and the family's name; None for another q.
 
     log_joint: (..., M, L) -> (..., M). q: batch (M,), event (L,), where the search starts. The gradient is Roeder, Wu
     and Duvenaud's (2017, "sticking the landing"), free of noise where q reaches the posterior; the rate falls to nought
@@ -72,17 +63,19 @@ def best_in_family(
     """
     found = family_of(q)
     if found is None:
-        return Best(None, type(q).__name__)
-    name, family, start = found
+        return None, type(q).__name__
+    family, start = found
     params = {key: value.detach().clone().requires_grad_() for key, value in start.items()}
+
+    def fixed() -> Distribution:
+        return family({key: value.detach() for key, value in params.items()})
 
     def loss() -> Tensor:
         z = family(params).rsample(Size((particles,)))
-        log_q = family({key: value.detach() for key, value in params.items()}).log_prob(z)
-        return (log_q - log_joint(z)).mean(0).sum()
+        return (fixed().log_prob(z) - log_joint(z)).mean(0).sum()
 
     _descend(loss, list(params.values()), steps, lr)
-    return Best(family({key: value.detach() for key, value in params.items()}), name)
+    return fixed(), family.__name__
 
 
 def fine_tuned(
@@ -93,28 +86,28 @@ def fine_tuned(
     This is the way to the best member of a family that has no params a row, such as a flow fed by an encoder. What
     comes back gives q of one of the target's rows.
     """
-    copies = {}
-    for one in target.blocks(1):
-        own = copy.deepcopy(guide).requires_grad_()
-        params = [value for value in own.parameters() if value.is_floating_point()]
 
-        def loss(own: nn.Module = own, one: Target = one) -> Tensor:
+    def tuned(one: Target) -> nn.Module:
+        own = copy.deepcopy(guide).requires_grad_()
+
+        def loss() -> Tensor:
             q = own.posterior(one.density.data.values, one.rows)  # type: ignore[operator]
             z = q.rsample(Size((particles,)))
             return (q.log_prob(z) - one.density.log_joint(z)).mean()
 
-        _descend(loss, params, steps, lr)
-        copies[int(one.rows)] = own
+        _descend(loss, [value for value in own.parameters() if value.is_floating_point()], steps, lr)
+        return own
+
+    copies = {int(one.rows): tuned(one) for one in target.blocks(1)}
     return lambda x, rows: copies[int(rows[0])].posterior(x, rows)  # type: ignore[index, operator]
 
 
-def _descend(loss: Callable[[], Tensor], params: Sequence[Tensor], steps: int, lr: float) -> None:
+def _descend(loss: Callable[[], Tensor], params: list[Tensor], steps: int, lr: float) -> None:
     """Adam, its rate falling to nought by a cosine."""
     optimizer = torch.optim.Adam(params, lr)
     with torch.enable_grad():
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-            gradients = torch.autograd.grad(loss(), params, allow_unused=True)
-            for param, gradient in zip(params, gradients, strict=True):
-                param.grad = gradient
+            optimizer.zero_grad()
+            loss().backward(inputs=params)
             optimizer.step()

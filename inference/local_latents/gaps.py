@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Size, Tensor, nn
-from torch.distributions import Distribution
+from torch import Tensor, nn
 
-from ..fit.importance import joined
+from ..fit.importance import Estimate, joined
+from ..fit.moments import bias_and_sd_ratio, moments
 from .families import best_in_family, fine_tuned
 from .latent_nuts import LatentDraws, latent_nuts
 from .marginal import METHODS, Budget, marginal_estimates
-from .target import target_of
-
-if TYPE_CHECKING:
-    from ..fit.importance import Estimate
-    from .target import Target
+from .target import Target, target_of
 
 __all__ = ["amortisation_gaps", "summarised"]
 
@@ -101,10 +96,9 @@ def summarised(gaps: pd.DataFrame) -> pd.DataFrame:
 
 def _best_elbo(target: Target, guide: Any, budget: Budget, steps: int) -> tuple[Estimate | None, str]:
     """The ELBO of q*, and which family it is the best of."""
-    best, family = best_in_family(target.density.log_joint, target.q, steps=steps)
+    q, family = best_in_family(target.density.log_joint, target.q, steps=steps)
     elbo = METHODS["elbo"]
-    if best is not None:
-        q = best
+    if q is not None:
         return elbo(replace(target, posterior=lambda x, rows: q), budget), family
     if not isinstance(guide, nn.Module):
         return None, family
@@ -116,39 +110,17 @@ def _table(
     target: Target, family: str, log_p: Estimate, elbo: Estimate, best: Estimate | None, nuts: LatentDraws
 ) -> pd.DataFrame:
     """One guide's rows."""
-    missing = np.full(len(target), np.nan)
-    best_value, best_se = (missing, missing) if best is None else (best.value, best.se)
-    mean, sd = _moments(target.q)
-    columns = {
-        "family": family,
-        "log_p": log_p.value,
-        "log_p_se": log_p.se,
-        "elbo": elbo.value,
-        "elbo_se": elbo.se,
-        "elbo_best": best_value,
-        "elbo_best_se": best_se,
-        "approximation_gap": log_p.value - best_value,
-        "approximation_gap_se": np.hypot(log_p.se, best_se),
-        "amortisation_gap": best_value - elbo.value,
-        "amortisation_gap_se": np.hypot(best_se, elbo.se),
-        "bias": (np.abs(mean - nuts.mean) / nuts.sd).max(-1),
-        "sd_ratio": (sd / nuts.sd).min(-1),
-        "rhat": nuts.rhat,
-        "ess_bulk": nuts.ess_bulk,
-        "converged": nuts.converged,
-    }
-    return pd.DataFrame(columns, index=pd.Index(target.rows.tolist()))
-
-
-def _moments(q: Distribution) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sd of q, by formula where it has one: each (M, L)."""
-    with torch.no_grad():
-        try:
-            mean, sd = q.mean, q.stddev
-        except NotImplementedError:
-            z = q.sample(Size((MOMENTS,)))
-            mean, sd = z.mean(0), z.std(0)
-    return mean.cpu().numpy(), sd.cpu().numpy()
+    best_value, best_se = (np.nan, np.nan) if best is None else (best.value, best.se)
+    table = pd.DataFrame({"family": family}, index=pd.Index(target.rows.tolist()))
+    table["log_p"], table["log_p_se"] = log_p.value, log_p.se
+    table["elbo"], table["elbo_se"] = elbo.value, elbo.se
+    table["elbo_best"], table["elbo_best_se"] = best_value, best_se
+    table["approximation_gap"], table["approximation_gap_se"] = log_p.value - best_value, np.hypot(log_p.se, best_se)
+    table["amortisation_gap"], table["amortisation_gap_se"] = best_value - elbo.value, np.hypot(best_se, elbo.se)
+    mean, sd = (value.cpu().numpy() for value in moments(target.q, MOMENTS))
+    table["bias"], table["sd_ratio"] = bias_and_sd_ratio(mean, sd, nuts.mean, nuts.sd)
+    table["rhat"], table["ess_bulk"], table["converged"] = nuts.rhat, nuts.ess_bulk, nuts.converged
+    return table
 
 
 def _mean_se(se: pd.Series) -> float:

@@ -21,8 +21,6 @@ from .target import LocalDensity, local_density
 
 __all__ = ["LatentDraws", "latent_nuts"]
 
-AT_ONCE = 4  # rows in one run
-
 
 class LatentDraws(NamedTuple):
     """z: (chains, draws, M, L). divergences: in the run that had the row, (M,)."""
@@ -43,16 +41,16 @@ class LatentDraws(NamedTuple):
     @property
     def rhat(self) -> np.ndarray:
         """The worst R-hat of a row: (M,)."""
-        return az.rhat(az.convert_to_dataset({"z": self.z}))["z"].values.max(-1)
+        return az.rhat({"z": self.z})["z"].values.max(-1)
 
     @property
     def ess_bulk(self) -> np.ndarray:
         """The least bulk ESS of a row: (M,)."""
-        return az.ess(az.convert_to_dataset({"z": self.z}), method="bulk")["z"].values.min(-1)
+        return az.ess({"z": self.z}, method="bulk")["z"].values.min(-1)
 
     @property
     def converged(self) -> np.ndarray:
-        """Whether a row's chains are sound by the marks that any reference is held to: (M,)."""
+        """Whether a row's chains are sound by the thresholds that any reference must meet: (M,)."""
         return (self.rhat <= RHAT) & (self.ess_bulk >= ESS_PER_CHAIN * len(self.z)) & (self.divergences == 0)
 
 
@@ -91,7 +89,7 @@ def latent_nuts(
     chains: int = 4,
     seed: int = 0,
     jobs: int | None = None,
-    rows_at_once: int = AT_ONCE,
+    rows_at_once: int = 4,
     progress: bool = True,
 ) -> LatentDraws:
     """Draw z_n from p(z_n | x_n) by NUTS for each row, a few rows in a run.
@@ -101,7 +99,7 @@ def latent_nuts(
     steps. float64 rows and decoders are best.
     """
     density = local_density(model, x, latent)
-    number, latent = density.data.rows or 0, density.latent
+    number = density.data.rows or 0
     parts, divergences = [], []
     for start in range(0, number, rows_at_once):
         end = min(start + rows_at_once, number)
@@ -110,7 +108,7 @@ def latent_nuts(
         plan = Plan(Density(program, program.data), "nutpie", warmup, draws, at, 0.8)
         name = f"nuts, rows {start + 1} to {end} of {number}"
         flat, stats, message, _ = run_chains(plan, chains, jobs or min(chains, os.cpu_count() or 1), name, progress)
-        parts.append(flat.reshape(*flat.shape[:2], end - start, latent))
+        parts.append(flat.reshape(*flat.shape[:2], end - start, density.latent))
         divergences += [stats["diverging"].sum()] * (end - start)
         if message:
             raise KeyboardInterrupt(message)

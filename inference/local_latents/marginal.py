@@ -19,18 +19,7 @@ from ..fit.importance import Estimate, bound, joined, log_mean
 from .ais import anneal
 from .target import Target, target_of
 
-__all__ = [
-    "METHODS",
-    "USUAL",
-    "Budget",
-    "Method",
-    "log_likelihood",
-    "log_weights",
-    "marginal_estimates",
-    "marginal_likelihood",
-    "unbiasedness",
-    "weighed",
-]
+__all__ = ["METHODS", "USUAL", "Budget", "log_likelihood", "marginal_estimates", "marginal_likelihood", "weighed"]
 
 
 @dataclass(frozen=True)
@@ -60,14 +49,12 @@ def log_weights(target: Target, draws: int, proposal: str = "guide") -> Tensor:
     return torch.cat([weights for _, weights in weighed(target, draws, proposal)])
 
 
-def naive(target: Target, budget: Budget) -> Estimate:
-    """log mean_s p(x | z_s), z_s from the prior. Few draws land where p(x | z) is not nil: hence its variance."""
-    return log_mean(log_weights(target, budget.draws, "prior"))
+def importance(target: Target, budget: Budget, proposal: str = "guide") -> Estimate:
+    """log mean_s p(x, z_s) / q(z_s | x), z_s from the guide, or log mean_s p(x | z_s), z_s from the prior.
 
-
-def importance(target: Target, budget: Budget) -> Estimate:
-    """log mean_s p(x, z_s) / q(z_s | x), z_s from the guide."""
-    return log_mean(log_weights(target, budget.draws))
+    Few draws of the prior land where p(x | z) is not nil: hence its variance.
+    """
+    return log_mean(log_weights(target, budget.draws, proposal))
 
 
 def iwae(target: Target, budget: Budget, k: int) -> Estimate:
@@ -83,7 +70,7 @@ def ais(target: Target, budget: Budget, start: str = "prior") -> Estimate:
 
 
 METHODS: dict[str, Method] = {
-    "naive": naive,
+    "naive": partial(importance, proposal="prior"),
     "elbo": partial(iwae, k=1),
     "iwae_5": partial(iwae, k=5),
     "iwae_50": partial(iwae, k=50),
@@ -110,7 +97,7 @@ def marginal_estimates(
     Every method starts from the same seed, so that the ELBO and the IWAE bounds see the same draws of the guide.
     """
     target, budget = target_of(model, guide, x, rows), budget or Budget()
-    return {name: _over_blocks(_method(name), target, budget, seed) for name in methods}
+    return {name: _estimate(name, target, budget, seed) for name in methods}
 
 
 def marginal_likelihood(
@@ -149,27 +136,31 @@ def marginal_likelihood(
     InputError
         An unknown method, or shapes that do not agree.
     """
-    target, budget = target_of(model, guide, x, rows), budget or Budget()
-    table = {}
+    target, budget, table = target_of(model, guide, x, rows), budget or Budget(), {}
     for name in methods:
-        method, began = _method(name), time.perf_counter()
-        estimate = _over_blocks(method, target, budget, seed)
-        table[name] = _row(name, estimate, budget, time.perf_counter() - began)
+        began = time.perf_counter()
+        estimate = _estimate(name, target, budget, seed)
+        table[name] = {
+            "nats": estimate.value.mean(),
+            "se": np.linalg.norm(estimate.se) / len(estimate.se),
+            "log_bias": math.nan if name.startswith(("elbo", "iwae")) else estimate.log_bias.mean(),
+            "ess": estimate.ess.mean(),
+            "log_weight_sd": estimate.log_weight_sd.mean(),
+            "khat": estimate.khat.mean(),
+            "draws": float(budget.chains if name.startswith("ais") else budget.draws),
+            "seconds": time.perf_counter() - began,
+        }
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("method")
 
 
 def log_likelihood(
-    model: Any,
-    guide: Any,
-    x: Tensor | None = None,
-    method: str = "importance",
-    *,
-    budget: Budget | None = None,
-    rows: Tensor | None = None,
-    seed: int = 0,
+    model: Any, guide: Any, x: Tensor | None = None, method: str = "importance", **options: Any
 ) -> pd.DataFrame:
-    """One method's estimate of log p(x_n) a row, nats: a DataFrame (M, 5), estimate, se, ess, log_weight_sd, khat."""
-    estimate = marginal_estimates(model, guide, x, (method,), budget=budget, rows=rows, seed=seed)[method]
+    """One method's estimate of log p(x_n) a row, nats: a DataFrame (M, 5), estimate, se, ess, log_weight_sd, khat.
+
+    options: budget, rows and seed, as `marginal_estimates` has them.
+    """
+    estimate = marginal_estimates(model, guide, x, (method,), **options)[method]
     return pd.DataFrame(estimate._asdict()).rename(columns={"value": "estimate"})
 
 
@@ -199,41 +190,20 @@ def unbiasedness(
     table = {}
     for size in sizes:
         groups = weights[: draws // size * size].unflatten(0, (-1, size)).logsumexp(1) - math.log(size)
-        ratio, ratio_se = _mean_and_error(groups.exp())
-        log_error, log_error_se = _mean_and_error(groups - groups.expm1())
-        predicted = float(-variance / (2 * size))
-        table[size] = (ratio, ratio_se, log_error, log_error_se, predicted)
+        ratio, log_error = _mean_and_error(groups.exp()), _mean_and_error(groups - groups.expm1())
+        table[size] = (*ratio, *log_error, float(-variance / (2 * size)))
     columns = ["ratio", "ratio_se", "log_error", "log_error_se", "predicted"]
     return pd.DataFrame.from_dict(table, orient="index", columns=columns).rename_axis("draws")
+
+
+def _estimate(name: str, target: Target, budget: Budget, seed: int) -> Estimate:
+    if name not in METHODS:
+        raise InputError(f"method {name!r} is unknown: choose from {', '.join(METHODS)}")
+    with target.isolated(seed):
+        return joined([METHODS[name](block, budget) for block in target.blocks()])
 
 
 def _mean_and_error(values: Tensor) -> tuple[float, float]:
     """Of independent repetitions (S, M), rows fixed."""
     per_row = values.std(0) / math.sqrt(len(values))
     return float(values.mean()), float(torch.linalg.vector_norm(per_row) / values.shape[1])
-
-
-def _method(name: str) -> Method:
-    if name not in METHODS:
-        raise InputError(f"method {name!r} is unknown: choose from {', '.join(METHODS)}")
-    return METHODS[name]
-
-
-def _over_blocks(method: Method, target: Target, budget: Budget, seed: int) -> Estimate:
-    with target.isolated(seed):
-        return joined([method(block, budget) for block in target.blocks()])
-
-
-def _row(name: str, estimate: Estimate, budget: Budget, seconds: float) -> dict[str, float]:
-    rows = len(estimate.value)
-    is_bound = name == "elbo" or name.startswith("iwae")
-    return {
-        "nats": float(estimate.value.mean()),
-        "se": float(np.sqrt((estimate.se**2).sum()) / rows),
-        "log_bias": math.nan if is_bound else float(estimate.log_bias.mean()),
-        "ess": float(estimate.ess.mean()),
-        "log_weight_sd": float(estimate.log_weight_sd.mean()),
-        "khat": float(estimate.khat.mean()),
-        "draws": float(budget.chains if name.startswith("ais") else budget.draws),
-        "seconds": seconds,
-    }

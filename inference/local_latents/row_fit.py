@@ -17,13 +17,15 @@ from torch.distributions import Distribution
 
 from ...errors import InputError
 from ...models.structure import model_name
+from ..compilation.batched import over_draws
 from ..data.data import Data
 from ..data.door import DataLike
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..fit.approximation import approximation
 from ..fit.fit import Fit
-from ..fit.idata import fit_of
+from ..fit.idata import LARGEST, fit_of
+from ..fit.moments import moments
 from ..plots.latent import plot_portrait
 from ..steps.pairing import Pairing
 from .gaps import amortisation_gaps
@@ -35,7 +37,7 @@ __all__ = ["RowFit", "row_fit"]
 
 BLOCK = 512  # rows at once
 KEPT = 4_000_000  # numbers of z in the posterior
-POINTWISE = 40_000_000  # numbers in the data, times draws, beyond which there is no pointwise log-likelihood
+MEAN_DRAWS = 200  # for the mean of a q that has no formula for it
 ACTIVE = 0.01  # variance over rows of E[z_l | x] from which a unit counts as active (Burda et al. 2016)
 
 
@@ -66,7 +68,7 @@ class RowFit(Fit):
     def encode(self, x_new: DataLike | None = None) -> np.ndarray:
         """E_q[z | x] of each row: (M, latent). x_new: None takes the rows that were fitted."""
         q, data = self.q(x_new), self.new_data(x_new)
-        return self._each(data, lambda part, rows: _mean(q.posterior(part.values, rows)))
+        return self._each(data, lambda part, rows: moments(q.posterior(part.values, rows), MEAN_DRAWS)[0])
 
     def decode(self, z: DataLike, x_new: DataLike | None = None) -> np.ndarray:
         """E[x | z] of latent vectors (M, latent), as the observed sites have it: (M, *row).
@@ -109,9 +111,8 @@ class RowFit(Fit):
         known = torch.as_tensor(np.asarray(mask, bool), device=self.data.values.device)
         given = torch.as_tensor(np.where(np.asarray(mask, bool), np.asarray(x_new), 0.0)).to(self.data.values)
         if known.shape != given.shape or given.shape[1:] != self.data.values.shape[1:]:
-            raise InputError(
-                f"mask {tuple(known.shape)} and x_new {tuple(given.shape)} must have the shape of the rows"
-            )
+            found = f"mask {tuple(known.shape)} and x_new {tuple(given.shape)}"
+            raise InputError(f"{found} must have the shape of the rows")
         data, q = self.data.take(torch.zeros(len(given), dtype=torch.long)), self.q(x_new)
         total = torch.zeros_like(given)
         with data.isolated(seed), torch.no_grad():
@@ -129,21 +130,21 @@ class RowFit(Fit):
 
         method: naive, elbo, iwae_5, iwae_50, iwae_500, importance, ais or ais_guide.
         """
-        options: dict[str, Any] = {"budget": Budget(draws=draws), "seed": seed}
-        return log_likelihood(self.row_density(x_new), self.q(x_new), method=method, **options)
+        budget = Budget(draws=draws)
+        return log_likelihood(self.row_density(x_new), self.q(x_new), method=method, budget=budget, seed=seed)
 
     def marginal_likelihood(
         self, x_new: DataLike | None = None, methods: Sequence[str] = USUAL, seed: int = 0, **budget: int
     ) -> pd.DataFrame:
-        """log p(x) a row by every method, side by side; see `inference.marginal.marginal_likelihood`.
+        """log p(x) a row by every method, side by side; see `inference.local_latents.marginal.marginal_likelihood`.
 
-        budget: draws, chains, temperatures and leapfrogs of `inference.marginal.Budget`.
+        budget: draws, chains, temperatures and leapfrogs of `inference.local_latents.marginal.Budget`.
         """
-        options: dict[str, Any] = {"budget": Budget(**budget), "seed": seed}
-        return marginal_likelihood(self.row_density(x_new), self.q(x_new), methods=methods, **options)
+        density, q = self.row_density(x_new), self.q(x_new)
+        return marginal_likelihood(density, q, methods=methods, budget=Budget(**budget), seed=seed)
 
     def gaps(self, rows: Sequence[int], **options: Any) -> pd.DataFrame:
-        """Approximation and amortisation gap on chosen training rows, NUTS beside; see `inference.gaps`."""
+        """Approximation and amortisation gap on chosen training rows; see `inference.local_latents.gaps`."""
         chosen = torch.as_tensor(list(rows))
         return amortisation_gaps(self.row_density().take(chosen), {self.name: self.by_row()}, rows=chosen, **options)
 
@@ -168,16 +169,14 @@ class RowFit(Fit):
 
     def _observed(self, z: Tensor, data: Data, of: Callable[[Distribution, str], Tensor]) -> Tensor:
         """Something of p(x | z) for rows of data, the observed sites side by side: (M, *row)."""
-        structure, parts = self.structure, []
-        if structure.discrete:
+        if self.structure.discrete:
             raise InputError(f"model {model_name(self.model)} has discrete sites: it has no one p(x | z)")
-        sites, _ = RowDensity(self.density, data).sites(z)
-        trace = data.run(poutine.trace(self.density.given(sites)).get_trace)
-        for site in structure.observed:
-            if structure.by_row(site):
-                node = trace.nodes[site.name]
-                value = of(node["fn"], site.name).expand(node["value"].shape)
-                parts.append(value.movedim(RowDensity(self.density, data).axis(site), 0).reshape(len(z), -1))
+        rows, parts = RowDensity(self.density, data), []
+        trace = data.run(poutine.trace(self.density.given(rows.sites(z)[0])).get_trace)
+        for site in filter(self.structure.by_row, self.structure.observed):
+            node = trace.nodes[site.name]
+            value = of(node["fn"], site.name).expand(node["value"].shape)
+            parts.append(value.movedim(rows.axis(site), 0).reshape(len(z), -1))
         found, row = torch.cat(parts, 1), data.values.shape[1:]
         return found.reshape(len(z), *row) if found.shape[1] == row.numel() else found
 
@@ -199,13 +198,6 @@ class RowFit(Fit):
         return torch.cat(parts).cpu().numpy()
 
 
-def _mean(q: Distribution) -> Tensor:
-    try:
-        return q.mean
-    except NotImplementedError:  # a flow's
-        return q.sample(torch.Size((200,))).mean(0)
-
-
 def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) -> RowFit:
     """A RowFit with draws of z and of the ELBO; to be called within `isolated`, the guide's parameters in the store.
 
@@ -215,8 +207,7 @@ def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) ->
     rows = RowDensity(density, data)
     held = max(1, min(draws, KEPT // ((data.rows or 1) * rows.latent)))
     if tells_q(guide):
-        numbers = torch.arange(data.rows or 0, device=data.like.device)
-        sites, elbo = _draws_by_row(Target(rows, RowPosterior(name, guide, rows).posterior, numbers), draws, held)
+        sites, elbo = _draws_by_row(rows, RowPosterior(name, guide, rows), draws, held)
     else:
         found = approximation(pairing, density, draws)
         sites, elbo = {site: value[:held] for site, value in found.sites.items()}, found.elbo_draws
@@ -225,7 +216,7 @@ def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) ->
         pairing.estimator,
         density,
         {site: value.unsqueeze(0) for site, value in sites.items()},
-        likelihood="computed" if data.numel * held <= POINTWISE else None,
+        likelihood="computed" if data.numel * held <= LARGEST else None,
         elbo_draws=elbo,
         guide=copy.deepcopy(guide),  # which may share its tensors with the store
         **rest,
@@ -233,13 +224,12 @@ def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) ->
     return RowFit(**{each.name: getattr(fit, each.name) for each in fields(Fit)})
 
 
-def _draws_by_row(target: Target, draws: int, held: int) -> tuple[dict[str, Tensor], np.ndarray]:
+def _draws_by_row(rows: RowDensity, q: RowPosterior, draws: int, held: int) -> tuple[dict[str, Tensor], np.ndarray]:
     """Draws of the local sites, name -> (held, ...), and of the ELBO, (draws,), a block of rows at a time."""
+    numbers = torch.arange(rows.data.rows or 0, device=rows.data.like.device)
     z, elbo = [], np.zeros(draws)
-    for block in target.blocks(BLOCK):
+    for block in Target(rows, q.posterior, numbers).blocks(BLOCK):
         drawn = [*weighed(block, draws)]
         elbo += torch.cat([weights.sum(-1) for _, weights in drawn]).cpu().numpy()
         z.append(torch.cat([values for values, _ in drawn])[:held])
-    assert isinstance(target.density, RowDensity)
-    each = [target.density.sites(draw)[0] for draw in torch.cat(z, 1)]
-    return {name: torch.stack([sites[name] for sites in each]) for name in each[0]}, elbo
+    return over_draws(lambda draw: rows.sites(draw["z"])[0], {"z": torch.cat(z, 1)}), elbo

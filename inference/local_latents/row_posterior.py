@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pyro.infer.autoguide import AutoGuide, AutoNormal
@@ -12,9 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from ...errors import InputError
-
-if TYPE_CHECKING:
-    from ..density.row_density import RowDensity
+from ..density.row_density import RowDensity
 
 __all__ = ["RowPosterior", "tells_new", "tells_q"]
 

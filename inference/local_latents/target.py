@@ -15,14 +15,14 @@ from torch.distributions import Distribution, Independent, Normal
 from ...errors import InputError
 from ...models.structure import model_name, one_line
 from ..data.data import Data
+from ..density.log_density import MAX_NUMBERS_AT_ONCE
 from ..density.row_density import RowDensity
 
-__all__ = ["LocalDensity", "LogJoint", "Posterior", "RowFunction", "Target", "local_density", "target_of"]
+__all__ = ["LocalDensity", "LogJoint", "Posterior", "Target", "local_density", "target_of"]
 
 LogJoint: TypeAlias = Callable[[Tensor], Tensor]
 Posterior: TypeAlias = Callable[[Tensor, Tensor | None], Distribution]
 
-LARGEST = 12_000_000  # numbers in one tensor: 100 MB
 WIDEST = 512  # units assumed in the widest layer of a decoder
 BLOCK = 256  # rows at once
 
@@ -92,14 +92,12 @@ class Target:
         """The same for a few rows at a time."""
         size = size or BLOCK
         if self.whole or len(self) <= size:
-            yield self
-            return
-        for start in range(0, len(self), size):
-            yield self.take(slice(start, start + size))
+            return iter((self,))
+        return (self.take(slice(start, start + size)) for start in range(0, len(self), size))
 
     def draws_at_once(self, draws: int) -> list[int]:
         """How many draws to take at a time, so that no tensor outgrows 100 MB: numbers that sum to `draws`."""
-        most = max(1, LARGEST // (len(self) * max(WIDEST, self.density.data.row_numel)))
+        most = max(1, MAX_NUMBERS_AT_ONCE // (len(self) * max(WIDEST, self.density.data.row_numel)))
         return [min(most, draws - start) for start in range(0, draws, most)]
 
     def isolated(self, seed: int) -> AbstractContextManager[None]:
@@ -151,7 +149,6 @@ def _check(target: Target, name: str, guide: Any) -> int:
     except Exception as error:
         raise InputError(f"log_joint of {name} fails on a draw of q: {one_line(error)}") from error
     if value.shape[-1:] != (number,) or (not derived and value.shape != (3, number)):
-        raise InputError(
-            f"log_joint gives shape {tuple(value.shape)} for three draws of {number} rows: one number each"
-        )
+        found = f"log_joint gives shape {tuple(value.shape)}"
+        raise InputError(f"{found} for three draws of {number} rows: one number each")
     return q.event_shape[0]

@@ -6,13 +6,12 @@ import hashlib
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import cloudpickle
 import numpy as np
@@ -24,25 +23,19 @@ from tqdm import std
 from ...errors import InputError
 from ...models.program import Promoted
 from ...models.structure import model_name
-from ..compilation.compiled import seconds_scripted, value_and_gradient, worth_compiling
+from ..compilation.compiled import Compile, Tier, seconds_scripted, value_and_gradient, worth_compiling
+from ..density.log_density import Density
 from ..runtime.isolation import one_thread
 from ..runtime.progress import progress_bar
-from .engines import ENGINES, Task
+from .engines import ENGINES, LOOK_EVERY, Chain, Task, ValueAndGradient
 
-if TYPE_CHECKING:
-    from ..compilation.compiled import Compile, Tier
-    from ..density.log_density import Density
-    from .engines import Chain, ValueAndGradient
-
-__all__ = ["Plan", "run_chains", "start_of", "tier_for", "wake", "worth_processes"]
+__all__ = ["Plan", "run_chains", "tier_for", "wake", "worth_processes"]
 
 TRIES = 100  # at a finite starting point
-LOOK_EVERY = 0.1  # seconds between two looks at the board
 IDLE = 120  # seconds that a process waits for more chains
 KEPT = 4  # densities that a process keeps for them
-BRIEF = 10.0  # seconds of scripted work that are not worth a process, which takes three to start
+MIN_SECONDS_FOR_PROCESSES = 10.0  # of scripted work: a process takes three to start
 GRADIENTS_A_DRAW = 10  # about
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class Plan:
 
 def worth_processes(draws: int, numbers: int) -> bool:
     """Whether so many draws in a row, on so many numbers of data, last longer than other processes take to start."""
-    return seconds_scripted(draws * GRADIENTS_A_DRAW, numbers) >= BRIEF
+    return seconds_scripted(draws * GRADIENTS_A_DRAW, numbers) >= MIN_SECONDS_FOR_PROCESSES
 
 
 def tier_for(compile: Compile, density: Density, seed: int, draws: int) -> tuple[Tier, str]:
@@ -79,22 +72,22 @@ def tier_for(compile: Compile, density: Density, seed: int, draws: int) -> tuple
 
 
 def run_chains(
-    plan: Plan, chains: int, jobs: int, name: str, progress: bool, brief: bool = False
+    plan: Plan, chains: int, jobs: int, name: str, progress: bool, threads: bool = False
 ) -> tuple[np.ndarray, dict[str, np.ndarray], str, str]:
     """Unconstrained draws (chains, draws, dim), their statistics, name -> (chains, draws), why they are few, and how
     the density was run.
 
-    brief: whether the chains are soon over, so that other processes do not pay.
+    threads: whether several chains run in threads, not in processes.
     Ctrl-C stops the chains; what they have drawn by then is given back, without those that had hardly begun, and it is
     raised only if that is nothing.
     """
     with tempfile.TemporaryDirectory(prefix="pyrometer-") as folder:
-        board = Board(Path(folder) / "board", chains)
+        counts = StepCounts(Path(folder) / "counts", chains)
         with progress_bar(chains * (plan.warmup + plan.draws), name, progress, unit="draw") as bar:
-            several = _in_threads if brief else _in_processes
+            several = _in_threads if threads else _in_processes
             run = several if jobs > 1 and chains > 1 else _one_by_one
-            parts = run(plan, chains, jobs, board, bar)
-        stopped = board.stopped()
+            parts = run(plan, chains, jobs, counts, bar)
+        stopped = counts.stopped()
     parts, kept = _even(parts)
     if kept == 0:
         raise KeyboardInterrupt
@@ -112,7 +105,8 @@ def wake(jobs: int) -> None:
 
 def _executor(jobs: int) -> Executor:
     """Processes for the chains, of one thread each: several would only wait for one another."""
-    return get_reusable_executor(max_workers=jobs, timeout=IDLE, env=ONE_THREAD)
+    env = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return get_reusable_executor(max_workers=jobs, timeout=IDLE, env=env)
 
 
 def _awake() -> None:
@@ -127,97 +121,83 @@ def _even(parts: list[Chain]) -> tuple[list[Chain], int]:
     return [part for part in parts if len(part.draws) >= kept][:number], kept
 
 
-def _in_processes(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
-    with _interrupt_stops(board):
+def _in_processes(plan: Plan, chains: int, jobs: int, counts: StepCounts, bar: std.tqdm) -> list[Chain]:
+    with _interrupt_stops(counts):
         executor = _executor(jobs)
-        return _watched([executor.submit(_chain_elsewhere, plan, chain, board) for chain in range(chains)], board, bar)
+        return _watched([executor.submit(_chain_elsewhere, plan, n, counts) for n in range(chains)], counts, bar)
 
 
-def _watched(futures: list[Future[Chain]], board: Board, bar: std.tqdm) -> list[Chain]:
+def _watched(futures: list[Future[Chain]], counts: StepCounts, bar: std.tqdm) -> list[Chain]:
     while wait(futures, timeout=LOOK_EVERY).not_done:
-        bar.update(board.steps() - bar.n)
-    bar.update(board.steps() - bar.n)
+        counts.show(bar)
+    counts.show(bar)
     return [future.result() for future in futures]
 
 
-def _in_threads(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
+def _in_threads(plan: Plan, chains: int, jobs: int, counts: StepCounts, bar: std.tqdm) -> list[Chain]:
     """Chains that are over before a process would have started: TorchScript lets threads run side by side."""
-    prepared = _prepared(plan)
-    if prepared.compiled != "script":
-        return _in_processes(plan, chains, jobs, board, bar)
-    tasks = [_task(plan, prepared, chain, board) for chain in range(chains)]
-    with (
-        one_thread(),
-        plan.density.data.isolated(plan.seed),
-        _interrupt_stops(board),
-        ThreadPoolExecutor(jobs) as executor,
-    ):
-        parts = _watched([executor.submit(ENGINES[plan.engine], task) for task in tasks], board, bar)
-    return [part._replace(compiled=prepared.compiled) for part in parts]
+    if _made_ready(plan)[1] != "script":
+        return _in_processes(plan, chains, jobs, counts, bar)
+    tasks = [_task(plan, chain, counts) for chain in range(chains)]
+    isolated = plan.density.data.isolated(plan.seed)
+    with one_thread(), isolated, _interrupt_stops(counts), ThreadPoolExecutor(jobs) as executor:
+        return _watched([executor.submit(ENGINES[plan.engine], task) for task in tasks], counts, bar)
 
 
-def _one_by_one(plan: Plan, chains: int, jobs: int, board: Board, bar: std.tqdm) -> list[Chain]:
-    with one_thread(), _interrupt_stops(board):
-        return [_chain(plan, chain, board, bar) for chain in range(chains)]
+def _one_by_one(plan: Plan, chains: int, jobs: int, counts: StepCounts, bar: std.tqdm) -> list[Chain]:
+    with one_thread(), _interrupt_stops(counts):
+        return [_chain(plan, chain, counts, bar) for chain in range(chains)]
 
 
-def _chain_elsewhere(plan: Plan, chain: int, board: Board) -> Chain:
+def _chain_elsewhere(plan: Plan, chain: int, counts: StepCounts) -> Chain:
     """A chain in a process of its own, which leaves Ctrl-C to the one that watches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    return _chain(plan, chain, board, None)
+    return _chain(plan, chain, counts)
 
 
-def _chain(plan: Plan, chain: int, board: Board, bar: std.tqdm | None) -> Chain:
-    prepared = _prepared(plan)
-    with plan.density.data.isolated(plan.seed + chain):
-        return ENGINES[plan.engine](_task(plan, prepared, chain, board, bar))._replace(compiled=prepared.compiled)
+def _chain(plan: Plan, chain: int, counts: StepCounts, bar: std.tqdm | None = None) -> Chain:
+    task = _task(plan, chain, counts, bar)
+    with plan.density.data.isolated(task.seed):
+        return ENGINES[plan.engine](task)
 
 
-def _task(plan: Plan, prepared: _Prepared, chain: int, board: Board, bar: std.tqdm | None = None) -> Task:
+def _task(plan: Plan, chain: int, counts: StepCounts, bar: std.tqdm | None = None) -> Task:
+    """What one chain of a plan does. bar: shown at every step where nobody watches the counts."""
+
     def report(steps: int) -> None:
-        board.report(chain, steps)
+        counts.report(chain, steps)
         if bar is not None:
-            bar.update(board.steps() - bar.n)
+            counts.show(bar)
 
-    seed = plan.seed + chain
+    (log_density, compiled), seed = _made_ready(plan), plan.seed + chain
     with plan.density.data.isolated(seed):
-        start = start_of(prepared.density, seed)
-    rest = (plan.warmup, plan.draws, seed, plan.target_accept)
-    return Task(prepared.log_density, start, *rest, report, board.stopped)
+        start = start_of(plan.density, seed)
+    rest = (plan.warmup, plan.draws, seed, plan.target_accept, report, counts.stopped)
+    return Task(log_density, compiled, start, *rest)
 
 
-class _Prepared(NamedTuple):
-    density: Density
-    log_density: ValueAndGradient
-    compiled: str
+_kept: dict[bytes, tuple[ValueAndGradient, str]] = {}
 
 
-_kept: dict[bytes, _Prepared] = {}
-
-
-def _prepared(plan: Plan) -> _Prepared:
-    """The density of a plan, made ready; kept for the next chain of the same model and data in this process."""
-    key = hashlib.sha256(cloudpickle.dumps((plan.density.model, plan.density.data.as_numpy(), plan.tier))).digest()
+def _made_ready(plan: Plan) -> tuple[ValueAndGradient, str]:
+    """The density of a plan, and how it runs; kept for the next chain of the same model and data in this process."""
+    density = plan.density
+    key = hashlib.sha256(cloudpickle.dumps((density.model, density.data.as_numpy(), plan.tier))).digest()
     if key not in _kept:
-        with plan.density.data.isolated(plan.seed):
-            density = plan.density
+
+        def promoted(flat: Tensor) -> Tensor:  # in any thread: a sampler's own does not know what this one has set
+            with Promoted():
+                return density.log_density(flat)
+
+        with density.data.isolated(plan.seed):
             start = start_of(density, plan.seed)
-            made = value_and_gradient(_in_any_thread(density), start, start + 0.1, tier=plan.tier)
+            fn = promoted if density.data.mixed else density.log_density
+            made = value_and_gradient(fn, start, start + 0.1, tier=plan.tier)
         if len(_kept) >= KEPT:
             del _kept[next(iter(_kept))]
-        _kept[key] = _Prepared(density, *made)
+        _kept[key] = made
     return _kept[key]
-
-
-def _in_any_thread(density: Density) -> Callable[[Tensor], Tensor]:
-    """The log density, mixed precisions promoted: what this thread has set for that, a sampler's own does not know."""
-
-    def log_density(flat: Tensor) -> Tensor:
-        with Promoted():
-            return density.log_density(flat)
-
-    return log_density if density.data.mixed else density.log_density
 
 
 def start_of(density: Density, seed: int) -> Tensor:
@@ -235,14 +215,14 @@ def start_of(density: Density, seed: int) -> Tensor:
 
 
 @contextmanager
-def _interrupt_stops(board: Board) -> Iterator[None]:
-    """Let the first Ctrl-C put up the stop sign, and the second interrupt as usual."""
+def _interrupt_stops(counts: StepCounts) -> Iterator[None]:
+    """Let the first Ctrl-C stop the chains, and the second interrupt as usual."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(*_: object) -> None:
-        board.stop()
+        counts.stop()
         signal.signal(signal.SIGINT, before)
 
     before = signal.signal(signal.SIGINT, stop)
@@ -252,24 +232,23 @@ def _interrupt_stops(board: Board) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-class Board:
-    """Counts of the chains' steps and a stop sign, in a small file mapped into memory."""
+class StepCounts:
+    """How many steps each chain has taken, and whether all are to stop, in a small file mapped into memory."""
 
     def __init__(self, file: Path, chains: int) -> None:
-        self.file = file
-        self.chains = chains
+        self.file, self.chains = file, chains
         self._cells = np.memmap(file, np.int64, "r+" if file.exists() else "w+", shape=(chains + 1,))
 
-    def __reduce__(self) -> tuple[type[Board], tuple[Path, int]]:
-        return Board, (self.file, self.chains)
+    def __reduce__(self) -> tuple[type[StepCounts], tuple[Path, int]]:
+        return StepCounts, (self.file, self.chains)
 
     def report(self, chain: int, steps: int) -> None:
         """Say how many steps a chain has taken."""
         self._cells[chain] = steps
 
-    def steps(self) -> int:
-        """Steps of all chains together."""
-        return int(self._cells[:-1].sum())
+    def show(self, bar: std.tqdm) -> None:
+        """Let a bar stand at the steps of all chains together."""
+        bar.update(int(self._cells[:-1].sum()) - bar.n)
 
     def stop(self) -> None:
         """Ask every chain to stop at its next draw."""

@@ -15,16 +15,20 @@ from torch import Tensor
 
 from ..runtime.pyro_private import num_divergences, potential_energy
 
-__all__ = ["ENGINES", "Chain", "Task", "ValueAndGradient"]
+__all__ = ["ENGINES", "LOOK_EVERY", "Chain", "Task", "ValueAndGradient"]
 
 ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
-LOOK_EVERY = 0.1  # seconds between two looks at the stop sign
+LOOK_EVERY = 0.1  # seconds between two looks at the chains
 
 
 class Task(NamedTuple):
-    """What one chain does. log_density: flat point (dim,) -> value (), gradient (dim,). start: (dim,)."""
+    """What one chain does.
+
+    log_density: flat point (dim,) -> value (), gradient (dim,). compiled: how it runs. start: (dim,).
+    """
 
     log_density: ValueAndGradient
+    compiled: str
     start: Tensor
     warmup: int
     draws: int
@@ -39,15 +43,15 @@ class Chain(NamedTuple):
 
     draws: np.ndarray
     stats: dict[str, np.ndarray]
-    compiled: str = ""
+    compiled: str
 
 
 def with_nutpie(task: Task) -> Chain:
     """nutpie's sampler (Rust) on a Python density. A density that is not finite counts as a divergence."""
-    dim, dtype, steps = len(task.start), task.start.dtype, 0
+    start, steps = task.start.numpy().astype(np.float64), 0
 
     def log_density(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = task.log_density(torch.as_tensor(flat, dtype=dtype))
+        value, gradient = task.log_density(torch.as_tensor(flat, dtype=task.start.dtype))
         return float(value), gradient.numpy().astype(np.float64, copy=False)
 
     def ready() -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
@@ -60,21 +64,14 @@ def with_nutpie(task: Task) -> Chain:
         task.report(min(steps, task.warmup + task.draws))
         return {"flat": flat}
 
-    model = from_pyfunc(
-        dim,
-        ready,
-        lambda *_: expand,
-        [np.dtype("float64")],
-        [(dim,)],
-        ["flat"],
-        make_initial_point_fn=lambda _: task.start.numpy().astype(np.float64),
-    )
+    variable = ([start.dtype], [start.shape], ["flat"])
+    model = from_pyfunc(len(start), ready, lambda *_: expand, *variable, make_initial_point_fn=lambda _: start)
     settings: dict[str, Any] = {"tune": task.warmup, "draws": task.draws, "target_accept": task.target_accept}
     sampler = nutpie.sample(model, chains=1, cores=1, seed=task.seed, progress_bar=False, blocking=False, **settings)
     trace = _awaited(sampler, task.stopped)
     kept = {"lp": "logp", "diverging": "diverging", "step_size": "step_size"}
     stats = {name: trace.sample_stats[key].values[0] for name, key in kept.items()}
-    return Chain(trace.posterior["flat"].values[0], stats)
+    return Chain(trace.posterior["flat"].values[0], stats, task.compiled)
 
 
 def _awaited(sampler: Any, stopped: Callable[[], bool]) -> Any:
@@ -89,7 +86,6 @@ def _awaited(sampler: Any, stopped: Callable[[], bool]) -> Any:
 
 def with_pyro(task: Task) -> Chain:
     """Pyro's own kernel."""
-    potential = _potential(task.log_density)
     draws, lp, step_size, divergences = [], [], [], []
 
     def after(kernel: NUTS, samples: Any, stage: str, step: int) -> None:
@@ -103,14 +99,13 @@ def with_pyro(task: Task) -> Chain:
         if task.stopped():
             raise _Stopped
 
-    kernel = NUTS(potential_fn=potential, target_accept_prob=task.target_accept)
-    start = {"flat": task.start}
-    mcmc = MCMC(kernel, task.draws, task.warmup, start, hook_fn=after, disable_progbar=True)
+    kernel = NUTS(potential_fn=_potential(task.log_density), target_accept_prob=task.target_accept)
+    mcmc = MCMC(kernel, task.draws, task.warmup, {"flat": task.start}, hook_fn=after, disable_progbar=True)
     with suppress(_Stopped):
         mcmc.run()
     diverging = np.diff(divergences, prepend=0) > 0
     stats = {"lp": np.array(lp), "diverging": diverging, "step_size": np.array(step_size)}
-    return Chain(np.array(draws).reshape(-1, len(task.start)), stats)
+    return Chain(np.array(draws).reshape(-1, len(task.start)), stats, task.compiled)
 
 
 class _Stopped(Exception):

@@ -55,7 +55,7 @@ def nuts(
     jobs : chains at once, in threads where they are soon over and else in processes; one a core by default.
     target_accept : the acceptance probability that the step size is adapted to.
     compile : run the density as one compiled function, held to the eager one first. auto: TorchScript, ready in a
-        second, and Inductor where it pays for its quarter of a minute; True: Inductor; False: eager. Where it cannot be
+        second, and Inductor where it is worth its quarter of a minute; True: Inductor; False: eager. Where it cannot be
         done, the next best runs, with a warning that says why; `Fit.compiled` says what was done.
 
     Returns

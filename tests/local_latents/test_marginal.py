@@ -169,7 +169,7 @@ def test_blocks_of_rows_and_of_draws_change_nothing_but_memory(monkeypatch: pyte
         return model.log_joint(z, rows)
 
     monkeypatch.setattr(target_module, "BLOCK", 4)
-    monkeypatch.setattr(target_module, "LARGEST", 4 * 512 * 100)
+    monkeypatch.setattr(target_module, "MAX_NUMBERS_AT_ONCE", 4 * 512 * 100)
     table = log_likelihood(watched, model.mean_field, x, budget=Budget(draws=5000))
     assert max(sizes) == 400
     assert list(table.columns) == ["estimate", "se", "ess", "log_weight_sd", "khat"]

@@ -59,7 +59,7 @@ def test_a_density_that_is_not_finite_is_a_divergence_and_not_a_crash(engine: An
 def test_ctrl_c_gives_back_the_draws_so_far(
     engine: Any, jobs: int, brief: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chains_module, "BRIEF", brief)  # nutpie's alone runs in threads
+    monkeypatch.setattr(chains_module, "MIN_SECONDS_FOR_PROCESSES", brief)  # nutpie's alone runs in threads
     monkeypatch.setattr(compiled, "MIN_SECONDS_FOR_INDUCTOR", 1e9)  # no compiler to wait for
     options: dict[str, Any] = {"engine": engine, "chains": 2, "jobs": jobs, "progress": False}
     nuts(normal_mean, X[:, 0], warmup=5, draws=5, **options)  # processes start

@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_draws_one_by_one_in_threads_or_in_processe
         nuts(normal_mean, x, warmup=30, draws=20, chains=2, seed=3, jobs=jobs, progress=False) for jobs in (1, 1, 2)
     )
     other = nuts(normal_mean, x, warmup=30, draws=20, chains=2, seed=4, jobs=1, progress=False)
-    monkeypatch.setattr(chains_module, "BRIEF", 0.0)
+    monkeypatch.setattr(chains_module, "MIN_SECONDS_FOR_PROCESSES", 0.0)
     processes = nuts(normal_mean, x, warmup=30, draws=20, chains=2, seed=3, jobs=2, progress=False)
     for again in (same, threads, processes):
         np.testing.assert_array_equal(one.draws()["loc"], again.draws()["loc"])
@@ -133,7 +133,7 @@ class Startless:
 
 @pytest.mark.parametrize(("jobs", "brief"), [(1, 10.0), (2, 10.0), (2, 0.0)], ids=["one", "threads", "processes"])
 def test_an_error_in_a_chain_arrives_as_one_line(jobs: int, brief: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chains_module, "BRIEF", brief)
+    monkeypatch.setattr(chains_module, "MIN_SECONDS_FOR_PROCESSES", brief)
     with pytest.raises(InputError, match=r"^the start cannot be found$"):
         nuts(Startless(), X[:, 0], warmup=5, draws=5, chains=2, jobs=jobs, progress=False)
 
