@@ -13,11 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from .style import GREY, REFERENCE, attempt, colours, grid
+from .style import GREY, REFERENCE, Compared, attempt, colours, grid
 
 if TYPE_CHECKING:
     from ..fit.fit import Fit
-    from .style import Compared
 
 __all__ = ["draw_forest", "forest_height", "parameters"]
 
@@ -42,8 +41,7 @@ class Parameter:
         values = fit.draws().get(self.variable)
         if values is None or values.ndim != len(self.index) + 1:
             return np.zeros(0)
-        place = np.ravel_multi_index(self.index, values.shape[1:]) if self.index else 0
-        return values.reshape(len(values), -1)[:, place]
+        return values[(slice(None), *self.index)]
 
 
 def parameters(shown: Compared) -> list[Parameter]:
@@ -52,13 +50,19 @@ def parameters(shown: Compared) -> list[Parameter]:
     Left out are rows' own variables, constants, repetitions (a covariance matrix holds each covariance twice), and the
     inner workings of a covariance where that is there itself.
     """
-    first = shown.fits[shown.reference or next(iter(shown.fits))]
+    first = _first(shown)
     kept: list[Parameter] = []
     rows = first.structure.rows
     for variable, dims in first.dims().items():
-        if not (rows and rows.name in dims) and not ("covariances" in first.dims() and _internal(variable)):
+        internal = variable.startswith("precision") or "_tril" in variable or variable == "scales"
+        if not (rows and rows.name in dims) and not (internal and "covariances" in first.dims()):
             kept.extend(_distinct(_scalars(first, variable, dims), shown))
     return sorted(kept, key=lambda parameter: parameter.component)
+
+
+def _first(shown: Compared) -> Fit:
+    """The reference, else the first fit."""
+    return shown.fits[shown.reference or next(iter(shown.fits))]
 
 
 def draw_forest(figure: FigureBase, shown: Compared) -> None:
@@ -72,8 +76,7 @@ def draw_forest(figure: FigureBase, shown: Compared) -> None:
     for axis, parameter in zip(panels, chosen, strict=True):
         attempt(axis, partial(_forest, parameter=parameter, shown=shown))
     panels[0].set_ylim(len(shown.fits) - 0.4, -0.6)
-    points = all(fit.is_point for fit in shown.fits.values())
-    what = "Parameters" if points else "Parameters: mean and 94 % interval"
+    what = "Parameters" if all(fit.is_point for fit in shown.fits.values()) else "Parameters: mean and 94 % interval"
     left_out = f" ({len(chosen)} of {len(found)}, where the methods differ most)" if len(chosen) < len(found) else ""
     figure.suptitle(what + left_out, x=0.01, ha="left", fontsize=9, fontweight="bold")
 
@@ -89,10 +92,6 @@ def _columns(chosen: list[Parameter]) -> int:
     """Panels side by side: one component a row where that fits."""
     sizes = {sum(other.component == one.component for other in chosen) for one in chosen}
     return sizes.pop() if len(sizes) == 1 and NARROW <= max(sizes) <= WIDE else max(NARROW, min(WIDE, len(chosen)))
-
-
-def _internal(variable: str) -> bool:
-    return variable.startswith("precision") or "_tril" in variable or variable == "scales"
 
 
 def _scalars(fit: Fit, variable: str, dims: tuple[str, ...]) -> Iterator[Parameter]:
@@ -114,45 +113,51 @@ def _short(coords: Iterable[object]) -> list[str]:
 
 def _distinct(candidates: Iterator[Parameter], shown: Compared) -> Iterator[Parameter]:
     """Those that vary, each set of equal ones once."""
-    first = shown.fits[shown.reference or next(iter(shown.fits))]
     seen: dict[str, list[np.ndarray]] = {}
     for parameter in candidates:
-        means = np.array([parameter.of(fit).mean() for fit in shown.fits.values() if len(parameter.of(fit))])
-        mine = parameter.of(first)
-        scale = 1e-9 * np.abs(mine).max(initial=1e-300)
-        alike = seen.setdefault(f"{mine.mean():.6g} {mine.std():.6g}", [])
-        if (np.ptp(means) > scale or np.ptp(mine) > scale) and not any(np.allclose(mine, a, 1e-9, 0) for a in alike):
-            alike.append(mine)
+        draws = parameter.of(_first(shown))
+        scale = 1e-9 * np.abs(draws).max(initial=1e-300)
+        alike = seen.setdefault(f"{draws.mean():.6g} {draws.std():.6g}", [])
+        varies = np.ptp(_means(parameter, shown)) > scale or np.ptp(draws) > scale
+        if varies and not any(np.allclose(draws, other, 1e-9, 0) for other in alike):
+            alike.append(draws)
             yield parameter
+
+
+def _means(parameter: Parameter, shown: Compared) -> np.ndarray:
+    """Its mean in each fit that has it."""
+    return np.array([draws.mean() for fit in shown.fits.values() if len(draws := parameter.of(fit))])
 
 
 def _farthest(found: list[Parameter], shown: Compared) -> list[Parameter]:
     """At most MOST, those with the largest bias of any fit, in their old order."""
-    if len(found) <= MOST:
-        return found
-    reference = shown.fits[shown.reference or next(iter(shown.fits))]
 
     def bias(parameter: Parameter) -> float:
-        theirs = parameter.of(reference)
-        means = [parameter.of(fit).mean() for fit in shown.fits.values() if len(parameter.of(fit))]
-        return float(np.abs(np.array(means) - theirs.mean()).max() / (theirs.std() or 1.0))
+        draws = parameter.of(_first(shown))
+        return float(np.abs(_means(parameter, shown) - draws.mean()).max() / (draws.std() or 1.0))
 
-    top = sorted(found, key=bias, reverse=True)[:MOST]
+    top = found if len(found) <= MOST else sorted(found, key=bias, reverse=True)[:MOST]
     return [parameter for parameter in found if parameter in top]
 
 
 def _forest(axis: Axes, parameter: Parameter, shown: Compared) -> None:
-    """One parameter: a row a method, the reference's interval as a band through all rows."""
+    """One parameter: a row a method, the reference's interval as a band through all rows.
+
+    An arrow at the edge stands for a mean that lies beyond it.
+    """
     palette = colours(shown.fits, shown.reference)
-    for row, (name, fit) in enumerate(shown.fits.items()):
-        draws = parameter.of(fit)
-        if len(draws):
-            low, high = np.quantile(draws, TAILS)
-            axis.plot([low, high], [row, row], color=palette[name], linewidth=2, solid_capstyle="butt")
-            axis.plot(draws.mean(), row, "o", color=palette[name], markersize=4)
-    _band(axis, parameter.of(shown.fits[shown.reference]) if shown.reference else np.zeros(0))
-    _mark_strays(axis, [(palette[name], parameter.of(fit)) for name, fit in shown.fits.items()])
-    axis.set_title(parameter.label, fontsize=7.5)
+    draws = {name: parameter.of(fit) for name, fit in shown.fits.items()}
+    known = [(row, palette[name], values) for row, (name, values) in enumerate(draws.items()) if len(values)]
+    for row, colour, values in known:
+        axis.plot(np.quantile(values, TAILS), [row, row], color=colour, linewidth=2, solid_capstyle="butt")
+        axis.plot(values.mean(), row, "o", color=colour, markersize=4)
+    _band(axis, draws[shown.reference] if shown.reference else np.zeros(0))
+    left, right = axis.get_xlim()
+    for row, colour, values in known:
+        if not left <= (mean := values.mean()) <= right:
+            edge, arrow = (left, "<") if mean < left else (right, ">")
+            axis.plot(edge, row, arrow, color=colour, markersize=5, clip_on=False)
+    axis.set_title(parameter.label, loc="center", fontsize=7.5, fontweight="normal")
     axis.set_yticks(range(len(shown.fits)), list(shown.fits))
     axis.tick_params(axis="y", length=0)
     axis.xaxis.set_major_locator(MaxNLocator(3))
@@ -170,12 +175,3 @@ def _band(axis: Axes, draws: np.ndarray) -> None:
         if high > low:
             left, right = max(left, low - REACH * (high - low)), min(right, high + REACH * (high - low))
     axis.set_xlim(left, right)
-
-
-def _mark_strays(axis: Axes, rows: list[tuple[str, np.ndarray]]) -> None:
-    """An arrow at the edge for a mean that lies beyond it. rows: (colour, draws), from the top."""
-    left, right = axis.get_xlim()
-    for row, (shade, draws) in enumerate(rows):
-        if len(draws) and not left <= draws.mean() <= right:
-            edge, arrow = (left, "<") if draws.mean() < left else (right, ">")
-            axis.plot(edge, row, arrow, color=shade, markersize=5, clip_on=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from .style import GREY, PALETTE, REFERENCE, colours, drawn
 __all__ = ["draw_gaps", "gaps_height", "plot_gaps"]
 
 BAND = 2  # standard errors either side
-APPROXIMATION, AMORTISATION = PALETTE[0], PALETTE[4]
 
 
 def plot_gaps(gaps: pd.DataFrame, table: pd.DataFrame) -> Figure:
@@ -35,7 +35,7 @@ def gaps_height(gaps: pd.DataFrame) -> float:
 
 def draw_gaps(figure: FigureBase, gaps: pd.DataFrame, table: pd.DataFrame) -> None:
     """What `plot_gaps` shows, on a figure."""
-    summary = table.loc[list(dict.fromkeys(gaps.index.get_level_values("guide")))]
+    summary = table.loc[list(gaps.index.unique("guide"))]
     bars, bias, ratio = figure.subplots(1, 3, sharey=True, width_ratios=[1.8, 1, 1])
     _bars(bars, summary)
     _dots(bias, gaps, "bias", 0.0)
@@ -52,25 +52,21 @@ def _bars(axis: Axes, summary: pd.DataFrame) -> None:
     places = np.arange(len(summary))
     known = summary["approximation_gap"].notna().to_numpy()
     first, second = (summary[f"{kind}_gap"].where(known, 0.0) for kind in ("approximation", "amortisation"))
-    axis.barh(places, first, color=APPROXIMATION, height=0.6, label="approximation: the family")
-    axis.barh(
-        places, second, left=first.clip(lower=0), color=AMORTISATION, height=0.6, label="amortisation: the encoder"
-    )
+    bars = partial(axis.barh, places, height=0.6)
+    bars(first, color=PALETTE[0], label="approximation: the family")
+    bars(second, left=first.clip(lower=0), color=PALETTE[4], label="amortisation: the encoder")
     if not known.all():
-        whole = summary["gap"].where(~known, 0.0)
-        axis.barh(places, whole, color=GREY, alpha=0.5, height=0.6, label="not told apart")
+        bars(summary["gap"].where(~known, 0.0), color=GREY, alpha=0.5, label="not told apart")
     errors: Any = {"color": REFERENCE, "fmt": "none", "capsize": 3, "linewidth": 1}
     axis.errorbar(summary["gap"], places, xerr=BAND * summary["gap_se"], label="± 2 se", **errors)
     axis.axvline(0, color=REFERENCE, linewidth=0.8)
-    axis.set(xlabel="log p(x) − ELBO, nats a row")
-    axis.set_title("Gaps", loc="left", fontweight="bold")
+    axis.set(xlabel="log p(x) − ELBO, nats a row", title="Gaps")
 
 
 def _dots(axis: Axes, gaps: pd.DataFrame, column: str, ideal: float) -> None:
     """A dot a data row, a line a guide, the median as a stroke; hollow where NUTS did not converge."""
-    guides = list(dict.fromkeys(gaps.index.get_level_values("guide")))
-    palette = colours(guides, None)
-    for place, guide in enumerate(guides):
+    palette = colours(gaps.index.unique("guide"))
+    for place, guide in enumerate(palette):
         values, sound = (gaps.loc[guide, name].to_numpy() for name in (column, "converged"))
         shifts = place + (np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(1))
         axis.plot(values[sound], shifts[sound], "o", color=palette[guide], markersize=3, alpha=0.5)
