@@ -15,6 +15,7 @@ from ..fit.fit import Fit
 from ..local_latents.gaps import amortisation_gaps
 from ..local_latents.row_fit import RowFit
 from ..local_latents.row_posterior import tells_q
+from .columns import first_line
 from .problem import Problem
 
 __all__ = ["gaps_of"]
@@ -27,8 +28,7 @@ def gaps_of(
     chosen = _chosen(problem.rows, problem.data.rows or 0)
     told = {name: fit.by_row() for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
     notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
-    had = set(known.index.get_level_values("guide")) if len(known) else set()
-    left = {name: guide for name, guide in told.items() if name not in had}
+    left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
     if left:
         options = {name: value for name, value in problem.nuts.items() if name in ("warmup", "draws", "chains")}
         settings = {"progress": problem.progress, **options}
@@ -39,7 +39,7 @@ def gaps_of(
         except KeyboardInterrupt:  # the fits are not lost
             notes.append("interrupted before the gaps were known")
         except Exception as error:
-            notes.append(f"no gaps ({(str(error).splitlines() or [type(error).__name__])[0]})")
+            notes.append(f"no gaps ({first_line(error)})")
     if len(known):
         sound = known.groupby(level="guide")["converged"].sum().iloc[0]
         notes.append(
