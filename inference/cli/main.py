@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, TextIO
 
 import matplotlib
@@ -15,7 +17,7 @@ from ...errors import InputError
 from ...models import GMM, VAE, BayesianGMM
 from ..runtime.folder import check_folder
 from .guides import list_guides
-from .options import Parser, add_command, add_data, add_numbers, names, rows_of, say_written, seed_of
+from .options import Parser, add_command, add_data, add_numbers, add_output, names, rows_of, seed_of
 from .train import add_train, add_vae, vae_of
 
 __all__ = ["main"]
@@ -38,7 +40,11 @@ def main(argv: list[str] | None = None) -> int:
         options = _parser().parse_args(argv)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            options.run(options)
+            matplotlib.use("Agg")  # a program without windows
+            if getattr(options, "out", None) is not None:
+                check_folder(options.out)
+            if written := options.run(options):
+                print(f"\nwritten to {options.out}{os.sep}: {', '.join(path.name for path in written)}")
     except InputError as error:
         print(f"pyrometer: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -73,9 +79,7 @@ def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_model(parser)
     add_vae(parser)
     _add_work(parser)
-    output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="DIR", help="write the table, the posteriors (NetCDF) and pictures here")
-    output.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_output(parser, "the table, the posteriors (NetCDF) and pictures")
 
 
 def _add_model(parser: Parser) -> None:
@@ -109,11 +113,8 @@ def _add_work(parser: Parser) -> None:
     group.add_argument("--seed", type=seed_of, default=0, metavar="N", help=what)
 
 
-def _compare(options: argparse.Namespace) -> None:
-    """Check what can be checked, fit, print, write."""
-    matplotlib.use("Agg")  # a program without windows
-    if options.out is not None:
-        check_folder(options.out)
+def _compare(options: argparse.Namespace) -> list[Path]:
+    """Check what can be checked, fit, print, write; what was written."""
     x, x_test = rows_of(options)
     mixture = MODELS[options.model]
     model = vae_of(options, x) if mixture is VAE else mixture(options.components, options.covariance)
@@ -129,8 +130,7 @@ def _compare(options: argparse.Namespace) -> None:
         **{name: getattr(options, name) for name in passed},
     )
     print(comparison)
-    if options.out is not None:
-        say_written(comparison.save(options.out), options.out)
+    return [] if options.out is None else comparison.save(options.out)
 
 
 def _show_warning(message: Warning | str, *_: Any, file: TextIO | None = None, **__: Any) -> None:

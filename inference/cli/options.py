@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -24,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(
-    commands: argparse._SubParsersAction[Parser], name: str, run: Callable[[argparse.Namespace], None], **texts: Any
+    commands: argparse._SubParsersAction[Parser], name: str, run: Callable[[argparse.Namespace], Any], **texts: Any
 ) -> Parser:
     """A command on DATA that runs this function. texts: help, description and epilog."""
     usage = f"pyrometer {name} DATA [options]"
@@ -51,6 +49,14 @@ def add_numbers(group: Any, **numbers: tuple[float | None, str]) -> None:
     for name, (default, what) in numbers.items():
         says = f"{what} (default: {default})" if default else what
         group.add_argument(f"--{name.replace('_', '-')}", type=whole, default=default, metavar="N", help=says)
+
+
+def add_output(parser: Parser, what: str) -> Any:
+    """Where to write, and whether to show progress; what: what is written."""
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="DIR", help=f"write {what} here")
+    output.add_argument("--quiet", action="store_true", help="no progress bars")
+    return output
 
 
 def rows_of(options: argparse.Namespace) -> tuple[DataFrame, DataFrame | None]:
@@ -125,8 +131,3 @@ positive = number(float, 0, math.inf, "a number above 0")
 def sizes(text: str) -> tuple[int, ...]:
     """An option of several whole numbers."""
     return tuple(whole(part.strip()) for part in text.split(","))
-
-
-def say_written(written: list[Path], folder: str) -> None:
-    """The line that ends a command."""
-    print(f"\nwritten to {folder}{os.sep}: {', '.join(path.name for path in written)}")

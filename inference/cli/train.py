@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-import matplotlib
 import numpy as np
 from pandas import DataFrame, Series
 
@@ -23,9 +22,9 @@ from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
 from ..local_latents.row_posterior import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
-from ..runtime.folder import check_folder, stems_of, write_all
+from ..runtime.folder import stems_of, write_all
 from ..svi import checkpoint
-from .options import Parser, add_command, add_data, add_numbers, positive, rows_of, say_written, seed_of, sizes, split
+from .options import Parser, add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, split
 
 __all__ = ["add_train", "add_vae", "vae_of"]
 
@@ -50,10 +49,8 @@ def add_train(commands: argparse._SubParsersAction[Parser]) -> None:
     group.add_argument("--guide", default="encoder", help="see `pyrometer guides --model vae` (default: %(default)s)")
     add_vae(parser)
     _add_work(parser)
-    output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="DIR", help="write the pictures, the posterior and checkpoints here")
+    output = add_output(parser, "the pictures, the posterior and checkpoints")
     output.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
-    output.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def add_vae(parser: Parser) -> None:
@@ -94,22 +91,19 @@ def vae_of(options: argparse.Namespace, x: DataFrame) -> VAE:
     return checkpoint.decoder(options.checkpoint, model, as_data(x, model).values)
 
 
-def _train(options: argparse.Namespace) -> None:
+def _train(options: argparse.Namespace) -> list[Path]:
     try:
-        _work(options)
+        return _work(options)
     except KeyboardInterrupt as interrupt:
         if options.out is None or not (Path(options.out) / checkpoint.TENSORS).exists():
             raise
         raise KeyboardInterrupt(f"--resume goes on from the checkpoint in {options.out}") from interrupt
 
 
-def _work(options: argparse.Namespace) -> None:
-    """Check what can be checked, train, print, write."""
-    matplotlib.use("Agg")  # a program without windows
+def _work(options: argparse.Namespace) -> list[Path]:
+    """Check what can be checked, train, print, write; what was written."""
     if options.resume and options.out is None:
         raise InputError("--resume needs --out DIR, the folder of the checkpoint")
-    if options.out is not None:
-        check_folder(options.out)
     x, x_test = rows_of(options)
     labels = _labels(options)
     passed = ("epochs", "batch_size", "lr", "warmup", "patience", "binarize", "estimator", "seed", "resume")
@@ -127,11 +121,11 @@ def _work(options: argparse.Namespace) -> None:
     table = fit.marginal_likelihood(held_out[:ROWS], USUAL, seed=options.seed) if tells_new(fit.guide) else DataFrame()
     if len(table):
         print(f"\nlog p(x), nats a row, over {min(ROWS, len(held_out))} rows by each method:\n{as_text(table)}")
-    if options.out is not None:
-        stem = stems_of([fit.name])[fit.name]
-        kept = {**fit_files(fit, stem), **data_files(fit.data), FIT: json_file(facts_of(fit, stem))}
-        files = {**tables({"marginal": table}), **kept, **pictures(_draws(fit, labels, table))}
-        say_written(write_all(options.out, files), options.out)
+    if options.out is None:
+        return []
+    stem = stems_of([fit.name])[fit.name]
+    kept = {**fit_files(fit, stem), **data_files(fit.data), FIT: json_file(facts_of(fit, stem))}
+    return write_all(options.out, {**tables({"marginal": table}), **kept, **pictures(_draws(fit, labels, table))})
 
 
 def _summary(fit: RowFit) -> str:

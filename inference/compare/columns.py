@@ -91,7 +91,7 @@ class Scored:
             return pd.DataFrame()
         return fit.marginal_likelihood(self.test, ("elbo", "importance"), draws=DRAWS)
 
-    def bound(self, method: str, column: str) -> float:
+    def bound(self, column: str, method: str = "importance") -> float:
         """One entry of `bounds`."""
         return float(self.bounds.loc[method, column]) if len(self.bounds) else NAN
 
@@ -165,15 +165,15 @@ ROW_COLUMNS = (
     ESTIMATOR,
     Column("elbo", 2, "the bound on the training rows", lambda s: s.elbo[0] / s.fit.number_of_rows),
     Column("elbo_se", 2, "its Monte Carlo standard error", lambda s: s.elbo[1] / s.fit.number_of_rows),
-    Column("elbo_test", 2, "the bound on the held-out rows", lambda s: s.bound("elbo", "nats")),
+    Column("elbo_test", 2, "the bound on the held-out rows", lambda s: s.bound("nats", "elbo")),
     Column(
         "log_p_test",
         2,
         "log p(x) of the held-out rows by importance sampling from the guide",
-        lambda s: s.bound("importance", "nats"),
+        lambda s: s.bound("nats"),
     ),
-    Column("log_p_test_se", 3, "its Monte Carlo standard error", lambda s: s.bound("importance", "se")),
-    Column("khat", 2, "Pareto k of its weights, a mean over rows", lambda s: s.bound("importance", "khat")),
+    Column("log_p_test_se", 3, "its Monte Carlo standard error", lambda s: s.bound("se")),
+    Column("khat", 2, "Pareto k of its weights, a mean over rows", lambda s: s.bound("khat")),
     Column(
         "gap", 3, "log p(x) by annealed importance sampling less the ELBO, on the chosen rows", lambda s: s.gap("gap")
     ),

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
+from ...errors import InputError
 from ...models.structure import Model
+from ..density.log_density import Density
+from ..density.row_density import RowDensity
 from ..fit.convergence import unconverged
 from ..fit.fit import Fit
 from ..fit.idata import matched_to
-from ..local_latents.gaps import summarised
+from ..local_latents.gaps import amortisation_gaps, summarised
+from ..local_latents.row_fit import RowFit
+from ..local_latents.row_posterior import tells_q
 from ..plots import plot
-from .columns import COLUMNS, ROW_COLUMNS, Scored, as_text, scores
+from .columns import COLUMNS, ROW_COLUMNS, Scored, as_text, first_line, scores
 from .entries import Entries, chosen_guides, run
 from .invariants import invariants
 from .problem import Problem
-from .row_gaps import gaps_of
 from .save import save
 
 __all__ = ["Comparison", "compared"]
@@ -69,9 +74,6 @@ class Comparison:
     def __iter__(self) -> Iterator[str]:
         return iter(self.fits)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.fits
-
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.remarks())
         return self.table.to_html(float_format="{:.4g}".format, na_rep="") + notes
@@ -115,7 +117,7 @@ def compared(
     notes = [*_notes(fits)]
     gaps = pd.DataFrame() if gaps is None else gaps
     if by_row and reference:
-        gaps, more = gaps_of(problem, fits, model, gaps)
+        gaps, more = _gaps(problem, fits, model, gaps)
         notes += more
     if problem.test is not None and problem.structure.rows is None:
         notes.append("no lpd_test: the model has no plate of rows, so that none can be held out")
@@ -149,3 +151,43 @@ def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:
             yield f"{name}: {len(ended)} starts ended {np.ptp(ended):.1f} nats apart; the best is shown"
     for remark, names in shared.items():
         yield remark if len(names) == len(fits) > 1 else f"{', '.join(names)}: {remark}"
+
+
+def _gaps(
+    problem: Problem, fits: Mapping[str, Fit], model: Model, known: pd.DataFrame
+) -> tuple[pd.DataFrame, list[str]]:
+    """The gaps of every guide, those known already as they are, and what a reader must know of them."""
+    chosen = _chosen(problem.rows, problem.data.rows or 0)
+    told = {name: fit.by_row() for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
+    notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
+    left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
+    if left:
+        options = {name: value for name, value in problem.nuts.items() if name in ("warmup", "draws", "chains")}
+        settings = {"progress": problem.progress, **options}
+        density = RowDensity(Density(model, problem.data), problem.data.take(chosen))
+        try:
+            more = amortisation_gaps(density, left, rows=chosen, nuts=settings, seed=problem.seed)
+            known = pd.concat([known, more]) if len(known) else more
+        except KeyboardInterrupt:  # the fits are not lost
+            notes.append("interrupted before the gaps were known")
+        except Exception as error:
+            notes.append(f"no gaps ({first_line(error)})")
+    if len(known):
+        sound = known.groupby(level="guide")["converged"].sum().iloc[0]
+        notes.append(
+            f"gaps are means over {len(known.index.unique('row'))} rows, nats a row; NUTS converged on {sound} of "
+            "them, and bias and sd_ratio are medians over those"
+        )
+    return known, notes
+
+
+def _chosen(rows: int | Sequence[int], number: int) -> torch.Tensor:
+    """The numbers of the rows: those given, or so many evenly spaced."""
+    if isinstance(rows, int):
+        if not rows >= 1:
+            raise InputError(f"rows={rows} must be 1 or more, or the numbers of the rows")
+        return torch.linspace(0, number - 1, min(rows, number)).round().long()
+    chosen = torch.as_tensor(list(rows))
+    if chosen.numel() == 0 or chosen.is_floating_point() or not ((chosen >= 0) & (chosen < number)).all():
+        raise InputError(f"rows must be numbers of rows from 0 to {number - 1}")
+    return chosen

@@ -25,7 +25,8 @@ COMPARISON = "comparison.json"
 OPTIONS = ("seed", "jobs", "rows", "progress")
 PICTURES: dict[str, Any] = {"comparison.png": plot, "losses.png": plot_losses}
 PICTURES |= {"fit.png": plot_fit, "forest.png": plot_forest}
-ROW_PICTURES = {"portrait.png": plot_portrait, "latent.png": plot_latent, "reconstructions.png": plot_reconstructions}
+ROW_PICTURES: dict[str, Any] = {"portrait.png": plot_portrait, "latent.png": plot_latent}
+ROW_PICTURES |= {"reconstructions.png": plot_reconstructions}
 STALE = (NOTES, "gaps.csv", "invariant.csv", *PICTURES, *ROW_PICTURES)  # what an earlier call may have left
 
 
@@ -62,7 +63,7 @@ def save(comparison: Comparison, folder: str | Path) -> list[Path]:
 def _drawings(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
     """The pictures of a comparison by the names of their files."""
     first = next(iter(comparison.fits.values()))
-    drawings = {name: partial(draw, comparison) for name, draw in PICTURES.items()}
+    drawings: dict[str, Callable[[], Figure]] = {name: partial(draw, comparison) for name, draw in PICTURES.items()}
     if isinstance(first, RowFit) and tells_q(first.guide):
         drawings |= {name: partial(draw, first) for name, draw in ROW_PICTURES.items()}
         return {name: draw for name, draw in drawings.items() if name not in ("fit.png", "forest.png")}
@@ -76,7 +77,11 @@ def tables(frames: Mapping[str, DataFrame]) -> Files:
 
 def pictures(draws: Mapping[str, Callable[[], Figure]]) -> Files:
     """Pictures by the names of their files."""
-    return {name: lambda path, draw=draw: draw().savefig(path) for name, draw in draws.items()}
+    return {name: partial(_png, draw) for name, draw in draws.items()}
+
+
+def _png(draw: Callable[[], Figure], path: Path) -> None:
+    draw().savefig(path)
 
 
 def _csv(frame: DataFrame, path: Path) -> None:

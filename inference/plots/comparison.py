@@ -11,8 +11,8 @@ from matplotlib.figure import Figure, FigureBase
 
 from .densities import draw_densities, has_density
 from .forest import draw_forest, forest_height
-from .gaps import draw_gaps, gaps_height
 from .losses import draw_losses
+from .marginal import draw_gaps, gaps_height
 from .predictive import SITES, draw_predictive
 from .style import Compared, attempt, columns_of, compared, drawn
 

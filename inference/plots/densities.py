@@ -90,7 +90,7 @@ def _scatter(shown: Compared) -> tuple[Draw, list[Artist]]:
 
     def draw(axis: Axes, name: str, colour: str) -> None:
         _contours(axis, cells, _heights(fits[name], cells) if common is None else common)
-        axis.scatter(*values.T, s=4, color=GREY, alpha=0.6, linewidth=0, zorder=2)
+        axis.scatter(values[:, 0], values[:, 1], s=4, color=GREY, alpha=0.6, linewidth=0, zorder=2)
         if _has_components(fits[name]):
             _ellipses(axis, fits[name], colour)
         axis.set(xlabel=first.data.columns[0], ylabel=first.data.columns[1])

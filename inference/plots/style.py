@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -41,7 +42,7 @@ STYLE: Any = {
     "savefig.dpi": 150,
 }
 LINE = 40  # characters of a message on a picture
-Draw: TypeAlias = Callable[[Axes, str, str], object]  # on a panel, the fit of a name, in a colour
+Draw: TypeAlias = Callable[..., object]  # (axis, name, colour): a fit on a panel
 Part = TypeVar("Part", Axes, FigureBase)
 
 
@@ -100,11 +101,12 @@ def attempt(part: Part, draw: Callable[[Part], object]) -> None:
         draw(part)
     except Exception as error:
         part.clear()
+        place: dict[str, Any] = {}
         if isinstance(part, Axes):
             part.set_axis_off()
-        transform = part.transAxes if isinstance(part, Axes) else part.transSubfigure
+            place["transform"] = part.transAxes
         text = textwrap.fill(f"not drawn: {one_line(error)}", LINE)
-        part.text(0.5, 0.5, text, color=GREY, fontsize=8, ha="center", va="center", transform=transform)
+        part.text(0.5, 0.5, text, color=GREY, fontsize=8, ha="center", va="center", **place)
 
 
 def columns_of(number: int) -> int:
@@ -112,7 +114,7 @@ def columns_of(number: int) -> int:
     return 2 if number == 4 else min(number, 3)
 
 
-def grid(figure: FigureBase, number: int, columns: int, **share: bool) -> tuple[list[Axes], list[Axes]]:
+def grid(figure: FigureBase, number: int, columns: int, **share: Any) -> tuple[list[Axes], list[Axes]]:
     """`number` panels row by row, and the axes left over, switched off. share: sharex, sharey of `subplots`."""
     axes = figure.subplots(math.ceil(number / columns), columns, squeeze=False, **share).ravel().tolist()
     for axis in axes[number:]:
@@ -136,7 +138,7 @@ def panel_a_fit(
             axis.sharey(first)
             if sharex:
                 axis.sharex(first)
-        attempt(axis, lambda part, draw=draw, name=name: draw(part, name, palette[name]))
+        attempt(axis, partial(draw, name=name, colour=palette[name]))
         axis.set_title(name, color=palette[name], pad=15)
         text = "reference" if name == shown.reference else _figures(shown.table, name)
         axis.annotate(text, (0, 1), (0, 4), "axes fraction", "offset points", color=GREY, fontsize=7.5)
