@@ -144,6 +144,11 @@ class Structure:
         """The continuous latent sites that all rows have in common."""
         return tuple(site for site in self.latent if not self.by_row(site))
 
+    @property
+    def only_local(self) -> bool:
+        """Whether rows share no continuous latent, so that each row's posterior stands alone."""
+        return bool(self.local) and not self.shared
+
 
 def deterministic(name: str, value: Tensor, dims: tuple[str, ...]) -> Tensor:
     """`pyro.deterministic` with names for the event dims, the rightmost `len(dims)` of value."""

@@ -10,26 +10,21 @@ from ...guides.auto import AUTO
 
 __all__ = ["describe", "list_guides"]
 
-OWN = "any other"
-
 
 def list_guides(models: Mapping[str, type], only: str | None = None) -> str:
     """The matrix of models and guides, a line a pair; a star marks those that `compare` takes by itself.
 
     models: what the command line calls them, name -> class. only: the name of one of them, to list no other.
     """
-    lines = []
+    lines = [("MODEL", "GUIDE", "WHAT IT IS")]
     for name, model in models.items():
         if only in (None, name):
             lines += _section(name, CATALOGUE[model], DEFAULTS[model])
     if only is None:
-        lines += _section(OWN, AUTO, ("auto_normal", "auto_mvn"))
-    width = max(len(guide) for _, guide, _ in lines)
-    first = max(len(model) for model, _, _ in lines)
-    body = [f"{model:<{first}}  {guide:<{width}}  {what}".rstrip() for model, guide, what in lines]
-    return "\n".join(
-        [f"{'MODEL':<{first}}  {'GUIDE':<{width}}  WHAT IT IS", *body, "* compared where no --guides are given"]
-    )
+        lines += _section("any other", AUTO, ("auto_normal", "auto_mvn"))
+    first, second = (max(len(line[i]) for line in lines) for i in (0, 1))
+    text = [f"{model:<{first}}  {guide:<{second}}  {what}".rstrip() for model, guide, what in lines]
+    return "\n".join([*text, "* compared where no --guides are given"])
 
 
 def describe(factory: GuideFactory) -> str:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, TextIO
 
 import matplotlib
 
+from ... import compare
 from ...errors import InputError
 from ...models import GMM, VAE, BayesianGMM
-from ..compilation.compiled import Compile
 from ..runtime.folder import check_folder
 from .guides import list_guides
-from .options import Parser, add_command, add_data, names, rows_of, say_written, seed_of, whole
+from .options import Parser, add_command, add_data, add_numbers, add_output, names, rows_of, seed_of
 from .train import add_train, add_vae, vae_of
 
 __all__ = ["main"]
 
 MODELS: dict[str, Any] = {"gmm": GMM, "bayesian-gmm": BayesianGMM, "vae": VAE}
-COMPILE: dict[str, Compile] = {"auto": "auto", "yes": True, "no": False}
-POINTS = ("gmm",)  # models without a posterior, hence without a reference
+COMPILE: dict[str, Any] = {"auto": "auto", "yes": True, "no": False}
 
 EXAMPLES = """examples:
   pyrometer compare faithful --components 2 --out faithful
@@ -39,7 +40,11 @@ def main(argv: list[str] | None = None) -> int:
         options = _parser().parse_args(argv)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            options.run(options)
+            matplotlib.use("Agg")  # a program without windows
+            if getattr(options, "out", None) is not None:
+                check_folder(options.out)
+            if written := options.run(options):
+                print(f"\nwritten to {options.out}{os.sep}: {', '.join(path.name for path in written)}")
     except InputError as error:
         print(f"pyrometer: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -59,7 +64,10 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     _add_compare(commands)
     add_train(commands)
-    _add_guides(commands)
+    what = "list the guides that go with each model"
+    guides = commands.add_parser("guides", help=what, description=f"{what.capitalize()}.")
+    guides.add_argument("--model", choices=MODELS, help="only those of this model")
+    guides.set_defaults(run=lambda options: print(list_guides(MODELS, options.model)))
     return parser
 
 
@@ -71,97 +79,61 @@ def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_model(parser)
     add_vae(parser)
     _add_work(parser)
-    output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="DIR", help="write the table, the posteriors (NetCDF) and pictures here")
-    output.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_output(parser, "the table, the posteriors (NetCDF) and pictures")
 
 
 def _add_model(parser: Parser) -> None:
     group = parser.add_argument_group("model and guides")
     add = group.add_argument
     add("--model", choices=MODELS, default="bayesian-gmm", help="default: %(default)s")
-    add("--components", type=whole, default=2, metavar="K", help="of a mixture (default: %(default)s)")
+    add_numbers(group, components=(2, "of a mixture"))
     add("--covariance", default="full", help="full, diagonal, tied or spherical (default: %(default)s)")
     add("--guides", type=names, metavar="A,B", help="see `pyrometer guides` (default: those with a star there)")
     add("--methods", type=names, default=["svi"], metavar="A,B", help="svi (the guides), em, cavi, nuts (default: svi)")
     add("--reference", help="nuts, em, cavi, one of the guides, or none (default: nuts, or none for gmm)")
-    add("--rows", type=whole, default=20, metavar="N", help="of a VAE, for NUTS over z (default: %(default)s)")
+    add_numbers(group, rows=(20, "of a VAE, for NUTS over z"))
     add("--checkpoint", metavar="DIR", help="of a VAE: the decoder that `pyrometer train` left there")
 
 
 def _add_work(parser: Parser) -> None:
     group = parser.add_argument_group("work")
-    numbers = {
-        "--steps": (2000, "of each guide's training"),
-        "--starts": (3, "of each guide; the best goes on"),
-        "--draws": (1000, "from each guide and each chain"),
-        "--warmup": (500, "steps of each chain before its draws"),
-        "--chains": (4, "of NUTS"),
-    }
-    for name, (default, what) in numbers.items():
-        group.add_argument(name, type=whole, default=default, metavar="N", help=f"{what} (default: %(default)s)")
-    group.add_argument("--batch-size", type=whole, metavar="N", help="rows a training step (default: all)")
-    group.add_argument(
-        "--jobs", type=whole, default=1, metavar="N", help="guides fitted at once (default: %(default)s)"
+    add_numbers(
+        group,
+        steps=(2000, "of each guide's training"),
+        starts=(3, "of each guide; the best goes on"),
+        draws=(1000, "from each guide and each chain"),
+        warmup=(500, "steps of each chain before its draws"),
+        chains=(4, "of NUTS"),
+        batch_size=(None, "rows a training step (default: all)"),
+        jobs=(1, "guides fitted at once"),
     )
-    group.add_argument(
-        "--compile",
-        choices=COMPILE,
-        default="auto",
-        help="the steps: auto weighs time to compile (default: %(default)s)",
-    )
-    group.add_argument(
-        "--seed", type=seed_of, default=0, metavar="N", help="same seed, same table (default: %(default)s)"
-    )
+    what = "the steps: auto weighs time to compile (default: %(default)s)"
+    group.add_argument("--compile", choices=COMPILE, default="auto", help=what)
+    what = "same seed, same table (default: %(default)s)"
+    group.add_argument("--seed", type=seed_of, default=0, metavar="N", help=what)
 
 
-def _add_guides(commands: argparse._SubParsersAction[Parser]) -> None:
-    what = "list the guides that go with each model"
-    parser = commands.add_parser("guides", help=what, description=f"{what.capitalize()}.")
-    parser.add_argument("--model", choices=MODELS, help="only those of this model")
-    parser.set_defaults(run=lambda options: print(list_guides(MODELS, options.model)))
-
-
-def _compare(options: argparse.Namespace) -> None:
-    """Check what can be checked, fit, print, write."""
-    from ..compare.compare import compare  # what --help needs none of
-
-    matplotlib.use("Agg")  # a program without windows
-    if options.out is not None:
-        check_folder(options.out)
+def _compare(options: argparse.Namespace) -> list[Path]:
+    """Check what can be checked, fit, print, write; what was written."""
     x, x_test = rows_of(options)
-    if options.model == "vae":
-        model = vae_of(options, x)
-    else:
-        model = MODELS[options.model](options.components, options.covariance)
+    mixture = MODELS[options.model]
+    model = vae_of(options, x) if mixture is VAE else mixture(options.components, options.covariance)
+    reference = options.reference or ("none" if mixture is GMM else "nuts")  # maximum likelihood has no posterior
     passed = ("rows", "guides", "methods", "seed", "jobs", "steps", "starts", "warmup", "draws", "chains", "batch_size")
     comparison = compare(
         model,
         x,
         x_test=x_test,
-        reference=_reference(options),
+        reference=None if reference == "none" else reference,
         progress=not options.quiet,
         compile=COMPILE[options.compile],
         **{name: getattr(options, name) for name in passed},
     )
     print(comparison)
-    if options.out is not None:
-        say_written(comparison.save(options.out), options.out)
+    return [] if options.out is None else comparison.save(options.out)
 
 
-def _reference(options: argparse.Namespace) -> str | None:
-    chosen = options.reference or ("none" if options.model in POINTS else "nuts")
-    return None if chosen == "none" else chosen
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _show_warning(message: Warning | str, *_: Any, file: TextIO | None = None, **__: Any) -> None:
     """A warning as one line."""
     print(f"pyrometer: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
 

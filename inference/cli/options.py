@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
+import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,22 +12,6 @@ from pandas import DataFrame
 
 from ... import datasets
 from ...errors import InputError
-
-__all__ = [
-    "Parser",
-    "add_command",
-    "add_data",
-    "fraction",
-    "names",
-    "positive",
-    "read",
-    "rows_of",
-    "say_written",
-    "seed_of",
-    "sizes",
-    "split",
-    "whole",
-]
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(
-    commands: argparse._SubParsersAction[Parser], name: str, run: Callable[[argparse.Namespace], None], **texts: Any
+    commands: argparse._SubParsersAction[Parser], name: str, run: Callable[[argparse.Namespace], Any], **texts: Any
 ) -> Parser:
     """A command on DATA that runs this function. texts: help, description and epilog."""
     usage = f"pyrometer {name} DATA [options]"
@@ -56,21 +39,31 @@ def add_data(parser: Parser, score: str = "lpd_test") -> None:
     group.add_argument("data", metavar="DATA", help=f"a .csv or .parquet file, or one of {known}")
     group.add_argument("--columns", type=names, metavar="A,B", help="these columns of it (default: all)")
     held_out = group.add_mutually_exclusive_group()
-    held_out.add_argument(
-        "--holdout", type=fraction, metavar="FRACTION", help=f"keep this share of the rows for {score} (default: none)"
-    )
+    share = f"keep this share of the rows for {score} (default: none)"
+    held_out.add_argument("--holdout", type=fraction, metavar="FRACTION", help=share)
     held_out.add_argument("--test", metavar="FILE", help=f"rows for {score}, with the columns of DATA")
+
+
+def add_numbers(group: Any, **numbers: tuple[float | None, str]) -> None:
+    """Options that are whole numbers from 1: name -> default and what it is."""
+    for name, (default, what) in numbers.items():
+        says = f"{what} (default: {default})" if default else what
+        group.add_argument(f"--{name.replace('_', '-')}", type=whole, default=default, metavar="N", help=says)
+
+
+def add_output(parser: Parser, what: str) -> Any:
+    """Where to write, and whether to show progress; what: what is written."""
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="DIR", help=f"write {what} here")
+    output.add_argument("--quiet", action="store_true", help="no progress bars")
+    return output
 
 
 def rows_of(options: argparse.Namespace) -> tuple[DataFrame, DataFrame | None]:
     """The rows to fit, and those held out; pictures for a VAE with grey levels from 0 to 1."""
     x = read(options, options.data)
     if options.columns:
-        unknown = [name for name in options.columns if name not in x.columns]
-        if unknown:
-            raise InputError(
-                f"{options.data} has no column {unknown[0]!r}: choose from {', '.join(map(str, x.columns))}"
-            )
+        _check_column(options.data, x, *options.columns)
         x = x[options.columns]
     if options.test is not None:
         return x, read(options, options.test)
@@ -84,12 +77,16 @@ def read(options: argparse.Namespace, name: str) -> DataFrame:
     x = datasets.pixels(name) if name in datasets.WHITE else datasets.load(name)
     label = getattr(options, "label", None)
     if label is not None and name not in datasets.WHITE:
-        if label not in x.columns:
-            raise InputError(
-                f"{name} has no column {label!r} for --label: choose from {', '.join(map(str, x.columns))}"
-            )
+        _check_column(name, x, label, option=" for --label")
         x = x.drop(columns=label)
     return x if options.white is None else x / options.white
+
+
+def _check_column(name: str, x: DataFrame, *columns: str, option: str = "") -> None:
+    for column in columns:
+        if column not in x.columns:
+            known = ", ".join(map(str, x.columns))
+            raise InputError(f"{name} has no column {column!r}{option}: choose from {known}")
 
 
 def split(x: DataFrame, share: float, seed: int) -> tuple[DataFrame, DataFrame]:
@@ -110,47 +107,27 @@ def names(text: str) -> list[str]:
     return found
 
 
-def whole(text: str) -> int:
-    """An option of 1, 2, 3 ..."""
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
-    return int(text)
+def number(convert: Callable[[str], float], low: float, high: float, what: str) -> Callable[[str], Any]:
+    """An option that is a number between low and high, both excluded."""
+
+    def parsed(text: str) -> float:
+        try:
+            value = convert(text)
+        except ValueError:
+            value = math.nan
+        if not low < value < high:
+            raise argparse.ArgumentTypeError(f"{text!r} must be {what}")
+        return value
+
+    return parsed
 
 
-def seed_of(text: str) -> int:
-    """An option of a seed that every generator takes."""
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to {2**32 - 1}")
-    return int(text)
-
-
-def fraction(text: str) -> float:
-    """An option between 0 and 1, both excluded."""
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number between 0 and 1")
-    return share
-
-
-def positive(text: str) -> float:
-    """An option above 0, finite."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
-    return number
+whole = number(int, 0, math.inf, "a whole number, 1 or more")
+seed_of = number(int, -1, 2**32, f"a whole number from 0 to {2**32 - 1}")
+fraction = number(float, 0, 1, "a number between 0 and 1")
+positive = number(float, 0, math.inf, "a number above 0")
 
 
 def sizes(text: str) -> tuple[int, ...]:
     """An option of several whole numbers."""
     return tuple(whole(part.strip()) for part in text.split(","))
-
-
-def say_written(written: list[Path], folder: str) -> None:
-    """The line that ends a command."""
-    print(f"\nwritten to {folder}{os.sep}: {', '.join(path.name for path in written)}")

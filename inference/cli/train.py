@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-import matplotlib
 import numpy as np
 from pandas import DataFrame, Series
 
-from ... import datasets
+from ... import datasets, train
 from ...errors import InputError
 from ...models import VAE
 from ...models.decoders import Likelihood, Network
@@ -23,20 +22,9 @@ from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
 from ..local_latents.row_posterior import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
-from ..runtime.folder import check_folder, stems_of, write_all
+from ..runtime.folder import stems_of, write_all
 from ..svi import checkpoint
-from .options import (
-    Parser,
-    add_command,
-    add_data,
-    positive,
-    rows_of,
-    say_written,
-    seed_of,
-    sizes,
-    split,
-    whole,
-)
+from .options import Parser, add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, split
 
 __all__ = ["add_train", "add_vae", "vae_of"]
 
@@ -61,34 +49,34 @@ def add_train(commands: argparse._SubParsersAction[Parser]) -> None:
     group.add_argument("--guide", default="encoder", help="see `pyrometer guides --model vae` (default: %(default)s)")
     add_vae(parser)
     _add_work(parser)
-    output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="DIR", help="write the pictures, the posterior and checkpoints here")
+    output = add_output(parser, "the pictures, the posterior and checkpoints")
     output.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
-    output.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def add_vae(parser: Parser) -> None:
     """Add what a VAE is made of."""
-    add = parser.add_argument_group("VAE").add_argument
-    add("--latent", type=whole, default=2, metavar="L", help="entries of z (default: %(default)s)")
+    group = parser.add_argument_group("VAE")
+    add_numbers(group, latent=(2, "entries of z"))
+    add = group.add_argument
     add("--decoder", choices=get_args(Network), default="mlp", help="default: %(default)s")
-    add(
-        "--likelihood",
-        choices=get_args(Likelihood),
-        help="default: bernoulli for digits and mnist, whose pixels are brought to [0, 1], else gaussian",
-    )
+    what = "default: bernoulli for digits and mnist, whose pixels are brought to [0, 1], else gaussian"
+    add("--likelihood", choices=get_args(Likelihood), help=what)
     add("--hidden", type=sizes, default=(400, 400), metavar="A,B", help="layers of the mlp (default: 400,400)")
     add("--white", type=positive, metavar="X", help="the brightest pixel of a file of yours: all are divided by it")
     add("--device", help="cpu or cuda (default: cpu)")
 
 
 def _add_work(parser: Parser) -> None:
-    add = parser.add_argument_group("work").add_argument
-    add("--epochs", type=whole, default=100, metavar="N", help="at most (default: %(default)s)")
-    add("--batch-size", type=whole, default=128, metavar="N", help="rows a step (default: %(default)s)")
+    group = parser.add_argument_group("work")
+    add_numbers(
+        group,
+        epochs=(100, "at most"),
+        batch_size=(128, "rows a step"),
+        warmup=(0, "epochs until the KL counts in full (default: none)"),
+        patience=(None, "stop after N epochs without a better held-out ELBO"),
+    )
+    add = group.add_argument
     add("--lr", type=positive, default=1e-3, metavar="X", help="of Adam (default: %(default)s)")
-    add("--warmup", type=whole, default=0, metavar="N", help="epochs until the KL counts in full (default: none)")
-    add("--patience", type=whole, metavar="N", help="stop after N epochs without a better held-out ELBO")
     add("--binarize", choices=["fixed", "stochastic"], help="black and white pixels, once or in every epoch anew")
     add("--estimator", default="auto", help="auto, or IWAE (default: %(default)s)")
     add("--seed", type=seed_of, default=0, metavar="N", help="same seed, same numbers (default: %(default)s)")
@@ -103,24 +91,19 @@ def vae_of(options: argparse.Namespace, x: DataFrame) -> VAE:
     return checkpoint.decoder(options.checkpoint, model, as_data(x, model).values)
 
 
-def _train(options: argparse.Namespace) -> None:
+def _train(options: argparse.Namespace) -> list[Path]:
     try:
-        _work(options)
+        return _work(options)
     except KeyboardInterrupt as interrupt:
         if options.out is None or not (Path(options.out) / checkpoint.TENSORS).exists():
             raise
         raise KeyboardInterrupt(f"--resume goes on from the checkpoint in {options.out}") from interrupt
 
 
-def _work(options: argparse.Namespace) -> None:
-    """Check what can be checked, train, print, write."""
-    from ..svi.train import train  # what --help needs none of
-
-    matplotlib.use("Agg")  # a program without windows
+def _work(options: argparse.Namespace) -> list[Path]:
+    """Check what can be checked, train, print, write; what was written."""
     if options.resume and options.out is None:
         raise InputError("--resume needs --out DIR, the folder of the checkpoint")
-    if options.out is not None:
-        check_folder(options.out)
     x, x_test = rows_of(options)
     labels = _labels(options)
     passed = ("epochs", "batch_size", "lr", "warmup", "patience", "binarize", "estimator", "seed", "resume")
@@ -138,11 +121,11 @@ def _work(options: argparse.Namespace) -> None:
     table = fit.marginal_likelihood(held_out[:ROWS], USUAL, seed=options.seed) if tells_new(fit.guide) else DataFrame()
     if len(table):
         print(f"\nlog p(x), nats a row, over {min(ROWS, len(held_out))} rows by each method:\n{as_text(table)}")
-    if options.out is not None:
-        stem = stems_of([fit.name])[fit.name]
-        kept = {**fit_files(fit, stem), **data_files(fit.data), FIT: json_file(facts_of(fit, stem))}
-        files = {**tables({"marginal": table}), **kept, **pictures(_draws(fit, labels, table))}
-        say_written(write_all(options.out, files), options.out)
+    if options.out is None:
+        return []
+    stem = stems_of([fit.name])[fit.name]
+    kept = {**fit_files(fit, stem), **data_files(fit.data), FIT: json_file(facts_of(fit, stem))}
+    return write_all(options.out, {**tables({"marginal": table}), **kept, **pictures(_draws(fit, labels, table))})
 
 
 def _summary(fit: RowFit) -> str:
@@ -168,26 +151,24 @@ def _labels(options: argparse.Namespace) -> Series | None:
 
 def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, Any]:
     """Every picture by the name of its file."""
-    draws: dict[str, Any] = {"samples.png": partial(latent.plot_samples, fit)}
-    draws["training.png"] = partial(plot_losses, fit)
-    if not tells_q(fit.guide):
-        return draws
-    for name in ("plot_plane", "plot_reconstructions"):
-        draws[f"{name.removeprefix('plot_')}.png"] = partial(getattr(latent, name), fit)
-    draws["latent.png"] = partial(latent.plot_latent, fit, labels)
-    draws["portrait.png"] = partial(latent.plot_portrait, fit, labels)
+    draws: dict[str, Any] = {"samples": partial(latent.plot_samples, fit), "training": partial(plot_losses, fit)}
+    if tells_q(fit.guide):
+        draws |= {"plane": partial(latent.plot_plane, fit), "latent": partial(latent.plot_latent, fit, labels)}
+        draws["reconstructions"] = partial(latent.plot_reconstructions, fit)
+        draws["portrait"] = partial(latent.plot_portrait, fit, labels)
     if tells_new(fit.guide):
         rows = fit.rows()[:10]
-        pairs = [(rows[i], rows[i + 1]) for i in range(0, len(rows) - 1, 2)]
-        draws["interpolation.png"] = partial(latent.plot_interpolation, fit, pairs)
-        draws["completion.png"] = partial(latent.plot_completion, fit, rows, _upper_half(rows))
+        pairs = list(zip(rows[:-1:2], rows[1::2], strict=True))
+        draws["interpolation"] = partial(latent.plot_interpolation, fit, pairs)
+        draws["completion"] = partial(latent.plot_completion, fit, rows, _upper_half(rows))
     if len(table):
-        draws["marginal.png"] = partial(plot_marginal, table)
-    return draws
+        draws["marginal"] = partial(plot_marginal, table)
+    return {f"{name}.png": draw for name, draw in draws.items()}
 
 
 def _upper_half(rows: np.ndarray) -> np.ndarray:
     """A mask of the first half of each row's entries, which is a picture's upper half; a copy a channel."""
-    flat = np.zeros((len(rows), rows.shape[-1] if rows.ndim == 2 else rows.shape[-2] * rows.shape[-1]), bool)
-    flat[:, : flat.shape[1] // 2] = True
-    return flat if rows.ndim == 2 else np.broadcast_to(flat.reshape(len(rows), 1, *rows.shape[-2:]), rows.shape)
+    mask = np.zeros(rows.shape, bool)
+    flat = mask.reshape(*rows.shape[: max(1, rows.ndim - 2)], -1)
+    flat[..., : flat.shape[-1] // 2] = True
+    return mask

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
 from ..local_latents.row_posterior import tells_new, tells_q
 
-__all__ = ["COLUMNS", "ROW_COLUMNS", "Column", "Scored", "as_text", "scores"]
+__all__ = ["COLUMNS", "ROW_COLUMNS", "Column", "Scored", "as_text", "first_line", "scores"]
 
 NAN = float("nan")
 DRAWS = 200  # of importance sampling, a held-out row with latents of its own
@@ -31,7 +31,7 @@ DRAWS = 200  # of importance sampling, a held-out row with latents of its own
 
 @dataclass(frozen=True)
 class Scored:
-    """A fit and what it is held to; what several columns need is computed once.
+    """A fit and what it is measured against; what several columns need is computed once.
 
     reference: already relabelled alike; None leaves bias and sd_ratio NaN. test: held-out rows. gaps: of a model with
     latents a row only, a row a guide; see `inference.local_latents.gaps.summarised`.
@@ -40,7 +40,7 @@ class Scored:
     fit: Fit
     reference: Fit | None = None
     test: Data | None = None
-    gaps: pd.DataFrame | None = None
+    gaps: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @cached_property
     def elbo(self) -> tuple[float, float]:
@@ -85,30 +85,36 @@ class Scored:
         return convergence(self.fit)
 
     @cached_property
-    def bounds(self) -> pd.DataFrame | None:
-        """The ELBO and importance sampling of the held-out rows, nats a row."""
+    def bounds(self) -> pd.DataFrame:
+        """The ELBO and importance sampling of the held-out rows, nats a row; empty where the guide tells of none."""
         fit = self.fit
         if self.test is None or not isinstance(fit, RowFit) or not tells_new(fit.guide):
-            return None
+            return pd.DataFrame()
         return fit.marginal_likelihood(self.test, ("elbo", "importance"), draws=DRAWS)
 
-    def bound(self, method: str, column: str) -> float:
+    def bound(self, column: str, method: str = "importance") -> float:
         """One entry of `bounds`."""
-        return NAN if self.bounds is None else float(self.bounds.loc[method, column])
+        return float(self.bounds.loc[method, column]) if len(self.bounds) else NAN
 
     def gap(self, column: str) -> float:
         """One entry of `gaps`."""
-        known = self.gaps is not None and self.fit.name in self.gaps.index
-        return float(self.gaps.loc[self.fit.name, column]) if known and self.gaps is not None else NAN
+        return float(self.gaps.loc[self.fit.name, column]) if self.fit.name in self.gaps.index else NAN
+
+    @property
+    def active(self) -> float:
+        """How many latent units tell rows apart."""
+        fit = self.fit
+        return float(fit.active_units().sum()) if isinstance(fit, RowFit) and tells_q(fit.guide) else NAN
 
 
-class Column(NamedTuple):
-    """name. decimals: in text. says: one line. of: its value, a number or text."""
+@dataclass(frozen=True)
+class Column:
+    """name. decimals: in text. says: one line. compute: its value, a number or text."""
 
     name: str
     decimals: int
     says: str
-    of: Callable[[Scored], Any]
+    compute: Callable[[Scored], Any]
 
 
 ESTIMATOR = Column(
@@ -121,7 +127,6 @@ WORK = (
     Column("steps", 0, "steps of training, or of each chain", lambda s: s.fit.steps),
     Column("seconds", 1, "wall clock, scoring included", lambda s: s.fit.seconds),
 )
-
 COLUMNS = (
     ESTIMATOR,
     Column("elbo", 2, "the guide's evidence lower bound at the end, nats", lambda s: s.elbo[0]),
@@ -157,25 +162,21 @@ COLUMNS = (
     Column("divergences", 0, "their divergences", lambda s: s.chains["divergences"]),
     *WORK,
 )
-
 ROW_COLUMNS = (
     ESTIMATOR,
     Column("elbo", 2, "the bound on the training rows", lambda s: s.elbo[0] / s.fit.number_of_rows),
     Column("elbo_se", 2, "its Monte Carlo standard error", lambda s: s.elbo[1] / s.fit.number_of_rows),
-    Column("elbo_test", 2, "the bound on the held-out rows", lambda s: s.bound("elbo", "nats")),
+    Column("elbo_test", 2, "the bound on the held-out rows", lambda s: s.bound("nats", "elbo")),
     Column(
         "log_p_test",
         2,
         "log p(x) of the held-out rows by importance sampling from the guide",
-        lambda s: s.bound("importance", "nats"),
+        lambda s: s.bound("nats"),
     ),
-    Column("log_p_test_se", 3, "its Monte Carlo standard error", lambda s: s.bound("importance", "se")),
-    Column("khat", 2, "Pareto k of its weights, a mean over rows", lambda s: s.bound("importance", "khat")),
+    Column("log_p_test_se", 3, "its Monte Carlo standard error", lambda s: s.bound("se")),
+    Column("khat", 2, "Pareto k of its weights, a mean over rows", lambda s: s.bound("khat")),
     Column(
-        "gap",
-        3,
-        "log p(x) by annealed importance sampling less the ELBO, on the chosen rows",
-        lambda s: s.gap("gap"),
+        "gap", 3, "log p(x) by annealed importance sampling less the ELBO, on the chosen rows", lambda s: s.gap("gap")
     ),
     Column("gap_se", 3, "its Monte Carlo standard error", lambda s: s.gap("gap_se")),
     Column(
@@ -192,7 +193,7 @@ ROW_COLUMNS = (
     ),
     Column("bias", 2, "against NUTS over z: the median row's worst mean, in sd", lambda s: s.gap("bias")),
     Column("sd_ratio", 2, "the median row's smallest sd over NUTS's", lambda s: s.gap("sd_ratio")),
-    Column("active", 0, "latent units that tell rows apart", lambda s: _active(s.fit)),
+    Column("active", 0, "latent units that tell rows apart", lambda s: s.active),
     *WORK,
 )
 
@@ -203,16 +204,16 @@ def scores(scored: Scored, columns: tuple[Column, ...]) -> tuple[dict[str, Any],
     notes: dict[str, list[str]] = {}
     for column in columns:
         try:
-            row[column.name] = column.of(scored)
+            row[column.name] = column.compute(scored)
         except Exception as error:  # a column that fails costs its own cell and nothing else
             row[column.name] = NAN
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            notes.setdefault(why, []).append(column.name)
+            notes.setdefault(first_line(error), []).append(column.name)
     return row, [f"{scored.fit.name}: no {', '.join(names)} ({why})" for why, names in notes.items()]
 
 
-def _active(fit: Fit) -> float:
-    return float(fit.active_units().sum()) if isinstance(fit, RowFit) and tells_q(fit.guide) else NAN
+def first_line(error: Exception) -> str:
+    """What an error says, for a note; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _scalars(fit: Fit, reference: Fit) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -232,14 +233,8 @@ DECIMALS |= {"nats": 3, "se": 3, "log_bias": 3, "ess": 0, "draws": 0, "log_weigh
 
 def as_text(table: pd.DataFrame) -> str:
     """The table with each column at its own precision, and a dash where it does not apply."""
-    shown = {
-        column: [
-            value if isinstance(value, str) else _number(value, DECIMALS.get(column, 3)) for value in table[column]
-        ]
-        for column in table.columns
-    }
-    return pd.DataFrame(shown, index=table.index).to_string()
 
+    def text(value: Any, decimals: int) -> str:
+        return value if isinstance(value, str) else "-" if pd.isna(value) else f"{value:.{decimals}f}"
 
-def _number(value: float, decimals: int) -> str:
-    return "-" if pd.isna(value) else f"{value:.{decimals}f}"
+    return pd.DataFrame({c: [text(v, DECIMALS.get(c, 3)) for v in table[c]] for c in table}, table.index).to_string()

@@ -15,7 +15,7 @@ from ..data.door import DataLike
 from ..fit.fit import Fit
 from ..svi.svi import Optimizer
 from .comparison import Comparison, compared
-from .entries import METHODS, SVI, Entries, chosen_guides, jobs_of, run
+from .entries import METHODS, SVI, Entries, chosen_guides, run
 from .problem import Problem, problem_of
 
 __all__ = ["compare"]
@@ -82,25 +82,22 @@ def compare(
     --------
     >>> compare(BayesianGMM(2), "faithful", ["structured", "auto_mvn"]).table  # doctest: +SKIP
     """
-    both: dict[str, Any] = {"compile": compile, "draws": draws, "dtype": dtype}
-    trained = {"steps": steps, "starts": starts, "optimizer": optimizer, "estimator": estimator}
-    chosen = {name: value for name, value in {"lr": lr, "batch_size": batch_size}.items() if value is not None}
+    common: dict[str, Any] = {"compile": compile, "draws": draws, "dtype": dtype}
+    trained = {"steps": steps, "starts": starts, "optimizer": optimizer, "estimator": estimator, **common}
+    trained |= {name: value for name, value in {"lr": lr, "batch_size": batch_size}.items() if value is not None}
+    chained = {"warmup": warmup, "chains": chains, **common}
     work: dict[str, Any] = {"seed": seed, "progress": progress, "jobs": jobs, "rows": rows}
-    markov = {"warmup": warmup, "chains": chains}
-    problem = problem_of(model, x, x_test, svi={**both, **trained, **chosen}, nuts={**both, **markov}, **work)
+    problem = problem_of(model, x, x_test, svi=trained, nuts=chained, **work)
     named = _methods(methods)
     entries = chosen_guides(problem, guides) if SVI in named else {}
-    ruler = _reference(problem, reference, entries, named)
-    extra: dict[str, Any] = {
-        name: name for name in ([ruler] if ruler in METHODS else []) + [m for m in named if m != SVI]
-    }
-    if isinstance(reference, Fit):
-        extra = {reference.name: reference, **extra}
-    if problem.by_row:
-        extra = {}
-    if not {**extra, **entries}:
+    chosen = _reference(problem, reference, entries, named)
+    extra: dict[str, Any] = {reference.name: reference} if isinstance(reference, Fit) else {}
+    if not problem.structure.only_local:
+        extra |= {name: name for name in (chosen, *named) if name in METHODS and name not in extra}
+    entries = {**extra, **entries}
+    if not entries:
         raise InputError("there is nothing to fit: name a guide, a method or a reference")
-    return compared(problem, *run(problem, jobs_of(problem, {**extra, **entries})), ruler)
+    return compared(problem, *run(problem, entries), chosen)
 
 
 def _methods(methods: Collection[str]) -> list[str]:
@@ -112,7 +109,7 @@ def _methods(methods: Collection[str]) -> list[str]:
 
 def _reference(problem: Problem, reference: str | Fit | None, entries: Any, methods: list[str]) -> str | None:
     """The name of the reference; what cannot be one is refused."""
-    if problem.by_row:
+    if problem.structure.only_local:
         if methods != [SVI]:
             raise InputError("rows share no continuous latent: svi alone fits them, and NUTS over z is the reference")
         if reference not in ("nuts", None):

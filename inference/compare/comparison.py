@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
+from ...errors import InputError
 from ...models.structure import Model
+from ..density.log_density import Density
+from ..density.row_density import RowDensity
 from ..fit.convergence import unconverged
 from ..fit.fit import Fit
 from ..fit.idata import matched_to
-from ..local_latents.gaps import summarised
+from ..local_latents.gaps import amortisation_gaps, summarised
+from ..local_latents.row_fit import RowFit
+from ..local_latents.row_posterior import tells_q
 from ..plots import plot
-from .columns import COLUMNS, ROW_COLUMNS, Scored, as_text, scores
-from .entries import Entries, chosen_guides, jobs_of, run
+from .columns import COLUMNS, ROW_COLUMNS, Scored, as_text, first_line, scores
+from .entries import Entries, chosen_guides, run
 from .invariants import invariants
 from .problem import Problem
-from .row_gaps import gaps_of
 from .save import save
 
 __all__ = ["Comparison", "compared"]
@@ -40,21 +45,22 @@ class Comparison:
         where rows share no continuous latent.
     reference : the name of the fit that bias and sd_ratio are measured against; None where there is none.
     skipped : what could not be fitted, name -> why.
-    invariant : label-invariant distances from the reference, a row a fit: see `inference.invariants`.
     notes : what a reader of the table must know: a reference that did not converge, a score that failed.
-    gaps : a row each (guide, data row), see `inference.gaps.amortisation_gaps`; empty where rows share a latent.
+    invariant : label-invariant distances from the reference, a row a fit, as `invariants` has them.
+    gaps : a row each (guide, data row), see `amortisation_gaps`; empty where rows share a latent.
     model : what was fitted; where rows share no latent, with its params as the first guide trained them.
+    problem : the model and the data as `compare` was given them, and its options.
     """
 
     fits: dict[str, Fit]
     table: pd.DataFrame
     reference: str | None
-    skipped: dict[str, str] = field(default_factory=dict)
-    invariant: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
-    notes: tuple[str, ...] = ()
-    gaps: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
-    model: Model | None = field(default=None, repr=False)
-    problem: Problem | None = field(default=None, repr=False)
+    skipped: dict[str, str]
+    notes: tuple[str, ...]
+    invariant: pd.DataFrame
+    gaps: pd.DataFrame
+    model: Model
+    problem: Problem
 
     def __getitem__(self, name: str) -> Fit:
         if name not in self.fits:
@@ -67,9 +73,6 @@ class Comparison:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.fits)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.fits
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.remarks())
@@ -84,15 +87,10 @@ class Comparison:
 
     def add(self, more: Entries) -> Comparison:
         """A Comparison with more entries, as `compare` takes them; what is here is not run again."""
-        problem = self._problem()
-        entries = chosen_guides(problem, more)
-        fits, skipped, model = run(problem, jobs_of(problem, {**self.fits, **entries}), self.model)
+        entries = {**self.fits, **chosen_guides(self.problem, more)}
+        fits, skipped, model = run(self.problem, entries, self.model)
         kept = {name: why for name, why in self.skipped.items() if name not in fits}
-        return compared(problem, fits, {**kept, **skipped}, model, self.reference, self.gaps)
-
-    def _problem(self) -> Problem:
-        assert self.problem is not None
-        return self.problem
+        return compared(self.problem, fits, {**kept, **skipped}, model, self.reference, self.gaps)
 
     def plot(self) -> Figure:
         """All that can be drawn of the fits in one picture; `inference.plots` has each part alone."""
@@ -112,21 +110,21 @@ def compared(
     gaps: pd.DataFrame | None = None,
 ) -> Comparison:
     """Fits brought to one labelling and scored; a score that fails is a dash and a note. gaps: those known already."""
-    ruler = fits.get(reference) if reference else None
-    first = ruler or next(iter(fits.values()))
-    pivot = first.pivot()
+    standard = fits.get(reference or "")
+    first = standard or next(iter(fits.values()))
+    pivot, by_row = first.pivot(), problem.structure.only_local
     fits = {name: fit if fit is first else matched_to(fit, pivot) for name, fit in fits.items()}
     notes = [*_notes(fits)]
-    known = pd.DataFrame() if gaps is None else gaps
-    if problem.by_row and reference:
-        known, more = gaps_of(problem, fits, model, known)
+    gaps = pd.DataFrame() if gaps is None else gaps
+    if by_row and reference:
+        gaps, more = _gaps(problem, fits, model, gaps)
         notes += more
     if problem.test is not None and problem.structure.rows is None:
         notes.append("no lpd_test: the model has no plate of rows, so that none can be held out")
-    columns, rows = ROW_COLUMNS if problem.by_row else COLUMNS, {}
-    means = summarised(known) if len(known) else None
+    columns, rows = ROW_COLUMNS if by_row else COLUMNS, {}
+    means = summarised(gaps) if len(gaps) else gaps
     for name, fit in fits.items():
-        scored = Scored(fit, ruler, problem.test, means)
+        scored = Scored(fit, standard, problem.test, means)
         try:
             rows[name], failed = scores(scored, columns)
             notes += [*failed, *scored.remarks()]
@@ -134,22 +132,62 @@ def compared(
             rows[name] = dict.fromkeys([column.name for column in columns], np.nan) | {"estimator": fit.estimator}
             notes.append(f"{name}: interrupted before it was scored")
     table = pd.DataFrame.from_dict(rows, orient="index").infer_objects()
-    if ruler is not None and (fault := unconverged(ruler)):
+    if standard is not None and (fault := unconverged(standard)):
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
-    distances, lost = (pd.DataFrame(), []) if problem.by_row else invariants(fits, first)
-    held_to = reference if ruler is not None else None
-    return Comparison(fits, table, held_to, skipped, distances, (*notes, *lost), known, model, problem)
+    distances, lost = (pd.DataFrame(), []) if by_row else invariants(fits, first)
+    held_to = reference if standard is not None else None
+    return Comparison(fits, table, held_to, skipped, (*notes, *lost), distances, gaps, model, problem)
 
 
 def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:
     """What a reader must know of the fits; what several share is said once."""
     shared: dict[str, list[str]] = {}
     for name, fit in fits.items():
-        for remark in (*([fit.message] if fit.message else []), *fit.remarks):
+        for remark in filter(None, (fit.message, *fit.remarks)):
             shared.setdefault(remark, []).append(name)
         ended = fit.start_losses[np.isfinite(fit.start_losses)]
         if len(ended) > 1 and np.ptp(ended) > SPREAD:
             yield f"{name}: {len(ended)} starts ended {np.ptp(ended):.1f} nats apart; the best is shown"
     for remark, names in shared.items():
         yield remark if len(names) == len(fits) > 1 else f"{', '.join(names)}: {remark}"
+
+
+def _gaps(
+    problem: Problem, fits: Mapping[str, Fit], model: Model, known: pd.DataFrame
+) -> tuple[pd.DataFrame, list[str]]:
+    """The gaps of every guide, those known already as they are, and what a reader must know of them."""
+    chosen = _chosen(problem.rows, problem.data.rows or 0)
+    told = {name: fit.by_row() for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
+    notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
+    left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
+    if left:
+        options = {name: value for name, value in problem.nuts.items() if name in ("warmup", "draws", "chains")}
+        settings = {"progress": problem.progress, **options}
+        density = RowDensity(Density(model, problem.data), problem.data.take(chosen))
+        try:
+            more = amortisation_gaps(density, left, rows=chosen, nuts=settings, seed=problem.seed)
+            known = pd.concat([known, more]) if len(known) else more
+        except KeyboardInterrupt:  # the fits are not lost
+            notes.append("interrupted before the gaps were known")
+        except Exception as error:
+            notes.append(f"no gaps ({first_line(error)})")
+    if len(known):
+        sound = known.groupby(level="guide")["converged"].sum().iloc[0]
+        notes.append(
+            f"gaps are means over {len(known.index.unique('row'))} rows, nats a row; NUTS converged on {sound} of "
+            "them, and bias and sd_ratio are medians over those"
+        )
+    return known, notes
+
+
+def _chosen(rows: int | Sequence[int], number: int) -> torch.Tensor:
+    """The numbers of the rows: those given, or so many evenly spaced."""
+    if isinstance(rows, int):
+        if not rows >= 1:
+            raise InputError(f"rows={rows} must be 1 or more, or the numbers of the rows")
+        return torch.linspace(0, number - 1, min(rows, number)).round().long()
+    chosen = torch.as_tensor(list(rows))
+    if chosen.numel() == 0 or chosen.is_floating_point() or not ((chosen >= 0) & (chosen < number)).all():
+        raise InputError(f"rows must be numbers of rows from 0 to {number - 1}")
+    return chosen

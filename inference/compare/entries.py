@@ -20,7 +20,7 @@ from ..mcmc.nuts import nuts
 from ..svi.svi import svi
 from .problem import Problem
 
-__all__ = ["METHODS", "Entries", "Job", "chosen_guides", "jobs_of", "run"]
+__all__ = ["METHODS", "Entries", "chosen_guides", "run"]
 
 METHODS: dict[str, Callable[..., Fit]] = {"nuts": nuts, "em": em, "cavi": cavi}
 SVI = "svi"
@@ -52,45 +52,23 @@ def chosen_guides(problem: Problem, guides: Entries | None) -> dict[str, Entry]:
     return dict(guides)
 
 
-def jobs_of(problem: Problem, entries: Mapping[str, Entry]) -> dict[str, Job | Fit]:
-    """What is to be done for each entry: a function of the model that gives a Fit, or a Fit that is there already."""
-    return {name: entry if isinstance(entry, Fit) else _job(problem, name, entry) for name, entry in entries.items()}
-
-
 def _job(problem: Problem, name: str, entry: Any) -> Job:
+    """What is to be done for an entry: a function of the model that gives a Fit."""
+    common = {"name": name, **problem.common}
     if isinstance(entry, str) and entry in METHODS:
-        options = problem.nuts if entry == "nuts" else {}
-        return partial(METHODS[entry], x=problem.data, name=name, **options, **problem.common)
-    if is_method(entry):
-        shared = {**problem.svi, **problem.nuts, **problem.common, "name": name}
-        return partial(entry, **_unbound(entry, shared), **{_data_of(entry): problem.data})
-    options = {"guide": entry, **_for_rows(problem, entry), **problem.svi}
-    return partial(svi, x=problem.data, name=name, **options, **problem.common)
-
-
-def is_method(entry: Any) -> bool:
-    """Whether an entry is a method, by its signature: (model, x, *, seed, progress, name, ...) -> Fit."""
-    if isinstance(entry, str | type):
-        return False
-    return {"seed", "progress", "name"} <= set(inspect.signature(entry).parameters)
-
-
-def _unbound(entry: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """The options that a method takes by name, but for those that were bound by hand."""
+        return partial(METHODS[entry], x=problem.data, **(problem.nuts if entry == "nuts" else {}), **common)
+    takes = [] if isinstance(entry, str | type) else list(inspect.signature(entry).parameters)
+    if not {"seed", "progress", "name"} <= set(takes):  # a guide, or what makes one
+        return partial(svi, x=problem.data, guide=entry, **{**_for_rows(problem, entry), **problem.svi}, **common)
     bound = entry.keywords if isinstance(entry, partial) else {}
-    taken = set(inspect.signature(entry).parameters) - set(bound)
-    return {name: value for name, value in options.items() if name in taken}
-
-
-def _data_of(entry: Any) -> str:
-    """What a method calls its data: x, else its second parameter."""
-    names = list(inspect.signature(entry).parameters)
-    return "x" if "x" in names else names[1]
+    options = {**problem.svi, **problem.nuts, **common}
+    chosen = {option: value for option, value in options.items() if option in takes and option not in bound}
+    return partial(entry, **chosen, **{"x" if "x" in takes else takes[1]: problem.data})
 
 
 def _for_rows(problem: Problem, entry: Any) -> dict[str, Any]:
     """Of a guide that tells rows apart by a network: minibatches, and a rate for networks."""
-    if not problem.by_row:
+    if not problem.structure.only_local:
         return {}
     made = catalogue(problem.model)[entry] if isinstance(entry, str) else entry
     amortized = getattr(getattr(made, "func", made), "amortized", False)  # of the guide's class: none is made here
@@ -104,54 +82,53 @@ def _name_of(entry: Any) -> str:
     return entry if isinstance(entry, str) else model_name(getattr(entry, "func", entry))
 
 
-def run(problem: Problem, jobs: Mapping[str, Job | Fit], model: Model | None = None) -> Outcome:
-    """Every fit that works, why the others did not, and the model that they share.
+def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = None) -> Outcome:
+    """Every fit that works, why the others did not, and the model that they share; a Fit is taken as it is.
 
     Where every row has latents of its own and the model params besides, as a decoder has, the first fit trains these
     and the others are of the model so trained. model: one trained before. Where nothing works, the first error is
     raised; Ctrl-C ends what is under way, and keeps what is done.
     """
-    done = {name: job for name, job in jobs.items() if isinstance(job, Fit)}
-    left = {name: job for name, job in jobs.items() if not isinstance(job, Fit)}
+    done = {name: entry for name, entry in entries.items() if isinstance(entry, Fit)}
+    left = {name: _job(problem, name, entry) for name, entry in entries.items() if name not in done}
     skipped: dict[str, str] = {}
     shared = problem.model if model is None else model
-    if problem.by_row and model is None and problem.structure.of_kind("param") and left:
+    if problem.structure.only_local and model is None and problem.structure.of_kind("param") and left:
         name = next(iter(left))
-        done |= _several({name: partial(left.pop(name), shared)}, 1)[0]
+        done |= _several({name: left.pop(name)}, shared, 1)[0]
         shared = frozen(done[name].model, done[name].params)
     if left:
         try:
-            fits, skipped = _several({name: partial(job, shared) for name, job in left.items()}, problem.jobs)
+            fits, skipped = _several(left, shared, problem.jobs)
             done |= fits
-        except Exception as error:  # none of them works
+        except (Exception, KeyboardInterrupt) as error:  # none of them works
             if not done:
                 raise
-            skipped = dict.fromkeys(left, str(error))
-        except KeyboardInterrupt:
-            if not done:
-                raise
-            skipped = dict.fromkeys(left, "interrupted")
-    return {name: done[name] for name in jobs if name in done}, skipped, shared
+            skipped = dict.fromkeys(left, "interrupted" if isinstance(error, KeyboardInterrupt) else str(error))
+    return {name: done[name] for name in entries if name in done}, skipped, shared
 
 
-def _several(todo: Mapping[str, Job], jobs: int) -> tuple[dict[str, Fit], dict[str, str]]:
+def _several(left: Mapping[str, Job], model: Model, jobs: int) -> tuple[dict[str, Fit], dict[str, str]]:
+    """The fits, and why the others failed; the first error where all of them did."""
     results: list[Fit | Exception] = []
     try:
-        for result in Parallel(n_jobs=jobs, return_as="generator")(delayed(_attempt)(job) for job in todo.values()):
+        for result in Parallel(n_jobs=jobs, return_as="generator")(
+            delayed(_attempt)(job, model) for job in left.values()
+        ):
             results.append(result)
     except KeyboardInterrupt:
         if not any(isinstance(result, Fit) for result in results):
             raise
-        results += [InputError("interrupted")] * (len(todo) - len(results))
-    fits = {name: result for name, result in zip(todo, results, strict=True) if isinstance(result, Fit)}
-    failed = {name: result for name, result in zip(todo, results, strict=True) if isinstance(result, Exception)}
+        results += [InputError("interrupted")] * (len(left) - len(results))
+    fits = {name: result for name, result in zip(left, results, strict=True) if isinstance(result, Fit)}
+    failed = {name: result for name, result in zip(left, results, strict=True) if isinstance(result, Exception)}
     if not fits:
         raise next(iter(failed.values()))
-    return fits, {name: f"{error}" for name, error in failed.items()}
+    return fits, {name: str(error) for name, error in failed.items()}
 
 
-def _attempt(job: Job) -> Fit | Exception:
+def _attempt(job: Job, model: Model) -> Fit | Exception:
     try:
-        return job()
+        return job(model)
     except Exception as error:  # one guide's failure must not cost the others their work
         return error

@@ -12,8 +12,9 @@ from torch import Tensor
 from ..compilation.batched import over_draws
 from ..fit.fit import Fit
 from ..runtime.isolation import one_thread_if_small
+from .columns import first_line
 
-__all__ = ["co_clustering", "invariants"]
+__all__ = ["invariants"]
 
 ROWS, DRAWS = 300, 200  # at most so many, evenly spaced: the figures need no more
 
@@ -45,14 +46,15 @@ def invariants(fits: Mapping[str, Fit], reference: Fit) -> tuple[DataFrame, list
     for name, fit in {"": reference, **fits}.items():
         try:
             lpd, pairs = fit.log_predictive(), co_clustering(fit)
-            theirs = (lpd, pairs) if theirs is None else theirs
+            theirs = theirs or (lpd, pairs)
             gap = float("nan") if pairs is None or theirs[1] is None else float(np.abs(pairs - theirs[1]).mean())
             rows[name] = {"lpd_gap": float(np.abs(lpd - theirs[0]).mean()), "co_clustering_gap": gap}
         except Exception as error:  # costs its own row and nothing else
-            notes.append(f"{name or reference.name}: no label-invariant distances ({str(error).splitlines()[0]})")
+            notes.append(f"{name or reference.name}: no label-invariant distances ({first_line(error)})")
             if theirs is None:
                 break
-    return DataFrame.from_dict({name: row for name, row in rows.items() if name}, orient="index"), notes
+    rows.pop("", None)
+    return DataFrame.from_dict(rows, orient="index"), notes
 
 
 def _spaced(number: int, at_most: int) -> Tensor:

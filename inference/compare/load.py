@@ -51,9 +51,9 @@ def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None
         There is nothing that was saved, it is damaged, or the model is another.
     """
     folder, guides = Path(path).expanduser(), guides or {}
-    kept = _tensors(folder / DATA)
     names = {field.name for field in fields(Data)}
-    made = {part: Data(**{key: value for key, value in kept[part].items() if key in names}) for part in kept}
+    parts = _tensors(folder / DATA)
+    made = {part: Data(**{name: kept[name] for name in names & kept.keys()}) for part, kept in parts.items()}
     data = made["data"]
     if (folder / FIT).exists():
         facts = _facts(folder / FIT)
@@ -61,26 +61,27 @@ def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None
     facts = _facts(folder / COMPARISON)
     fits = {one["name"]: _fit(folder, one, model, data, guides.get(one["name"])) for one in facts["fits"]}
     problem = Problem(model, data, structure_on(on_all_rows(model), data), made.get("test"), **facts["options"])
-    frames = {name: _frame(folder / f"{name}.csv") for name in ("table", "invariant", "gaps")}
-    rest = {"reference": facts["reference"], "skipped": facts["skipped"], "notes": tuple(facts["notes"])}
-    return Comparison(fits, **frames, **rest, model=next(iter(fits.values())).model, problem=problem)
+    rest: dict[str, Any] = {name: _frame(folder / f"{name}.csv") for name in ("table", "invariant", "gaps")}
+    rest |= {"reference": facts["reference"], "skipped": facts["skipped"], "notes": tuple(facts["notes"])}
+    return Comparison(fits, **rest, model=next(iter(fits.values())).model, problem=problem)
 
 
 def _fit(folder: Path, facts: Mapping[str, Any], model: Model, data: Data, guide: Any) -> Fit:
     kept = _tensors(folder / f"{facts['stem']}.pt")
     actions = exchangeable_dims(model)
-    restored = getattr(model, "restored", None)
-    model = restored(kept["params"], *data.args) if restored else model
-    arrays = {name: value.numpy() for name, value in kept["arrays"].items()}
+    if hasattr(model, "restored"):
+        model = model.restored(kept["params"], *data.args)
     rest: dict[str, Any] = {name: facts[name] for name in FACTS}
+    rest |= {name: value.numpy() for name, value in kept["arrays"].items()}
     rest["labels"] = tuple(Labels(dim, actions.get(dim, {})) for dim in facts["exchangeable"])
     rest |= {"params": kept["params"], "remarks": tuple(facts["remarks"])}
     rest["guide"] = _guide(guide or facts["name"], model, data, kept["guide"])
     idata = az.from_netcdf(str(folder / f"{facts['stem']}.nc"), engine="h5netcdf")
-    found = (RowFit if "test_losses" in arrays else Fit)(model=model, data=data, idata=idata, **arrays, **rest)
+    found = (RowFit if "test_losses" in rest else Fit)(model=model, data=data, idata=idata, **rest)
     known = {site.name for site in found.structure.sites}
-    if strange := [name for name in found.posterior.data_vars if name not in known]:
-        raise InputError(f"{folder} holds a fit of another model: it has a site {strange[0]!r}; give the one it is of")
+    for name in found.posterior.data_vars:
+        if name not in known:
+            raise InputError(f"{folder} holds a fit of another model: it has a site {name!r}; give the one it is of")
     return found
 
 
@@ -115,6 +116,6 @@ def _tensors(path: Path) -> dict[str, Any]:
 def _frame(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
-    frame = pd.read_csv(path)
-    frame = frame.set_index(["guide", "row"]) if path.stem == "gaps" else frame.set_index(frame.columns[0])
-    return frame if path.stem == "gaps" else frame.rename_axis(None)
+    if path.stem == "gaps":
+        return pd.read_csv(path, index_col=["guide", "row"])
+    return pd.read_csv(path, index_col=0).rename_axis(None)

@@ -42,32 +42,25 @@ class Problem:
     rows: int | Sequence[int] = 20
 
     @property
-    def by_row(self) -> bool:
-        """Whether rows share no continuous latent, so that each row's posterior stands alone."""
-        return bool(self.structure.local) and not self.structure.shared
-
-    @property
     def common(self) -> dict[str, Any]:
         """What every method is called with."""
         return {"seed": self.seed, "progress": self.progress}
 
     def check(self, fit: Fit, called: str = "fit") -> None:
         """Refuse a fit of other data or of another model, in one line."""
+        called = f"{called} {fit.name}"
         if not fit.data.equals(self.data):
             shapes = [" ".join(str(tuple(v.shape)) for v in data.tensors) for data in (fit.data, self.data)]
-            raise InputError(
-                f"{called} {fit.name} is of other data, {shapes[0]} and not {shapes[1]}: fit it to these first"
-            )
-        mine, theirs = (
-            {s.name: s.shape for s in st.of_kind("latent", "param")} for st in (self.structure, fit.structure)
-        )
-        if not self.by_row and mine != theirs:
-            odd = next(iter(set(mine.items()) ^ set(theirs.items())))
-            what = f"site {odd[0]!r} of shape {tuple(odd[1])} is in one of them only"
-            raise InputError(f"{called} {fit.name} is of another model than {model_name(self.model)}: {what}")
-        if not self.by_row and self._differs(fit):
-            what = "their densities differ at its draws"
-            raise InputError(f"{called} {fit.name} is of another model than {model_name(self.model)}: {what}")
+            raise InputError(f"{called} is of other data, {shapes[0]} and not {shapes[1]}: fit it to these first")
+        if self.structure.only_local:
+            return
+        both = (self.structure, fit.structure)
+        mine, theirs = ({(site.name, site.shape) for site in st.of_kind("latent", "param")} for st in both)
+        other = f"{called} is of another model than {model_name(self.model)}"
+        for name, shape in mine ^ theirs:
+            raise InputError(f"{other}: site {name!r} of shape {tuple(shape)} is in one of them only")
+        if self._differs(fit):
+            raise InputError(f"{other}: their densities differ at its draws")
 
     def _differs(self, fit: Fit) -> bool:
         mine = Density(on_all_rows(self.model), self.data, fit.params)
@@ -80,10 +73,8 @@ class Problem:
         return False
 
 
-def problem_of(
-    model: Model, x: DataLike, x_test: DataLike | None, dtype: torch.dtype | None = None, **options: Any
-) -> Problem:
+def problem_of(model: Model, x: DataLike, x_test: DataLike | None, **options: Any) -> Problem:
     """Everything that can be refused before any work is. Raises InputError."""
-    data, structure = data_for(on_all_rows(model), x, dtype)
+    data, structure = data_for(on_all_rows(model), x)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
     return Problem(model, data, structure, test, **options)

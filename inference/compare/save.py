@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from pandas import DataFrame
@@ -23,10 +23,9 @@ __all__ = ["COMPARISON", "pictures", "save", "tables"]
 
 COMPARISON = "comparison.json"
 OPTIONS = ("seed", "jobs", "rows", "progress")
-Drawing: TypeAlias = Callable[[Any], Figure]
-PICTURES: dict[str, Drawing] = {"comparison.png": plot, "losses.png": plot_losses}
+PICTURES: dict[str, Any] = {"comparison.png": plot, "losses.png": plot_losses}
 PICTURES |= {"fit.png": plot_fit, "forest.png": plot_forest}
-ROW_PICTURES: dict[str, Drawing] = {"portrait.png": plot_portrait, "latent.png": plot_latent}
+ROW_PICTURES: dict[str, Any] = {"portrait.png": plot_portrait, "latent.png": plot_latent}
 ROW_PICTURES |= {"reconstructions.png": plot_reconstructions}
 STALE = (NOTES, "gaps.csv", "invariant.csv", *PICTURES, *ROW_PICTURES)  # what an earlier call may have left
 
@@ -51,12 +50,11 @@ def save(comparison: Comparison, folder: str | Path) -> list[Path]:
         The folder is a file, or nothing can be written there.
     """
     frames = {"table": comparison.table, "invariant": comparison.invariant, "gaps": comparison.gaps}
-    stems, first = stems_of(comparison.fits), next(iter(comparison.fits.values()))
-    facts: dict[str, Any] = {"fits": [facts_of(fit, stems[name]) for name, fit in comparison.fits.items()]}
-    facts |= {"reference": comparison.reference, "skipped": comparison.skipped, "notes": list(comparison.notes)}
-    problem = comparison.problem
-    facts["options"] = {} if problem is None else {name: getattr(problem, name) for name in OPTIONS}
-    files = {**tables(frames), **data_files(first.data, problem and problem.test), COMPARISON: json_file(facts)}
+    stems, first, problem = stems_of(comparison.fits), next(iter(comparison.fits.values())), comparison.problem
+    facts: dict[str, Any] = {name: getattr(comparison, name) for name in ("reference", "skipped", "notes")}
+    facts["fits"] = [facts_of(fit, stems[name]) for name, fit in comparison.fits.items()]
+    facts["options"] = {name: getattr(problem, name) for name in OPTIONS}
+    files = {**tables(frames), **data_files(first.data, problem.test), COMPARISON: json_file(facts)}
     for name, fit in comparison.fits.items():
         files |= fit_files(fit, stems[name])
     return write_all(folder, {**files, **pictures(_drawings(comparison))}, comparison.remarks(), STALE)
@@ -65,10 +63,11 @@ def save(comparison: Comparison, folder: str | Path) -> list[Path]:
 def _drawings(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
     """The pictures of a comparison by the names of their files."""
     first = next(iter(comparison.fits.values()))
-    if not isinstance(first, RowFit) or not tells_q(first.guide):
-        return {name: partial(draw, comparison) for name, draw in PICTURES.items()}
-    shared = {name: partial(draw, comparison) for name, draw in PICTURES.items() if draw not in (plot_fit, plot_forest)}
-    return {**shared, **{name: partial(draw, first) for name, draw in ROW_PICTURES.items()}}
+    drawings: dict[str, Callable[[], Figure]] = {name: partial(draw, comparison) for name, draw in PICTURES.items()}
+    if isinstance(first, RowFit) and tells_q(first.guide):
+        drawings |= {name: partial(draw, first) for name, draw in ROW_PICTURES.items()}
+        return {name: draw for name, draw in drawings.items() if name not in ("fit.png", "forest.png")}
+    return drawings
 
 
 def tables(frames: Mapping[str, DataFrame]) -> Files:
@@ -81,10 +80,9 @@ def pictures(draws: Mapping[str, Callable[[], Figure]]) -> Files:
     return {name: partial(_png, draw) for name, draw in draws.items()}
 
 
-def _csv(frame: DataFrame, path: Path) -> None:
-    named = all(name is not None for name in frame.index.names)
-    frame.to_csv(path, index_label=None if named else "fit")
-
-
 def _png(draw: Callable[[], Figure], path: Path) -> None:
     draw().savefig(path)
+
+
+def _csv(frame: DataFrame, path: Path) -> None:
+    frame.to_csv(path, index_label="fit" if None in frame.index.names else None)

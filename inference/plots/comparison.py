@@ -11,14 +11,13 @@ from matplotlib.figure import Figure, FigureBase
 
 from .densities import draw_densities, has_density
 from .forest import draw_forest, forest_height
-from .gaps import draw_gaps, gaps_height
 from .losses import draw_losses
+from .marginal import draw_gaps, gaps_height
 from .predictive import SITES, draw_predictive
-from .style import attempt, columns_of, compared, drawn
+from .style import Compared, attempt, columns_of, compared, drawn
 
 if TYPE_CHECKING:
     from ..fit.fit import Fit
-    from .style import Compared
 
 __all__ = ["plot", "plot_fit", "plot_forest", "plot_losses"]
 
@@ -37,7 +36,8 @@ def plot_fit(shown: Compared | Fit) -> Figure:
     Any other model: what was observed beside each method's posterior predictive distribution. Of 0 and 1, the share of
     ones by the predicted probability; of a few categories, how often each occurs.
     """
-    return drawn(partial(_draw_fits, shown=compared(shown)), WIDTH, _fits_height(compared(shown)) * 1.1)
+    shown = compared(shown)
+    return drawn(partial(_draw_fits, shown=shown), WIDTH, _fits_height(shown) * 1.1)
 
 
 def plot_losses(shown: Compared | Fit) -> Figure:
@@ -54,7 +54,8 @@ def plot_forest(shown: Compared | Fit) -> Figure:
     The grey band is the reference's interval. A method far off does not squash the others: an
     arrow points to it.
     """
-    return drawn(partial(draw_forest, shown=compared(shown)), WIDTH, forest_height(compared(shown)) or 1.0)
+    shown = compared(shown)
+    return drawn(partial(draw_forest, shown=shown), WIDTH, forest_height(shown) or 1.0)
 
 
 def plot(shown: Compared | Fit) -> Figure:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +15,12 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
-from .style import GREY, REFERENCE, attempt, colours, columns_of, grid, legend, outer_labels, titled
+from .style import GREY, REFERENCE, Compared, Draw, panel_a_fit
 
 if TYPE_CHECKING:
     from ..fit.fit import Fit
-    from .style import Compared
 
-__all__ = ["density", "draw_densities", "has_density", "with_draws"]
+__all__ = ["draw_densities", "has_density", "with_draws"]
 
 DRAWS = 300  # at most so many, evenly spaced, behind a predictive density: a picture needs no more
 FAINT = 20  # posterior draws shown as faint ellipses
@@ -48,60 +46,55 @@ def has_density(fit: Fit) -> bool:
 def draw_densities(figure: FigureBase, shown: Compared) -> None:
     """A panel a method: one column as a histogram with densities, of several the first two as a scatter of points."""
     columns = next(iter(shown.fits.values())).data.columns
-    number = columns_of(len(shown.fits))
-    panels, spare = grid(figure, len(shown.fits), number, sharex=True, sharey=True)
-    handles = (_histograms if len(columns) == 1 else _scatters)(panels, shown)
-    titled(panels, shown)
-    outer_labels(panels, number)
-    legend(figure, spare, handles)
+    draw, handles = (_histogram if len(columns) == 1 else _scatter)(shown)
+    panel_a_fit(figure, shown, [draw], handles, sharex=True)
 
 
-def _histograms(panels: list[Axes], shown: Compared) -> list[Artist]:
+def _histogram(shown: Compared) -> tuple[Draw, list[Artist]]:
     """The one column's histogram, the fitted density, and the reference's dashed; the legend's handles."""
-    first, ruler = next(iter(shown.fits.values())), shown.reference
+    first, reference = next(iter(shown.fits.values())), shown.reference
     values = _rows(first)[:, 0]
     most = getattr(first.structure.observed[0].support, "upper_bound", np.inf)  # a category beyond has no density
     points = _points(values, float(np.max(most)))
-    bins, palette = _bins(values), colours(shown.fits, ruler)
-    expected = None if ruler is None else density(shown.fits[ruler], points)
-    style: dict[str, Any] = {"marker": "o", "markersize": 3} if _counted(values) else {}
+    expected = None if reference is None else density(shown.fits[reference], points)
+    counted = bool((values == values.round()).all() and np.ptp(values) <= BARS)
+    bins = max(15, min(60, int(2 * np.sqrt(len(values)))))
+    edges = np.arange(values.min(), values.max() + 2) - 0.5 if counted else np.histogram_bin_edges(values, bins)
+    style: dict[str, Any] = {"marker": "o", "markersize": 3} if counted else {}
+    dashed: dict[str, Any] = {"color": REFERENCE, "linestyle": "--", "linewidth": 1}
 
-    def draw(axis: Axes, name: str) -> None:
-        axis.hist(values, bins=bins.tolist(), density=True, color=SHADES[1], edgecolor="white", linewidth=0.3)
-        if expected is not None and name != ruler:
-            axis.plot(points, expected, color=REFERENCE, linestyle="--", linewidth=1)
-        own = expected if expected is not None and name == ruler else density(shown.fits[name], points)
-        axis.plot(points, own, color=palette[name], linewidth=1.6, **style)
+    def draw(axis: Axes, name: str, colour: str) -> None:
+        axis.hist(values, bins=edges.tolist(), density=True, color=SHADES[1], edgecolor="white", linewidth=0.3)
+        if expected is not None and name != reference:
+            axis.plot(points, expected, **dashed)
+        own = expected if expected is not None and name == reference else density(shown.fits[name], points)
+        axis.plot(points, own, color=colour, linewidth=1.6, **style)
         axis.set(xlabel=first.data.columns[0], ylabel="density")
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=_counted(values)))
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=counted))
 
-    for axis, name in zip(panels, shown.fits, strict=True):
-        attempt(axis, partial(draw, name=name))
-    lines = [Patch(color=SHADES[1], label="data"), Line2D([], [], color=GREY, label="fitted density", **style)]
-    dashed = Line2D([], [], color=REFERENCE, linestyle="--", linewidth=1, label="reference's density")
-    return lines if ruler is None else [*lines, dashed]
+    handles = [Patch(color=SHADES[1], label="data"), Line2D([], [], color=GREY, label="fitted density", **style)]
+    return draw, handles if reference is None else [*handles, Line2D([], [], label="reference's density", **dashed)]
 
 
-def _scatters(panels: list[Axes], shown: Compared) -> list[Artist]:
+def _scatter(shown: Compared) -> tuple[Draw, list[Artist]]:
     """The first two columns, contours of the reference's density, and components as ellipses; the legend's handles.
 
     Where there is no reference, or no component to draw, the contours are those of each fit.
     """
-    fits, palette = shown.fits, colours(shown.fits, shown.reference)
-    first = next(iter(fits.values()))
-    values, components = _rows(first), _has_components(first)
-    cells = _cells(values)
+    fits, first = shown.fits, next(iter(shown.fits.values()))
+    values, components = _rows(first)[:, :2], _has_components(first)
+    margin = 0.12 * np.ptp(values, 0)
+    sides = np.linspace(values.min(0) - margin, values.max(0) + margin, CELLS).T
+    cells = np.stack(np.meshgrid(*sides))
     common = _heights(fits[shown.reference], cells) if shown.reference and components else None
 
-    def draw(axis: Axes, name: str) -> None:
+    def draw(axis: Axes, name: str, colour: str) -> None:
         _contours(axis, cells, _heights(fits[name], cells) if common is None else common)
         axis.scatter(values[:, 0], values[:, 1], s=4, color=GREY, alpha=0.6, linewidth=0, zorder=2)
         if _has_components(fits[name]):
-            _ellipses(axis, fits[name], palette[name])
+            _ellipses(axis, fits[name], colour)
         axis.set(xlabel=first.data.columns[0], ylabel=first.data.columns[1])
 
-    for axis, name in zip(panels, fits, strict=True):
-        attempt(axis, partial(draw, name=name))
     whose = "fitted density" if common is None else "reference's density"
     handles: list[Artist] = [Line2D([], [], linestyle="", marker="o", markersize=3, color=GREY, label="data")]
     handles += [Patch(color=SHADES[1], label=f"{whose}:\n50, 80, 95 % of its mass")]
@@ -109,7 +102,7 @@ def _scatters(panels: list[Axes], shown: Compared) -> list[Artist]:
         handles += [Line2D([], [], color=GREY, linewidth=1.5, label="components: mean,\n1 and 2 sd")]
         if not all(fit.is_point for fit in fits.values()):
             handles += [Line2D([], [], color=GREY, linewidth=0.5, alpha=0.6, label=f"1 sd in {FAINT} draws")]
-    return handles
+    return draw, handles
 
 
 def density(fit: Fit, points: np.ndarray) -> np.ndarray:
@@ -119,35 +112,21 @@ def density(fit: Fit, points: np.ndarray) -> np.ndarray:
         return np.nan_to_num(np.exp(_thinned(fit).log_predictive(rows)))  # NaN lies outside the model's support
 
 
-def _cells(values: np.ndarray) -> np.ndarray:
-    """A grid over the first two columns: (CELLS * CELLS, 2)."""
-    low, high = values[:, :2].min(0), values[:, :2].max(0)
-    margin = 0.12 * (high - low)
-    sides = np.linspace(low - margin, high + margin, CELLS).T
-    return np.stack([side.ravel() for side in np.meshgrid(*sides)], 1)
-
-
 def _heights(fit: Fit, cells: np.ndarray) -> np.ndarray:
-    """The predictive density of the first two columns at the cells; of more, by a kernel density of new rows."""
-    if len(fit.data.columns) == 2:
-        return density(fit, cells)
-    return gaussian_kde(fit.sample(2000).to_numpy()[:, :2].T)(cells.T)
+    """The predictive density of the first two columns at cells (2, CELLS, CELLS); of more, a kernel's of new rows."""
+    flat = cells.reshape(2, -1)
+    two = len(fit.data.columns) == 2
+    heights = density(fit, flat.T) if two else gaussian_kde(fit.sample(2000).to_numpy()[:, :2].T)(flat)
+    return heights.reshape(CELLS, CELLS)
 
 
 def _contours(axis: Axes, cells: np.ndarray, heights: np.ndarray) -> None:
-    """The regions of highest density that hold the shares MASS."""
-    levels = np.unique(_levels(heights))
-    if len(levels) == len(MASS):
-        shape = (CELLS, CELLS)
-        top = max(float(heights.max()), levels[-1] * 1.001)
-        axis.contourf(*(c.reshape(shape) for c in cells.T), heights.reshape(shape), [*levels, top], colors=SHADES)
-
-
-def _levels(heights: np.ndarray) -> np.ndarray:
-    """The heights whose upper sets hold the shares MASS of the whole: (len(MASS),)."""
-    ordered = np.sort(heights)[::-1]
+    """The regions of highest density that hold the shares MASS. heights: (CELLS, CELLS)."""
+    ordered = np.sort(heights, axis=None)[::-1]
     share = ordered.cumsum() / ordered.sum()
-    return ordered[np.searchsorted(share, MASS).clip(max=len(ordered) - 1)]
+    levels = np.unique(ordered[np.searchsorted(share, MASS).clip(max=len(ordered) - 1)])
+    if len(levels) == len(MASS):
+        axis.contourf(*cells, heights, [*levels, max(float(ordered[0]), levels[-1] * 1.001)], colors=SHADES)
 
 
 def _ellipses(axis: Axes, fit: Fit, colour: str) -> None:
@@ -167,10 +146,8 @@ def _ellipses(axis: Axes, fit: Fit, colour: str) -> None:
 def _ellipse(loc: np.ndarray, covariance: np.ndarray, deviations: float, **style: Any) -> Ellipse:
     """So many standard deviations around loc (2,): the eigenvectors of covariance (2, 2) are its axes."""
     variances, vectors = np.linalg.eigh(covariance)
-    width, height = 2 * deviations * np.sqrt(variances)
-    return Ellipse(
-        (loc[0], loc[1]), width, height, angle=np.degrees(np.arctan2(*vectors[::-1, 0])), fill=False, **style
-    )
+    sides, angle = 2 * deviations * np.sqrt(variances), np.degrees(np.arctan2(*vectors[::-1, 0]))
+    return Ellipse((loc[0], loc[1]), *sides, angle=angle, fill=False, **style)
 
 
 def _has_components(fit: Fit) -> bool:
@@ -196,11 +173,6 @@ def _rows(fit: Fit) -> np.ndarray:
     return fit.data.values.reshape(len(fit.data.values), -1).cpu().numpy()
 
 
-def _counted(values: np.ndarray) -> bool:
-    """Whether these are whole numbers, few enough to stand one by one."""
-    return bool((values == values.round()).all() and np.ptp(values) <= BARS)
-
-
 def _points(values: np.ndarray, most: float = np.inf) -> np.ndarray:
     """Where to evaluate a density: (M,). For whole numbers, whole numbers only: the data may be counts."""
     whole = bool((values == values.round()).all())
@@ -209,10 +181,3 @@ def _points(values: np.ndarray, most: float = np.inf) -> np.ndarray:
     low = max(low, 0.0) if whole and values.min() >= 0 else low
     points = np.linspace(low, high, 300)
     return np.unique(points.round()) if whole else points
-
-
-def _bins(values: np.ndarray) -> np.ndarray:
-    """The edges of the histogram's bars."""
-    if _counted(values):
-        return np.arange(values.min(), values.max() + 2) - 0.5
-    return np.histogram_bin_edges(values, bins=max(15, min(60, int(2 * np.sqrt(len(values))))))

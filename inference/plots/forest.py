@@ -6,18 +6,13 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from .style import GREY, REFERENCE, attempt, colours, grid
-
-if TYPE_CHECKING:
-    from ..fit.fit import Fit
-    from .style import Compared
+from .style import GREY, REFERENCE, Compared, attempt, colours, grid
 
 __all__ = ["draw_forest", "forest_height", "parameters"]
 
@@ -28,22 +23,18 @@ REACH = 4  # reference interval widths beyond which a panel does not follow a st
 LONGEST = 10  # characters of a coordinate in a label
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parameter:
-    """One scalar: variable, index into it, what to call it, and its component (-1 for none)."""
+    """One scalar: its variable, what to call it, its component (-1 for none), and its draws, fit -> (S,)."""
 
     variable: str
-    index: tuple[int, ...]
     label: str
     component: int
+    draws: dict[str, np.ndarray]
 
-    def of(self, fit: Fit) -> np.ndarray:
-        """Its draws, (S,); empty where the fit does not have it."""
-        values = fit.draws().get(self.variable)
-        if values is None or values.ndim != len(self.index) + 1:
-            return np.zeros(0)
-        place = np.ravel_multi_index(self.index, values.shape[1:]) if self.index else 0
-        return values.reshape(len(values), -1)[:, place]
+    def means(self) -> np.ndarray:
+        """Its mean in each fit that has it."""
+        return np.array([draws.mean() for draws in self.draws.values()])
 
 
 def parameters(shown: Compared) -> list[Parameter]:
@@ -52,13 +43,19 @@ def parameters(shown: Compared) -> list[Parameter]:
     Left out are rows' own variables, constants, repetitions (a covariance matrix holds each covariance twice), and the
     inner workings of a covariance where that is there itself.
     """
-    first = shown.fits[shown.reference or next(iter(shown.fits))]
+    main = _main(shown)
+    dims, rows = shown.fits[main].dims(), shown.fits[main].structure.rows
     kept: list[Parameter] = []
-    rows = first.structure.rows
-    for variable, dims in first.dims().items():
-        if not (rows and rows.name in dims) and not ("covariances" in first.dims() and _internal(variable)):
-            kept.extend(_distinct(_scalars(first, variable, dims), shown))
+    for variable in dims:
+        internal = variable.startswith("precision") or "_tril" in variable or variable == "scales"
+        if not (rows and rows.name in dims[variable]) and not (internal and "covariances" in dims):
+            kept += _distinct(_scalars(shown, variable), main)
     return sorted(kept, key=lambda parameter: parameter.component)
+
+
+def _main(shown: Compared) -> str:
+    """The name of the reference, else of the first fit."""
+    return shown.reference or next(iter(shown.fits))
 
 
 def draw_forest(figure: FigureBase, shown: Compared) -> None:
@@ -72,8 +69,7 @@ def draw_forest(figure: FigureBase, shown: Compared) -> None:
     for axis, parameter in zip(panels, chosen, strict=True):
         attempt(axis, partial(_forest, parameter=parameter, shown=shown))
     panels[0].set_ylim(len(shown.fits) - 0.4, -0.6)
-    points = all(fit.is_point for fit in shown.fits.values())
-    what = "Parameters" if points else "Parameters: mean and 94 % interval"
+    what = "Parameters" if all(fit.is_point for fit in shown.fits.values()) else "Parameters: mean and 94 % interval"
     left_out = f" ({len(chosen)} of {len(found)}, where the methods differ most)" if len(chosen) < len(found) else ""
     figure.suptitle(what + left_out, x=0.01, ha="left", fontsize=9, fontweight="bold")
 
@@ -91,18 +87,18 @@ def _columns(chosen: list[Parameter]) -> int:
     return sizes.pop() if len(sizes) == 1 and NARROW <= max(sizes) <= WIDE else max(NARROW, min(WIDE, len(chosen)))
 
 
-def _internal(variable: str) -> bool:
-    return variable.startswith("precision") or "_tril" in variable or variable == "scales"
-
-
-def _scalars(fit: Fit, variable: str, dims: tuple[str, ...]) -> Iterator[Parameter]:
+def _scalars(shown: Compared, variable: str) -> Iterator[Parameter]:
     """Every entry of a variable, labelled by its coordinates."""
-    values = fit.idata["posterior"][variable]
+    values = shown.fits[_main(shown)].posterior[variable]
+    dims = values.dims[2:]
     names = [_short(values.coords[dim].values if dim in values.coords else range(values.sizes[dim])) for dim in dims]
+    draws = {name: fit.draws().get(variable) for name, fit in shown.fits.items()}
+    known = {name: found for name, found in draws.items() if found is not None and found.ndim == len(dims) + 1}
     for index in np.ndindex(*values.shape[2:]):
         coords = ", ".join(name[i] for name, i in zip(names, index, strict=True))
         component = index[dims.index("components")] if "components" in dims else -1
-        yield Parameter(variable, index, f"{variable}\n[{coords}]" if coords else variable, component)
+        entries = {name: found[(slice(None), *index)] for name, found in known.items()}
+        yield Parameter(variable, f"{variable}\n[{coords}]" if coords else variable, component, entries)
 
 
 def _short(coords: Iterable[object]) -> list[str]:
@@ -112,48 +108,48 @@ def _short(coords: Iterable[object]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(i) for i in range(len(whole))]
 
 
-def _distinct(candidates: Iterator[Parameter], shown: Compared) -> Iterator[Parameter]:
+def _distinct(candidates: Iterable[Parameter], main: str) -> Iterator[Parameter]:
     """Those that vary, each set of equal ones once."""
-    first = shown.fits[shown.reference or next(iter(shown.fits))]
     seen: dict[str, list[np.ndarray]] = {}
     for parameter in candidates:
-        means = np.array([parameter.of(fit).mean() for fit in shown.fits.values() if len(parameter.of(fit))])
-        mine = parameter.of(first)
-        scale = 1e-9 * np.abs(mine).max(initial=1e-300)
-        alike = seen.setdefault(f"{mine.mean():.6g} {mine.std():.6g}", [])
-        if (np.ptp(means) > scale or np.ptp(mine) > scale) and not any(np.allclose(mine, a, 1e-9, 0) for a in alike):
-            alike.append(mine)
+        draws = parameter.draws[main]
+        scale = 1e-9 * np.abs(draws).max(initial=1e-300)
+        alike = seen.setdefault(f"{draws.mean():.6g} {draws.std():.6g}", [])
+        varies = np.ptp(parameter.means()) > scale or np.ptp(draws) > scale
+        if varies and not any(np.allclose(draws, other, 1e-9, 0) for other in alike):
+            alike.append(draws)
             yield parameter
 
 
 def _farthest(found: list[Parameter], shown: Compared) -> list[Parameter]:
     """At most MOST, those with the largest bias of any fit, in their old order."""
-    if len(found) <= MOST:
-        return found
-    reference = shown.fits[shown.reference or next(iter(shown.fits))]
 
     def bias(parameter: Parameter) -> float:
-        theirs = parameter.of(reference)
-        means = [parameter.of(fit).mean() for fit in shown.fits.values() if len(parameter.of(fit))]
-        return float(np.abs(np.array(means) - theirs.mean()).max() / (theirs.std() or 1.0))
+        draws = parameter.draws[_main(shown)]
+        return float(np.abs(parameter.means() - draws.mean()).max() / (draws.std() or 1.0))
 
-    top = sorted(found, key=bias, reverse=True)[:MOST]
+    top = found if len(found) <= MOST else sorted(found, key=bias, reverse=True)[:MOST]
     return [parameter for parameter in found if parameter in top]
 
 
 def _forest(axis: Axes, parameter: Parameter, shown: Compared) -> None:
-    """One parameter: a row a method, the reference's interval as a band through all rows."""
-    palette = colours(shown.fits, shown.reference)
-    for row, (name, fit) in enumerate(shown.fits.items()):
-        draws = parameter.of(fit)
-        if len(draws):
-            low, high = np.quantile(draws, TAILS)
-            axis.plot([low, high], [row, row], color=palette[name], linewidth=2, solid_capstyle="butt")
-            axis.plot(draws.mean(), row, "o", color=palette[name], markersize=4)
-    _band(axis, parameter.of(shown.fits[shown.reference]) if shown.reference else np.zeros(0))
-    _mark_strays(axis, [(palette[name], parameter.of(fit)) for name, fit in shown.fits.items()])
-    axis.set_title(parameter.label, fontsize=7.5)
-    axis.set_yticks(range(len(shown.fits)), list(shown.fits))
+    """One parameter: a row a method, the reference's interval as a band through all rows.
+
+    An arrow at the edge stands for a mean that lies beyond it.
+    """
+    palette, rows = colours(shown.fits, shown.reference), list(shown.fits)
+    known = [(rows.index(name), palette[name], draws) for name, draws in parameter.draws.items()]
+    for row, colour, values in known:
+        axis.plot(np.quantile(values, TAILS), [row, row], color=colour, linewidth=2, solid_capstyle="butt")
+        axis.plot(values.mean(), row, "o", color=colour, markersize=4)
+    _band(axis, parameter.draws[shown.reference] if shown.reference else np.zeros(0))
+    left, right = axis.get_xlim()
+    for row, colour, values in known:
+        if not left <= (mean := values.mean()) <= right:
+            edge, arrow = (left, "<") if mean < left else (right, ">")
+            axis.plot(edge, row, arrow, color=colour, markersize=5, clip_on=False)
+    axis.set_title(parameter.label, loc="center", fontsize=7.5, fontweight="normal")
+    axis.set_yticks(range(len(rows)), rows)
     axis.tick_params(axis="y", length=0)
     axis.xaxis.set_major_locator(MaxNLocator(3))
 
@@ -170,12 +166,3 @@ def _band(axis: Axes, draws: np.ndarray) -> None:
         if high > low:
             left, right = max(left, low - REACH * (high - low)), min(right, high + REACH * (high - low))
     axis.set_xlim(left, right)
-
-
-def _mark_strays(axis: Axes, rows: list[tuple[str, np.ndarray]]) -> None:
-    """An arrow at the edge for a mean that lies beyond it. rows: (colour, draws), from the top."""
-    left, right = axis.get_xlim()
-    for row, (shade, draws) in enumerate(rows):
-        if len(draws) and not left <= draws.mean() <= right:
-            edge, arrow = (left, "<") if draws.mean() < left else (right, ">")
-            axis.plot(edge, row, arrow, color=shade, markersize=5, clip_on=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, FigureBase
 from scipy.stats import norm
 
@@ -19,15 +20,8 @@ if TYPE_CHECKING:
     from ..data.door import DataLike
     from ..local_latents.row_fit import RowFit
 
-__all__ = [
-    "plot_completion",
-    "plot_interpolation",
-    "plot_latent",
-    "plot_plane",
-    "plot_portrait",
-    "plot_reconstructions",
-    "plot_samples",
-]
+__all__ = ["plot_completion", "plot_interpolation", "plot_latent", "plot_plane", "plot_portrait"]
+__all__ += ["plot_reconstructions", "plot_samples"]
 
 GAP = 1  # pixels between pictures
 MISSING = "#E8C9A0"  # what no pixel was seen of
@@ -66,7 +60,7 @@ def plot_interpolation(fit: RowFit, pairs: list[tuple[DataLike, DataLike]], step
     def draw(figure: FigureBase) -> None:
         axis = figure.subplots()
         _show(axis, np.concatenate(lines), steps, fit)
-        axis.set_title("From one row to another", loc="left", fontweight="bold")
+        axis.set_title("From one row to another")
 
     return drawn(draw, 8.0, 0.5 + 0.8 * len(lines))
 
@@ -77,11 +71,9 @@ def plot_completion(fit: RowFit, x: DataLike, mask: np.ndarray, steps: int = 100
     completed = fit.complete(rows, known, steps, seed)
 
     def draw(figure: FigureBase) -> None:
-        seen, filled, truth = figure.subplots(3, 1)
-        _show(seen, np.where(known, rows, np.nan), len(rows), fit)
-        _show(filled, completed, len(rows), fit)
-        _show(truth, rows, len(rows), fit)
-        for axis, name in ((seen, "observed"), (filled, "completed"), (truth, "as it was")):
+        lines = {"observed": np.where(known, rows, np.nan), "completed": completed, "as it was": rows}
+        for axis, (name, line) in zip(figure.subplots(3, 1), lines.items(), strict=True):
+            _show(axis, line, len(rows), fit)
             axis.set_ylabel(name, rotation=0, ha="right", va="center")
 
     return drawn(draw, 8.0, 2.6)
@@ -102,20 +94,15 @@ def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
 
 
 def _latent(figure: FigureBase, fit: RowFit, labels: Any, x: DataLike | None) -> None:
-    axis = figure.subplots()
     z = fit.encode(x)
-    first, second = _most_active(z)
-    across, up = z[:, first], z[:, second] if second is not None else np.zeros(len(z))
+    units = _most_active(z)
+    axis, across, up = figure.subplots(), z[:, units[0]], z[:, units[1]] if len(units) > 1 else np.zeros(len(z))
     if labels is None:
         axis.scatter(across, up, s=5, color=GREY, alpha=0.6, linewidths=0)
     else:
-        _coloured(axis, across, up, _named(labels))
-    axis.set(xlabel=f"z{first}", ylabel="" if second is None else f"z{second}")
-    axis.set_title("Latent space: the mean of q(z | x)", loc="left", fontweight="bold")
-
-
-def _named(labels: Any) -> pd.Series:
-    return pd.Series(np.asarray(labels), name=getattr(labels, "name", None))
+        _coloured(axis, across, up, pd.Series(np.asarray(labels), name=getattr(labels, "name", None)))
+    axis.set(xlabel=f"z{units[0]}", ylabel="".join(f"z{unit}" for unit in units[1:]))
+    axis.set_title("Latent space: the mean of q(z | x)")
 
 
 def _coloured(axis: Axes, across: np.ndarray, up: np.ndarray, labels: pd.Series) -> None:
@@ -127,10 +114,9 @@ def _coloured(axis: Axes, across: np.ndarray, up: np.ndarray, labels: pd.Series)
         points = axis.scatter(across, up, s=6, c=labels, cmap="viridis", linewidths=0)
         axis.figure.colorbar(points, ax=axis)
         return
-    for number, name in enumerate(names):
+    for name in names:
         chosen = (labels == name).to_numpy()
-        colour = f"C{number}" if len(names) <= 10 else None
-        axis.scatter(across[chosen], up[chosen], s=6, color=colour, alpha=0.75, linewidths=0, label=str(name))
+        axis.scatter(across[chosen], up[chosen], s=6, alpha=0.75, linewidths=0, label=str(name))
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5, title=labels.name)
 
 
@@ -139,61 +125,51 @@ def _reconstructions(figure: FigureBase, fit: RowFit, x: DataLike | None, number
     again = fit.reconstruct(rows) if x is not None else fit.reconstruct()[:number]
     axis = figure.subplots()
     _show(axis, np.concatenate([rows, again]), len(rows), fit)
-    axis.set_title("Rows, and below them their reconstructions", loc="left", fontweight="bold")
+    axis.set_title("Rows, and below them their reconstructions")
 
 
 def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int) -> None:
     z = np.random.default_rng(seed).normal(size=(number, fit.latent))
     axis = figure.subplots()
     _show(axis, fit.decode(z), math.ceil(math.sqrt(number)), fit)
-    axis.set_title("E[x | z], z drawn from the prior", loc="left", fontweight="bold")
+    axis.set_title("E[x | z], z drawn from the prior")
 
 
 def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
-    known = fit.encode()
-    first, second = _most_active(known)
+    units = _most_active(fit.encode())
     places = norm.ppf(np.linspace(0.02, 0.98, side))
-    z = np.zeros((side * side if second is not None else side, fit.latent))
-    z[:, first] = np.tile(places, len(z) // side)
-    if second is not None:
-        z[:, second] = np.repeat(places[::-1], side)
+    z = np.zeros((side ** len(units), fit.latent))
+    z[:, units] = np.stack(np.meshgrid(*[places, places[::-1]][: len(units)]), -1).reshape(len(z), -1)
     axis = figure.subplots()
     _show(axis, fit.decode(z), side, fit)
-    axis.set_xlabel(f"z{first}: {places[0]:.1f} to {places[-1]:.1f}")
-    axis.set_ylabel("" if second is None else f"z{second}")
-    axis.set_title("E[x | z] over the latent plane", loc="left", fontweight="bold")
+    axis.set_xlabel(f"z{units[0]}: {places[0]:.1f} to {places[-1]:.1f}")
+    axis.set(ylabel="".join(f"z{unit}" for unit in units[1:]), title="E[x | z] over the latent plane")
 
 
-def _most_active(z: np.ndarray) -> tuple[int, int | None]:
-    """The two units whose means differ most from row to row, in their own order."""
-    if z.shape[1] == 1:
-        return 0, None
-    first, second = sorted(np.argsort(-z.var(0))[:2].tolist())
-    return first, second
+def _most_active(z: np.ndarray) -> list[int]:
+    """The two units whose means differ most from row to row, in their own order; the one, where there is one."""
+    return sorted(np.argsort(-z.var(0))[:2].tolist())
 
 
 def _show(axis: Axes, rows: np.ndarray, columns: int, fit: RowFit) -> None:
-    """Rows as pictures, so many side by side, dark where they are large; NaN is marked."""
-    low, high = _range(fit)
+    """Rows as pictures, so many side by side, dark where they are large; NaN is marked.
+
+    From 0 to 1, or from the least to the largest value of the data where some lie outside.
+    """
+    low, high = float(fit.data.values.min()), float(fit.data.values.max())
+    low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, max(high, low + 1e-9))
     pictures = np.clip((_pictures(rows) - low) / (high - low), 0, 1)
-    number, height, width = pictures.shape[:3]
+    if pictures.ndim == 3:
+        pictures = np.repeat(1 - pictures[..., None], 3, -1)
+    pictures = np.where(np.isnan(pictures), to_rgb(MISSING), pictures)
+    number, height, width, _ = pictures.shape
     lines = math.ceil(number / columns)
-    shape = (lines * (height + GAP) - GAP, columns * (width + GAP) - GAP)
-    canvas = np.ones((*shape, 3))
-    for place, picture in enumerate(pictures):
-        top, left = (place // columns) * (height + GAP), (place % columns) * (width + GAP)
-        canvas[top : top + height, left : left + width] = _coloured_picture(picture)
+    margins = ((0, lines * columns - number), (0, GAP), (0, GAP), (0, 0))
+    cells = np.pad(pictures, margins, constant_values=1.0).reshape(lines, columns, height + GAP, width + GAP, 3)
+    canvas = cells.swapaxes(1, 2).reshape(lines * (height + GAP), -1, 3)[:-GAP, :-GAP]
     axis.imshow(canvas, interpolation="nearest", aspect="equal" if height > 1 else "auto")
     axis.set(xticks=[], yticks=[], anchor="NW")
-    for spine in axis.spines.values():
-        spine.set_visible(False)
-
-
-def _coloured_picture(picture: np.ndarray) -> np.ndarray:
-    """(H, W) in greys, dark where large, or (H, W, 3) as it is; what is missing in a colour of its own."""
-    missing = np.array([int(MISSING[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-    colours = np.repeat(1 - picture[..., None], 3, -1) if picture.ndim == 2 else picture
-    return np.where(np.isnan(colours), missing, colours)
+    axis.spines[:].set_visible(False)
 
 
 def _pictures(rows: np.ndarray) -> np.ndarray:
@@ -204,9 +180,3 @@ def _pictures(rows: np.ndarray) -> np.ndarray:
         return rows
     side = math.isqrt(rows.shape[1])
     return rows.reshape(len(rows), side, side) if side * side == rows.shape[1] else rows[:, None, :]
-
-
-def _range(fit: RowFit) -> tuple[float, float]:
-    """What is drawn white and black: 0 and 1, or the least and the largest value where some lie outside."""
-    low, high = float(fit.data.values.min()), float(fit.data.values.max())
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, max(high, low + 1e-9))

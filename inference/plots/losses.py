@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import FigureBase
 
-from .style import GREY, colours
-
-if TYPE_CHECKING:
-    from ..fit.fit import Fit
-    from .style import Compared
+from .style import GREY, Compared, colours
 
 __all__ = ["draw_losses"]
 
@@ -23,33 +17,28 @@ BURN = 0.1  # of the steps, what the scale of the axis leaves out of account
 def draw_losses(figure: FigureBase, shown: Compared) -> None:
     """The loss of each fit that was trained: a smoothed line over the faint raw one, that of held-out rows dashed."""
     axis = figure.subplots()
-    axis.set_title("Training: minus the ELBO", loc="left", fontweight="bold")
+    axis.set_title("Training: minus the ELBO")
     trained = {name: fit for name, fit in shown.fits.items() if len(fit.losses)}
     if not trained:
         axis.text(0.5, 0.5, "no fit was trained step by step", color=GREY, ha="center", transform=axis.transAxes)
         axis.set_axis_off()
         return
-    by_row = all(_is_by_row(fit) for fit in trained.values())
+    by_row = all(fit.structure.only_local for fit in trained.values())
     losses = {name: fit.losses / (fit.number_of_rows if by_row else 1) for name, fit in trained.items()}
     smooth, palette = {name: smoothed(loss) for name, loss in losses.items()}, colours(shown.fits, shown.reference)
     low, high = limits(losses, smooth)
     for name, loss in losses.items():
-        held_out = getattr(trained[name], "test_losses", ())
-        places = np.arange(1, len(held_out) + 1) * len(loss) / max(len(held_out), 1)
         axis.plot(loss, color=palette[name], alpha=0.12, linewidth=0.6)
         axis.plot(smooth[name], color=palette[name], linewidth=1.5, label=name)
+        held_out = getattr(trained[name], "test_losses", ())
         if len(held_out):
+            places = np.arange(1, len(held_out) + 1) * len(loss) / len(held_out)
             axis.plot(places, held_out, "--", color=palette[name], linewidth=1.2, label=f"{name}, held out")
             low, high = min(low, *held_out), max(high, *held_out[len(held_out) // 2 :])
-    axis.set(xlabel="step", ylabel="nats a row" if by_row else "nats", ylim=(low, high))
-    axis.set_xlim(0, max(map(len, losses.values())))
+    longest = max(map(len, losses.values()))
+    axis.set(xlabel="step", ylabel="nats a row" if by_row else "nats", xlim=(0, longest), ylim=(low, high))
     if len(shown.fits) > 1 or len(axis.get_legend_handles_labels()[1]) > 1:
         figure.legend(loc="outside lower center", ncols=2 if len(losses) < 9 else 3)
-
-
-def _is_by_row(fit: Fit) -> bool:
-    """Whether rows share no continuous latent, so that a loss is read a row."""
-    return bool(fit.structure.local) and not fit.structure.shared
 
 
 def smoothed(loss: np.ndarray) -> np.ndarray:
@@ -60,10 +49,9 @@ def smoothed(loss: np.ndarray) -> np.ndarray:
 
 def limits(losses: dict[str, np.ndarray], smooth: dict[str, np.ndarray]) -> tuple[float, float]:
     """The range that shows every fit from a tenth of its steps on; the spikes of the start run out of the picture."""
-    late = lambda loss: loss[int(BURN * len(loss)) :]  # noqa: E731
-    low = min(float(np.nanquantile(late(loss), 0.005)) for loss in losses.values())
-    high = max(
-        max(float(np.nanmax(late(smooth[name]))), float(np.nanquantile(late(losses[name]), 0.95))) for name in losses
-    )
+    late = {name: slice(int(BURN * len(loss)), None) for name, loss in losses.items()}
+    low = min(float(np.nanquantile(loss[late[name]], 0.005)) for name, loss in losses.items())
+    spikes = [float(np.nanquantile(loss[late[name]], 0.95)) for name, loss in losses.items()]
+    high = max(*spikes, *(float(np.nanmax(smooth[name][late[name]])) for name in losses))
     margin = 0.05 * (high - low) or 1.0
     return low - margin, high + margin

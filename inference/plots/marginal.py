@@ -1,18 +1,23 @@
-"""Pictures of the marginal likelihood: every estimate against its draws, and what is unbiased and what is not."""
+"""Pictures of log p(x) of rows: every estimate by its draws, what is unbiased, and the gaps of guides."""
 
 from __future__ import annotations
+
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
-from .style import GREY, PALETTE, REFERENCE, drawn
+from .style import GREY, PALETTE, REFERENCE, colours, drawn
 
-__all__ = ["plot_marginal", "plot_unbiasedness"]
+__all__ = ["draw_gaps", "gaps_height", "plot_gaps", "plot_marginal", "plot_unbiasedness"]
 
 BAND = 2  # standard errors either side
-BLUE, RED, GREEN, PURPLE = PALETTE[:4]
+BLUE, RED = PALETTE[:2]
+COLOURS = {"naive": RED, "importance": BLUE, "ais": PALETTE[2], "ais_guide": PALETTE[3]}
+LINES = {"naive": "naive, from the prior", "ais": "AIS from the prior", "ais_guide": "AIS from the guide"}
 
 
 def plot_marginal(table: pd.DataFrame, truth: float | None = None) -> Figure:
@@ -29,7 +34,7 @@ def plot_marginal(table: pd.DataFrame, truth: float | None = None) -> Figure:
         if truth is not None:
             left.axhline(truth, color=REFERENCE, linestyle="--", linewidth=1, label="truth")
         left.set(xlabel="draws in the bound, k", ylabel="log p(x), nats a row", xscale="log")
-        left.set_title("Estimates, ± 2 standard errors", loc="left", fontweight="bold")
+        left.set_title("Estimates, ± 2 standard errors")
         _spread(right, table)
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
@@ -45,12 +50,10 @@ def plot_unbiasedness(table: pd.DataFrame) -> Figure:
         left.axhline(1, color=REFERENCE, linestyle="--", linewidth=1)
         left.errorbar(sizes, table["ratio"], BAND * table["ratio_se"], fmt="o", color=BLUE, capsize=3)
         margin = 3 * float((table["ratio_se"] * BAND).max())
-        left.set_ylim(1 - margin, 1 + margin)
-        left.set_title("p̂ / p(x): 1 on average", loc="left", fontweight="bold")
+        left.set(ylim=(1 - margin, 1 + margin), title="p̂ / p(x): 1 on average")
         right.errorbar(sizes, -table["log_error"], BAND * table["log_error_se"], fmt="o", color=RED, capsize=3)
         right.plot(sizes, -table["predicted"], color=GREY, linewidth=1, label="var(w / p(x)) / 2n")
-        right.set_yscale("log")
-        right.set_title("log p(x) − log p̂, nats: above 0", loc="left", fontweight="bold")
+        right.set(yscale="log", title="log p(x) − log p̂, nats: above 0")
         right.legend(loc="upper right")
         for axis in (left, right):
             axis.set(xlabel="draws n, ± 2 standard errors", xscale="log")
@@ -60,16 +63,18 @@ def plot_unbiasedness(table: pd.DataFrame) -> Figure:
 
 def _bounds(axis: Axes, table: pd.DataFrame) -> None:
     """The ELBO, the IWAE bounds and importance sampling, at their number of draws."""
-    points = {name: _draws_in(str(name), table) for name in table.index if _draws_in(str(name), table)}
-    if not points:
+    draws = {name: _draws_in(str(name), table) for name in table.index}
+    points = pd.Series({name: k for name, k in draws.items() if k}, dtype=int).sort_values(kind="stable")
+    if points.empty:
         return
-    names = sorted(points, key=lambda name: points[name])
-    k, nats, se = np.array([points[name] for name in names]), table.loc[names, "nats"], BAND * table.loc[names, "se"]
-    axis.fill_between(k, nats - se, nats + se, color=BLUE, alpha=0.2, linewidth=0)
-    axis.errorbar(k, nats, se, fmt="o-", color=BLUE, capsize=3, markersize=4, label="guide: ELBO, IWAE, importance")
-    for name in names:
+    nats, se = table.loc[points.index, "nats"], BAND * table.loc[points.index, "se"]
+    axis.fill_between(points, nats - se, nats + se, color=BLUE, alpha=0.2, linewidth=0)
+    axis.errorbar(
+        points, nats, se, fmt="o-", color=BLUE, capsize=3, markersize=4, label="guide: ELBO, IWAE, importance"
+    )
+    for name, k in points.items():
         label = {"elbo": "ELBO", "importance": "IS"}.get(str(name), str(name).replace("iwae_", "IWAE "))
-        axis.annotate(label, (points[name], nats[name]), (4, -11), textcoords="offset points", color=BLUE, fontsize=7)
+        axis.annotate(label, (k, nats[name]), (4, -11), textcoords="offset points", color=BLUE, fontsize=7)
 
 
 def _draws_in(name: str, table: pd.DataFrame) -> int:
@@ -83,34 +88,87 @@ def _draws_in(name: str, table: pd.DataFrame) -> int:
 
 def _bands(axis: Axes, table: pd.DataFrame) -> None:
     """The methods that have no k, across the picture; those far below what is there are only named."""
-    kinds = {"naive": ("naive, from the prior", RED), "ais": ("AIS from the prior", GREEN)}
     low, high = axis.get_ylim()
-    reach = high - low
-    for name, (label, colour) in {**kinds, "ais_guide": ("AIS from the guide", PURPLE)}.items():
-        if name not in table.index:
-            continue
+    for name in [name for name in LINES if name in table.index]:
         nats, se = float(table.loc[name, "nats"]), float(table.loc[name, "se"])
-        if nats < low - reach:
-            axis.plot([], [], color=colour, label=f"{label}: {nats:.1f}, below the picture")
-            continue
-        axis.axhspan(nats - BAND * se, nats + BAND * se, color=colour, alpha=0.15, linewidth=0)
-        axis.axhline(nats, color=colour, linewidth=1.2, label=label)
+        if nats < low - (high - low):
+            axis.plot([], [], color=COLOURS[name], label=f"{LINES[name]}: {nats:.1f}, below the picture")
+        else:
+            axis.axhspan(nats - BAND * se, nats + BAND * se, color=COLOURS[name], alpha=0.15, linewidth=0)
+            axis.axhline(nats, color=COLOURS[name], linewidth=1.2, label=LINES[name])
 
 
 def _spread(axis: Axes, table: pd.DataFrame) -> None:
     """The standard deviation of the log weights of each method that has weights of its own."""
-    kept = [name for name in ("naive", "importance", "ais", "ais_guide") if name in table.index]
-    shades = {"naive": RED, "importance": BLUE, "ais": GREEN, "ais_guide": PURPLE}
-    values = table.loc[kept, "log_weight_sd"]
-    axis.barh(kept, values, color=[shades[name] for name in kept], height=0.6)
-    for row, name in enumerate(kept):
-        axis.text(
-            values[name], row, f" ESS {table.loc[name, 'ess']:.1f} of {table.loc[name, 'draws']:.0f}", va="center"
-        )
+    shown = table.loc[[name for name in COLOURS if name in table.index]]
+    values = shown["log_weight_sd"]
+    axis.barh(shown.index, values, color=[COLOURS[name] for name in shown.index], height=0.6)
+    for place, (sd, ess, draws) in enumerate(zip(values, shown["ess"], shown["draws"], strict=True)):
+        axis.text(sd, place, f" ESS {ess:.1f} of {draws:.0f}", va="center")
     positive = values[values > 0]
     if len(positive):
-        axis.set_xscale("log")
-        axis.set_xlim(0.3 * positive.min(), 3 * positive.max() * (positive.max() / positive.min()) ** 0.8)
+        reach = 3 * positive.max() * (positive.max() / positive.min()) ** 0.8
+        axis.set(xscale="log", xlim=(0.3 * positive.min(), reach))
     axis.invert_yaxis()
-    axis.set(xlabel="sd of log weights, nats")
-    axis.set_title("Why they differ", loc="left", fontweight="bold")
+    axis.set(xlabel="sd of log weights, nats", title="Why they differ")
+
+
+def plot_gaps(gaps: pd.DataFrame, table: pd.DataFrame) -> Figure:
+    """Stacked bars of the mean gaps a guide, with 2 standard errors of their sum.
+
+    gaps: a row each (guide, data row), as `amortisation_gaps` has it. table: a row a guide, with its gap, gap_se,
+    approximation_gap and amortisation_gap: that of a Comparison, or `summarised(gaps)`. Beside the bars stand each
+    row's bias and sd_ratio against NUTS, ideally 0 and 1, hollow where NUTS did not converge. A guide whose q* was not
+    looked for has its whole gap in grey.
+    """
+    return drawn(lambda figure: draw_gaps(figure, gaps, table), 10.0, gaps_height(gaps))
+
+
+def gaps_height(gaps: pd.DataFrame) -> float:
+    """Inches that `draw_gaps` needs."""
+    return 1.6 + 0.45 * len(gaps.index.unique("guide"))
+
+
+def draw_gaps(figure: FigureBase, gaps: pd.DataFrame, table: pd.DataFrame) -> None:
+    """What `plot_gaps` shows, on a figure."""
+    summary = table.loc[list(gaps.index.unique("guide"))]
+    bars, bias, ratio = figure.subplots(1, 3, sharey=True, width_ratios=[1.8, 1, 1])
+    _bars(bars, summary)
+    _dots(bias, gaps, "bias", 0.0)
+    _dots(ratio, gaps, "sd_ratio", 1.0)
+    bias.set_xlabel("|mean − NUTS| / sd, worst latent")
+    ratio.set_xlabel("sd / NUTS sd, smallest latent")
+    bars.set_yticks(range(len(summary)), list(summary.index))
+    bars.set_ylim(len(summary) - 0.4, -0.6)
+    figure.legend(*bars.get_legend_handles_labels(), loc="outside lower left", ncols=4)
+
+
+def _bars(axis: Axes, summary: pd.DataFrame) -> None:
+    """A bar a guide: the approximation gap, then the amortisation gap."""
+    places = np.arange(len(summary))
+    known = summary["approximation_gap"].notna().to_numpy()
+    first, second = (summary[f"{kind}_gap"].where(known, 0.0) for kind in ("approximation", "amortisation"))
+    bars = partial(axis.barh, places, height=0.6)
+    bars(first, color=PALETTE[0], label="approximation: the family")
+    bars(second, left=first.clip(lower=0), color=PALETTE[4], label="amortisation: the encoder")
+    if not known.all():
+        bars(summary["gap"].where(~known, 0.0), color=GREY, alpha=0.5, label="not told apart")
+    errors: Any = {"color": REFERENCE, "fmt": "none", "capsize": 3, "linewidth": 1}
+    axis.errorbar(summary["gap"], places, xerr=BAND * summary["gap_se"], label="± 2 se", **errors)
+    axis.axvline(0, color=REFERENCE, linewidth=0.8)
+    axis.set(xlabel="log p(x) − ELBO, nats a row", title="Gaps")
+
+
+def _dots(axis: Axes, gaps: pd.DataFrame, column: str, ideal: float) -> None:
+    """A dot a data row, a line a guide, the median as a stroke; hollow where NUTS did not converge."""
+    palette = colours(gaps.index.unique("guide"))
+    for place, guide in enumerate(palette):
+        values, sound = (gaps.loc[guide, name].to_numpy() for name in (column, "converged"))
+        shifts = place + (np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(1))
+        axis.plot(values[sound], shifts[sound], "o", color=palette[guide], markersize=3, alpha=0.5)
+        axis.plot(values[~sound], shifts[~sound], "o", color=GREY, markersize=3, fillstyle="none")
+        if sound.any():
+            axis.plot([np.median(values[sound])] * 2, [place - 0.3, place + 0.3], color=palette[guide], linewidth=2)
+    axis.axvline(ideal, color=REFERENCE, linestyle="--", linewidth=1)
+    axis.set_xlim(left=0)
+    axis.tick_params(axis="y", length=0)

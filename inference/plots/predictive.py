@@ -6,6 +6,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
@@ -13,11 +14,10 @@ from matplotlib.patches import Patch
 
 from ...models.structure import Site
 from .densities import with_draws
-from .style import GREY, REFERENCE, attempt, colours, columns_of, grid, legend, outer_labels, titled
+from .style import GREY, REFERENCE, Compared, panel_a_fit
 
 if TYPE_CHECKING:
     from ..fit.fit import Fit
-    from .style import Compared
 
 __all__ = ["SITES", "draw_predictive"]
 
@@ -37,34 +37,25 @@ def draw_predictive(figure: FigureBase, shown: Compared) -> None:
     fits, first = shown.fits, next(iter(shown.fits.values()))
     sites, observed = first.structure.observed[:SITES], first.density.observed()
     predicted = cache(lambda name: _new_observations(fits[name]))
-    columns, in_order, palette = columns_of(len(fits)), first.structure.rows is None, colours(fits, shown.reference)
-    panels, spare = grid(figure, len(sites) * len(fits), columns)
+    in_order = first.structure.rows is None
 
-    def draw(axis: Axes, name: str, site: Site) -> None:
+    def draw(axis: Axes, name: str, colour: str, site: Site) -> None:
         drawn = predicted(name)[site.name]
         seen = np.broadcast_to(observed[site.name], drawn.shape[1:]).ravel()
-        known, drawn = np.isfinite(seen), drawn.reshape(len(drawn), -1)
-        seen, drawn = seen[known], drawn[:, known]
+        known = np.isfinite(seen)
+        seen, drawn = seen[known], drawn.reshape(len(drawn), -1)[:, known]
         discrete = site.support is not None and site.support.is_discrete
         if ((drawn == 0) | (drawn == 1)).all() and seen.min() >= 0 and seen.max() <= 1:
-            _shares_of_ones(axis, seen, drawn, palette[name])
+            _shares_of_ones(axis, seen, drawn, colour)
         elif discrete and len(np.union1d(seen, drawn)) <= CATEGORIES:
-            _frequencies(axis, seen, drawn, palette[name], first.data.coords.get(site.name, ()))
+            _frequencies(axis, seen, drawn, colour, first.data.coords.get(site.name, ()))
         else:
-            _intervals(axis, seen, drawn, palette[name], in_order)
+            _intervals(axis, seen, drawn, colour, in_order)
         axis.set_ylabel(": ".join(filter(None, (site.name, axis.get_ylabel()))))
 
-    for place, site in enumerate(sites):
-        row = panels[place * len(fits) : (place + 1) * len(fits)]
-        for axis, name in zip(row, fits, strict=True):
-            if axis is not row[0]:
-                axis.sharey(row[0])
-            attempt(axis, partial(draw, name=name, site=site))
-        titled(row, shown)
-    if len(sites) == 1:
-        outer_labels(panels, columns)
-    bands = [Patch(color=GREY, alpha=opacity, linewidth=0, label=name) for name, (*_, opacity) in BANDS.items()]
-    legend(figure, spare, [Line2D([], [], color=REFERENCE, marker=".", linestyle="", label="observed"), *bands])
+    handles: list[Artist] = [Line2D([], [], color=REFERENCE, marker=".", linestyle="", label="observed")]
+    handles += [Patch(color=GREY, alpha=opacity, linewidth=0, label=name) for name, (*_, opacity) in BANDS.items()]
+    panel_a_fit(figure, shown, [partial(draw, site=site) for site in sites], handles)
 
 
 def _new_observations(fit: Fit) -> dict[str, np.ndarray]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -18,22 +20,8 @@ from ...models.structure import one_line
 if TYPE_CHECKING:
     from ..fit.fit import Fit
 
-__all__ = [
-    "GREY",
-    "PALETTE",
-    "REFERENCE",
-    "STYLE",
-    "Compared",
-    "attempt",
-    "colours",
-    "columns_of",
-    "compared",
-    "drawn",
-    "grid",
-    "legend",
-    "outer_labels",
-    "titled",
-]
+__all__ = ["GREY", "PALETTE", "REFERENCE", "Compared", "Draw", "attempt", "colours", "columns_of", "compared", "drawn"]
+__all__ += ["grid", "panel_a_fit"]
 
 # Okabe and Ito (2008) without its yellow, then three of Tol's muted scheme: told apart by colour-blind readers too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288")
@@ -41,6 +29,8 @@ REFERENCE, GREY = "#000000", "#6E6E6E"
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
     "axes.labelsize": 9,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
@@ -52,6 +42,7 @@ STYLE: Any = {
     "savefig.dpi": 150,
 }
 LINE = 40  # characters of a message on a picture
+Draw: TypeAlias = Callable[..., object]  # (axis, name, colour): a fit on a panel
 Part = TypeVar("Part", Axes, FigureBase)
 
 
@@ -86,7 +77,7 @@ def compared(shown: Compared | Fit) -> Compared:
     return shown if hasattr(shown, "fits") else Alone({shown.name: shown})
 
 
-def colours(names: Iterable[str], reference: str | None) -> dict[str, str]:
+def colours(names: Iterable[str], reference: str | None = None) -> dict[str, str]:
     """A colour a fit, name -> hex: black for the reference."""
     others = [name for name in names if name != reference]
     chosen = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(others)}
@@ -110,9 +101,10 @@ def attempt(part: Part, draw: Callable[[Part], object]) -> None:
         draw(part)
     except Exception as error:
         part.clear()
+        place: dict[str, Any] = {}
         if isinstance(part, Axes):
             part.set_axis_off()
-        place: dict[str, Any] = {"transform": part.transAxes} if isinstance(part, Axes) else {}
+            place["transform"] = part.transAxes
         text = textwrap.fill(f"not drawn: {one_line(error)}", LINE)
         part.text(0.5, 0.5, text, color=GREY, fontsize=8, ha="center", va="center", **place)
 
@@ -125,43 +117,45 @@ def columns_of(number: int) -> int:
 def grid(figure: FigureBase, number: int, columns: int, **share: Any) -> tuple[list[Axes], list[Axes]]:
     """`number` panels row by row, and the axes left over, switched off. share: sharex, sharey of `subplots`."""
     axes = figure.subplots(math.ceil(number / columns), columns, squeeze=False, **share).ravel().tolist()
-    panels, spare = axes[:number], axes[number:]
-    for axis in spare:
+    for axis in axes[number:]:
         axis.set_axis_off()
-    for axis in panels[-columns:]:  # the lowest of its column, though a spare one lies below
-        axis.xaxis.set_tick_params(labelbottom=True)
-    return panels, spare
+    return axes[:number], axes[number:]
 
 
-def titled(panels: list[Axes], shown: Compared) -> None:
-    """A panel a fit: its name in its colour, and what the table says of it."""
-    palette = colours(shown.fits, shown.reference)
-    for axis, name in zip(panels, shown.fits, strict=True):
-        axis.set_title(name, loc="left", color=palette[name], fontweight="bold", pad=15)
+def panel_a_fit(
+    figure: FigureBase, shown: Compared, draws: Sequence[Draw], handles: list[Artist], sharex: bool = False
+) -> None:
+    """Panels of each of `draws`, one a fit: its name in its colour, and what the table says of it; a legend of handles.
+
+    The panels of one of `draws` share their y axis, and their x axis where sharex; labels stand at the left and at the
+    bottom only where there is one of `draws`.
+    """
+    number, columns, palette = len(shown.fits), columns_of(len(shown.fits)), colours(shown.fits, shown.reference)
+    panels, spare = grid(figure, len(draws) * number, columns)
+    for place, (axis, (draw, name)) in enumerate(zip(panels, product(draws, shown.fits), strict=True)):
+        if place % number:
+            first = panels[place - place % number]
+            axis.sharey(first)
+            if sharex:
+                axis.sharex(first)
+        attempt(axis, partial(draw, name=name, colour=palette[name]))
+        axis.set_title(name, color=palette[name], pad=15)
         text = "reference" if name == shown.reference else _figures(shown.table, name)
         axis.annotate(text, (0, 1), (0, 4), "axes fraction", "offset points", color=GREY, fontsize=7.5)
-
-
-def outer_labels(panels: list[Axes], columns: int) -> None:
-    """Labels of axes at the left and at the bottom only, above a spare panel too."""
-    labels = [axis.get_xlabel() for axis in panels]
-    for axis in panels:
-        axis.label_outer(remove_inner_ticks=False)
-    for axis, label in list(zip(panels, labels, strict=True))[-columns:]:
-        axis.xaxis.set_tick_params(labelbottom=True)
-        axis.set_xlabel(label)
+        if len(draws) == 1 and place % columns:
+            axis.set_ylabel("")
+            axis.tick_params(labelleft=False)
+        if len(draws) == 1 and place + columns < number:  # a spare panel may lie below
+            axis.set_xlabel("")
+            axis.tick_params(labelbottom=False)
+    if spare:
+        spare[0].legend(handles=handles, loc="center left")
+    else:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
 def _figures(table: pd.DataFrame, name: str) -> str:
     """What the table says of a fit, for the line above its panel."""
     said = {"bias": "bias {:.2f}", "sd_ratio": "sd ratio {:.2f}", "khat": "k-hat {:.2f}"}
-    known = table.loc[name] if name in table.index else {}
-    return ", ".join(text.format(known[key]) for key, text in said.items() if key in known and pd.notna(known[key]))
-
-
-def legend(figure: FigureBase, spare: list[Axes], handles: list[Artist]) -> None:
-    """In a spare panel where there is one, else below."""
-    if spare:
-        spare[0].legend(handles=handles, loc="center left")
-    else:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    known = table.loc[name].dropna() if name in table.index else {}
+    return ", ".join(text.format(known[key]) for key, text in said.items() if key in known)

@@ -94,7 +94,7 @@ def test_an_interrupt_while_nuts_runs_keeps_the_fits(monkeypatch: pytest.MonkeyP
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyrometer.inference.compare.row_gaps.amortisation_gaps", interrupted)
+    monkeypatch.setattr("pyrometer.inference.compare.comparison.amortisation_gaps", interrupted)
     found = pyrometer.compare(VAE(2, "linear"), X, ["encoder"], steps=30, starts=1, progress=False)
     assert list(found.fits) == ["encoder"]
     assert "interrupted before the gaps were known" in repr(found)

@@ -52,7 +52,8 @@ def test_what_is_said_to_be_written_is_all_there_is(
 ) -> None:
     written = comparison.save(tmp_path)
     assert sorted(written) == sorted(tmp_path.iterdir())
-    assert {"auto_normal.nc", "auto_delta.nc", "table.csv", "invariant.csv"} == {path.name for path in written}
+    fits = {f"{name}{suffix}" for name in comparison for suffix in (".nc", ".pt")}
+    assert {*fits, "table.csv", "invariant.csv", "data.pt", "comparison.json"} == {path.name for path in written}
 
 
 def test_the_pictures_are_pictures(folder: Path) -> None:

@@ -176,7 +176,7 @@ def test_the_forest_shows_each_covariance_once_and_no_inner_workings(two_columns
 def test_the_forest_draws_the_mean_of_each_method(two_columns: pyrometer.Comparison) -> None:
     parameter, axis = parameters(two_columns)[0], plot_forest(two_columns).axes[0]
     drawn = [np.asarray(line.get_xdata()) for line in axis.lines if line.get_marker() == "o"]
-    np.testing.assert_allclose(np.concatenate(drawn), [parameter.of(fit).mean() for fit in two_columns.fits.values()])
+    np.testing.assert_allclose(np.concatenate(drawn), [draws.mean() for draws in parameter.draws.values()])
 
 
 def test_the_losses_have_a_line_for_each_trained_fit_only(two_columns: pyrometer.Comparison) -> None:
