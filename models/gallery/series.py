@@ -95,10 +95,14 @@ def hmm(y: Tensor) -> None:
 
 
 def collapsed_hmm(y: Tensor) -> None:
-    """`hmm` with its states summed out by the forward algorithm, in log2(T) steps."""
+    """`hmm` with its states summed out by the forward algorithm, in log2(T) steps.
+
+    Pyro's chain makes a step before its first emission: from anywhere to the uniform z_1.
+    """
     theta, mu = _hmm_parameters(y)
-    start = y.new_full((2,), 0.5).log()
-    pyro.sample("y", dist.DiscreteHMM(start, theta.log(), dist.Normal(mu, 1.0), duration=len(y)), obs=y)
+    uniform = y.new_full((2,), 0.5)
+    steps = torch.cat([uniform.expand(1, 2, 2), theta.expand(len(y) - 1, 2, 2)])
+    pyro.sample("y", dist.DiscreteHMM(uniform.log(), steps.log(), dist.Normal(mu, 1.0)), obs=y)
 
 
 vars(hmm)["collapsed"] = lambda: collapsed_hmm

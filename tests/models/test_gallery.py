@@ -14,6 +14,8 @@ from pyro import poutine
 from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from pyrometer.datasets import PUBLISHED, published_data, reference
 from pyrometer.errors import InputError
+from pyrometer.inference.data.door import data_for
+from pyrometer.inference.density.log_density import Density
 from pyrometer.models.gallery import GALLERY, Posterior
 from pyrometer.models.gallery.series import PositiveOrdered, first_order
 from scipy import stats
@@ -347,3 +349,12 @@ def test_positive_ordered_entries_are_drawn_positive_and_ascending() -> None:
     assert (x[..., 0] < x[..., 1]).all()
     test = stats.kstest(x[..., 0].flatten().numpy(), lambda t: 1 - (2 * stats.norm.sf(t)) ** 2)
     assert test.pvalue > 1e-4
+
+
+def test_the_hidden_chain_summed_by_hand_is_the_enumerated_one() -> None:
+    posterior = GALLERY["hmm_example-hmm_example"]
+    data, _ = data_for(posterior.model, {"y": posterior.data()["y"][:12]})
+    summed, enumerated = Density(posterior.model, data), Density(lambda y: posterior.model(y), data)
+    with data.isolated(1):
+        for point in torch.randn(3, summed.dim):
+            torch.testing.assert_close(summed.log_density(point), enumerated.log_density(point), rtol=1e-10, atol=1e-9)
