@@ -83,5 +83,5 @@ def test_trained_on_it_the_bound_of_five_draws_is_better_and_compiled_it_is_the_
 
 @pytest.mark.parametrize(("model", "guide"), [(BayesianGMM(2), "auto_normal"), (VAE(2, "linear"), "auto_mvn")])
 def test_a_site_shared_by_rows_is_refused(model: pyrometer.models.VAE, guide: str) -> None:
-    with pytest.raises(InputError, match="IWAE weighs rows one by one, and guide auto_|cannot sum out site 'z'"):
+    with pytest.raises(InputError, match=r"IWAE weighs rows one by one, and guide auto_|cannot sum out site 'z'"):
         svi(model, guide, X.numpy(), estimator="IWAE", steps=1, progress=False)
