@@ -1,12 +1,9 @@
 """Coordinate ascent: evaluate and update in turn until the objective settles, from several starts, the best kept."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,55 +13,39 @@ from tqdm import std
 from ...errors import InputError, check_positive
 from ..runtime.progress import progress_bar
 
-__all__ = ["Ascent", "Objective", "Restart", "StoppingRule", "best_ascent", "check_responsibilities", "check_sizes"]
+__all__ = ["best_ascent", "check_responsibilities", "check_sizes"]
 
 S = TypeVar("S")
 E = TypeVar("E")
 ROUNDING = 1e-10  # a relative decrease that rounding explains
 
 
-class StoppingRule(NamedTuple):
-    """After so many steps, or where the objective changes by less than tol times itself."""
-
-    max_steps: int
-    tol: float
-
-
-class Restart(Exception):
-    """Raised by an update that had to move the state by hand: the objective starts anew from there."""
-
-    def __init__(self, state: object) -> None:
-        self.state = state
-
-
-@dataclass(frozen=True)
-class Objective(Generic[S, E]):
-    """evaluate: state -> (objective in nats, what the update needs). update: that -> the next state.
-
-    notes: what an update has to say to the user.
-    """
-
-    evaluate: Callable[[S], tuple[float, E]]
-    update: Callable[[E], S]
-    notes: list[str] = field(default_factory=list)
-
-
 class Updates(Protocol[S, E]):
-    """The updates of one mixture on one data set, as its starts: each a first state and the objective from there."""
+    """One start of a mixture on one data set: its first state, and the steps from there."""
 
-    def from_kmeans(self, seed: int, clusters: int) -> tuple[S, Objective[S, E]]:
-        """A start at so many clusters of k-means++."""
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user is told. An update that adds a note has moved the state, and the objective begins anew."""
 
-    def from_responsibilities(self, seed: int, responsibilities: Tensor) -> tuple[S, Objective[S, E]]:
-        """A start at responsibilities (N, K)."""
+    def from_kmeans(self, clusters: int) -> S:
+        """The first state at so many clusters of k-means++."""
+
+    def from_responsibilities(self, responsibilities: Tensor) -> S:
+        """The first state at responsibilities (N, K)."""
+
+    def evaluate(self, state: S) -> tuple[float, E]:
+        """The objective in nats, and what the update needs."""
+
+    def update(self, evidence: E) -> S:
+        """The next state."""
 
 
 @dataclass(frozen=True)
 class Ascent(Generic[S]):
     """Where a start ended. values: the objective of each step, nats. state: the one that has the last of them.
 
-    steps: work done, those before a restart included. message: empty if it converged undisturbed. start_losses: minus
-    the objective of every start, nats, infinite where refused; known of the best start alone.
+    steps: work done, those before the objective began anew included. message: empty if it converged undisturbed.
+    start_losses: minus the objective of every start, nats, infinite where refused; known of the best start alone.
     """
 
     state: S
@@ -74,72 +55,68 @@ class Ascent(Generic[S]):
     start_losses: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
-def ascend(first: S, objective: Objective[S, E], stop: StoppingRule, bar: std.tqdm) -> Ascent[S]:
+def ascend(first: S, updates: Updates[S, E], max_steps: int, tol: float, bar: std.tqdm) -> Ascent[S]:
     """Evaluate and update until the objective settles. A fall within rounding ends it, at the state before."""
-    state, previous, step = first, first, 0
+    state = previous = first
     values: list[float] = []
-
-    def end(state: S, settled: bool) -> Ascent[S]:
-        late = [] if settled or stop.tol == 0 else [f"not converged in {stop.max_steps} steps"]
-        return Ascent(state, tuple(values), step, "; ".join([*objective.notes, *late]))
-
-    while True:
-        value, evidence = objective.evaluate(state)
-        step += 1
+    late: list[str] = []
+    for step in range(1, max_steps + 1):
+        value, evidence = updates.evaluate(state)
         if not math.isfinite(value):
-            raise InputError(
-                f"the objective became {value} at step {step}: try another start, or standardise the columns"
-            )
-        if values and -ROUNDING * max(1.0, abs(value)) <= value - values[-1] < 0:
-            return end(previous, True)
+            mend = "try another start, or standardise the columns"
+            raise InputError(f"the objective became {value} at step {step}: {mend}")
+        change, size = value - values[-1] if values else math.inf, max(1.0, abs(value))
+        if -ROUNDING * size <= change < 0:
+            state = previous
+            break
         values.append(value)
         bar.update()
         bar.set_postfix(elbo=f"{value:.2f}", refresh=False)
-        if len(values) > 1 and abs(value - values[-2]) < stop.tol * max(1.0, abs(value)):
-            return end(state, True)
-        if step == stop.max_steps:
-            return end(state, False)
-        previous = state
-        try:
-            state = objective.update(evidence)
-        except Restart as restart:
-            state, values = restart.state, []  # type: ignore[assignment]
+        if abs(change) < tol * size:
+            break
+        if step < max_steps:
+            notes = len(updates.notes)
+            previous, state = state, updates.update(evidence)
+            if len(updates.notes) > notes:
+                values.clear()
+    else:
+        late = [f"not converged in {max_steps} steps"] if tol else []
+    return Ascent(state, tuple(values), step, "; ".join([*updates.notes, *late]))
 
 
 def best_ascent(
-    updates: Updates[S, E],
+    updates_of: Callable[[int], Updates[S, E]],
     clusters: Sequence[int],
-    responsibilities: Tensor | None,
+    given: Tensor | None,
     seed: int,
-    stop: StoppingRule,
+    max_steps: int,
+    tol: float,
     name: str,
     progress: bool,
 ) -> Ascent[S]:
-    """The best of several starts, each run to its end.
+    """The best of several starts, each run to its end: after max_steps, or a change below tol times the objective.
 
-    clusters: of each start from k-means++. responsibilities: the one start in their place, where given. Raises
-    InputError where every start is refused: the reason of the last.
+    updates_of: seed -> the updates of a start. clusters: of each start from k-means++. given: responsibilities (N, K)
+    of the one start in their place. Raises InputError where every start is refused: the reason of the last.
     """
-    if responsibilities is None:
-        starts = [partial(updates.from_kmeans, seed + 1000 * number, k) for number, k in enumerate(clusters)]
-    else:
-        starts = [partial(updates.from_responsibilities, seed, responsibilities)]
-    best: Ascent[S] | None = None
-    losses, refusal = [], InputError(f"{name}: there is no start")
-    with progress_bar(len(starts) * stop.max_steps, name, progress) as bar:
-        for number, start in enumerate(starts):
+    clusters = clusters if given is None else clusters[:1]
+    ends: list[Ascent[S]] = []
+    losses: list[float] = []
+    refusals: list[InputError] = []
+    with progress_bar(len(clusters) * max_steps, name, progress) as bar:
+        for number, k in enumerate(clusters):
+            updates = updates_of(seed + 1000 * number)
             try:
-                end = ascend(*start(), stop, bar)
+                first = updates.from_kmeans(k) if given is None else updates.from_responsibilities(given)
+                ends.append(ascend(first, updates, max_steps, tol, bar))
+                losses.append(-ends[-1].values[-1])
             except InputError as error:
-                refusal = error
+                refusals.append(error)
                 losses.append(math.inf)
-                continue
-            losses.append(-end.values[-1])
-            best = end if best is None or end.values[-1] > best.values[-1] else best
-            bar.update((number + 1) * stop.max_steps - bar.n)
-    if best is None:
-        raise refusal
-    return replace(best, start_losses=np.array(losses))
+            bar.update((number + 1) * max_steps - bar.n)
+    if not ends:
+        raise refusals[-1]
+    return replace(max(ends, key=lambda end: end.values[-1]), start_losses=np.array(losses))
 
 
 def check_sizes(max_steps: int, tol: float, starts: int, draws: int = 1) -> None:

@@ -1,9 +1,8 @@
 """Coordinate ascent variational inference on conjugate mixtures, in closed form."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from ...models.sufficient import Components, Sums, expected_terms
 from ..data.door import DataLike
 from ..fit.fit import Fit
 from ..runtime.isolation import isolated
-from .ascent import Objective, StoppingRule, best_ascent, check_responsibilities, check_sizes
+from .ascent import best_ascent, check_responsibilities, check_sizes
 from .conjugate import Family, prior_of
 from .e_step import EStep, WorkerPool, e_step, log_totals, normal_components, weighted_sums, worker_pool
 from .mixture_fit import mixture_fit, row_likelihood
@@ -81,27 +80,29 @@ def cavi(
         raise InputError(f"UnivariateMixture is a model of one column, and x has {columns}: choose one of them")
     given = check_responsibilities(responsibilities, blocks.rows, model.components)
     with worker_pool() as pool, isolated(seed, torch.float64):
-        updates = CAVIUpdates(model, blocks, pool)
-        clusters = updates.clusters(starts)
-        best = best_ascent(updates, clusters, given, seed, StoppingRule(max_steps, tol), name, progress)
-        q, sites = best.state, best.state.sample(draws)
-        elbo, weights, likelihood = updates.scores(q, sites)
-        rest = {"params": q.params(), "elbo_draws": elbo, "log_weights": weights}
-        return mixture_fit(name, "CAVI", model, blocks, best, sites, likelihood, began, **rest)
-
-
-Start = tuple[Family, Objective[Family, Sums]]
+        # The best q may leave components empty (Bishop 2006, figure 10.6), which coordinate ascent alone, once they
+        # hold a few rows, seldom finds. Where the weights are fixed none is ever empty.
+        fewest = model.components if isinstance(model, UnivariateMixture) else min(model.components, 2)
+        clusters = [round(number) for number in np.linspace(model.components, fewest, starts)]
+        updates = partial(CAVIUpdates, model, blocks, pool)
+        best = best_ascent(updates, clusters, given, seed, max_steps, tol, name, progress)
+        sites = best.state.sample(draws)
+        elbo, weights, likelihood = updates(seed).scores(best.state, sites)
+        rest = {"params": best.state.params(), "elbo_draws": elbo, "log_weights": weights, "likelihood": likelihood}
+        return mixture_fit(name, "CAVI", model, blocks, best, sites, **rest, seconds=time.perf_counter() - began)
 
 
 @dataclass(frozen=True, eq=False)
 class CAVIUpdates:
-    """The updates of one model on one data set: q(z) given q(theta), and q(theta) given q(z). The state: q(theta)."""
+    """The updates of one start: q(z) given q(theta), and q(theta) given q(z). The state: q(theta)."""
 
     model: BayesianGMM | UnivariateMixture
     blocks: RowBlocks
     pool: WorkerPool
+    seed: int = 0
+    notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def prior(self) -> Family:
         """The model's prior; what it reads from the data comes from all rows, mapped or not."""
         return prior_of(self.model, self.blocks.units)
@@ -114,34 +115,22 @@ class CAVIUpdates:
         log_total, sums = self._e_step(q.expected_components())
         return (log_total - q.kl(self.prior)).item(), sums  # type: ignore[arg-type] # of one kind, both from one model
 
-    @property
-    def objective(self) -> Objective[Family, Sums]:
-        """The ELBO, and the update of q(theta)."""
-        return Objective(self.evaluate, self.prior.updated)
+    def update(self, sums: Sums) -> Family:
+        """The best q(theta) for q(z) of these moments (eqs. 10.57 and 10.59)."""
+        return self.prior.updated(sums)
 
-    def from_kmeans(self, seed: int, clusters: int) -> Start:
-        """A start at q(theta) after the responsibilities of k-means++ clusters; any further components start empty."""
-        weights, locs, free = kmeans_moments(self.blocks.sample(seed), clusters, seed)
+    def from_kmeans(self, clusters: int) -> Family:
+        """q(theta) after the responsibilities of k-means++ clusters; any further components start empty."""
+        weights, locs, free = kmeans_moments(self.blocks.sample(self.seed), clusters, self.seed)
         covariances = structured(self.model.covariance, free, weights)
         sums = self._e_step(normal_components(weights, locs, covariances)).sums
         empty = self.model.components - clusters
         padded = Sums(*(torch.cat([part, part.new_zeros(empty, *part.shape[1:])]) for part in sums))
-        return self.prior.updated(padded), self.objective
+        return self.update(padded)
 
-    def from_responsibilities(self, seed: int, responsibilities: Tensor) -> Start:
-        """A start at q(theta) after responsibilities (N, K); nothing of it is random."""
-        return self.prior.updated(weighted_sums(self.blocks, responsibilities)), self.objective
-
-    def clusters(self, starts: int) -> list[int]:
-        """How many clusters each start has: from K down to two.
-
-        The best q may leave components empty (Bishop 2006, figure 10.6), which coordinate ascent alone, once they hold
-        a few rows, seldom finds. Where the weights are fixed none is ever empty.
-        """
-        number = self.model.components
-        if isinstance(self.model, UnivariateMixture):
-            return [number] * starts
-        return [round(count) for count in np.linspace(number, min(number, 2), starts)]
+    def from_responsibilities(self, responsibilities: Tensor) -> Family:
+        """q(theta) after responsibilities (N, K); nothing of it is random."""
+        return self.update(weighted_sums(self.blocks, responsibilities))
 
     def scores(self, q: Family, sites: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The ELBO draw by draw, q(z) included; log p(x, theta) - log q(theta), z summed out; and log p(x_n | theta).

@@ -18,7 +18,7 @@ from ...models.distributions import NormalPrecisionCholesky, WishartCholesky
 from ...models.sufficient import Components, Sums, Units
 from .e_step import whiteners
 
-__all__ = ["Family", "MixtureFamily", "UnivariateFamily", "prior_of"]
+__all__ = ["Family", "prior_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,43 +39,42 @@ class MixtureFamily:
     df: Tensor
     scales: Tensor
 
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.locs.shape[-1]
+
     def updated(self, sums: Sums) -> MixtureFamily:
         """The posterior, this being the prior, given weighted moments (Bishop 2006, eqs. 10.58 and 10.60 to 10.63)."""
         counts = sums.counts
-        precision = self.loc_precision + counts
-        away = sums.means - self.locs
+        precision, away = self.loc_precision + counts, sums.means - self.locs
         shrunk = (self.loc_precision * counts / precision)[:, None, None]
         free = sums.scatters + shrunk * away.unsqueeze(-1) * away.unsqueeze(-2)
         weighted = self.loc_precision.unsqueeze(-1) * self.locs + counts.unsqueeze(-1) * sums.means
-        return MixtureFamily(
-            self.covariance,
-            self.concentration + counts,
-            precision,
-            weighted / precision.unsqueeze(-1),
-            self.df + (counts.sum() if self.covariance == "tied" else counts),
-            self.scales + structured(self.covariance, free, torch.ones_like(counts)),
-        )
+        locs = weighted / precision.unsqueeze(-1)
+        df = self.df + (counts.sum() if self.covariance == "tied" else counts)
+        scales = self.scales + structured(self.covariance, free, torch.ones_like(counts))
+        return MixtureFamily(self.covariance, self.concentration + counts, precision, locs, df, scales)
 
     def expected_components(self) -> Components:
         """E[log weights_k + log Normal(x | loc_k, precision_k^-1)] as a function of x (eqs. 10.46, 10.64 to 10.66)."""
-        size = self.locs.shape[-1]
         log_weights = self.concentration.digamma() - self.concentration.sum().digamma()
-        constant = (self._expected_log_det() - size * math.log(2 * math.pi) - size / self.loc_precision) / 2
+        constant = (self._expected_log_det() - self.size * math.log(2 * math.pi) - self.size / self.loc_precision) / 2
         return Components(log_weights + constant, self.locs, self.df.sqrt()[:, None, None] * whiteners(self.scales)[0])
 
     def kl(self, prior: MixtureFamily) -> Tensor:
         """KL(this || prior) in nats (the terms 10.73, 10.74, 10.76 and 10.77): ()."""
-        size, ratio = self.locs.shape[-1], prior.loc_precision / self.loc_precision
+        ratio = prior.loc_precision / self.loc_precision
         away = self.expected_components().whiteners @ (self.locs - prior.locs).unsqueeze(-1)
-        of_locs = (size * (ratio - 1 - ratio.log()) + prior.loc_precision * away.square().sum((-2, -1))) / 2
+        of_locs = (self.size * (ratio - 1 - ratio.log()) + prior.loc_precision * away.square().sum((-2, -1))) / 2
         of_weights = kl_divergence(Dirichlet(self.concentration), Dirichlet(prior.concentration))
         return of_weights + of_locs.sum() + self._kl_precisions(prior)
 
     def sample(self, draws: int) -> dict[str, Tensor]:
         """Exact draws of the model's sites, name -> (S, ...); random as torch's generator has it."""
-        sites = {"weights": Dirichlet(self.concentration).sample((draws,))}
         name, precisions = self._precisions()
-        sites[name] = precisions.sample((draws,))
+        weights = Dirichlet(self.concentration).sample((draws,))
+        sites = {"weights": weights, name: precisions.sample((draws,))}
         return sites | {"locs": self._locs(sites).sample()}
 
     def log_prob(self, sites: dict[str, Tensor]) -> Tensor:
@@ -89,31 +88,28 @@ class MixtureFamily:
         """log weights_k + log Normal(x | loc_k, precision_k^-1) of each draw: (S, K), (S, K, D), (S, K, D, D)."""
         trils = self.trils(sites)
         log_dets = trils.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = trils.shape[-1] / 2 * math.log(2 * math.pi)
+        constant = self.size / 2 * math.log(2 * math.pi)
         return Components(sites["weights"].log() + log_dets - constant, sites["locs"], trils.mT)
 
     def trils(self, sites: dict[str, Tensor]) -> Tensor:
         """The Cholesky factors of the precisions drawn: (S, K, D, D)."""
-        number, size = self.locs.shape
-        match self.covariance:
-            case "full":
-                return sites["precision_trils"]
-            case "tied":
-                return sites["precision_tril"].unsqueeze(1).expand(-1, number, size, size)
-            case "diagonal":
-                return torch.diag_embed(sites["precisions"].sqrt())
-            case "spherical":
-                return torch.diag_embed(sites["precisions"].sqrt().unsqueeze(-1).expand(-1, number, size))
+        if self.covariance == "full":
+            return sites["precision_trils"]
+        if self.covariance == "tied":
+            return sites["precision_tril"].unsqueeze(1).expand(-1, *self.scales.shape)
+        roots = sites["precisions"].sqrt()
+        roots = roots if self.covariance == "diagonal" else roots.unsqueeze(-1).expand(-1, *self.locs.shape)
+        return torch.diag_embed(roots)
 
     def params(self) -> dict[str, Tensor]:
         """This as the trained parameters of the guide `structured`."""
-        named = {
+        return {
             "weights_concentration": self.concentration,
             "locs_loc": self.locs,
             "locs_precision": self.loc_precision,
             "precision_df": self.df[0] if self.covariance == "tied" else self.df,
+            **laid_out(self.covariance, inverse_tril(self.scales), prefix="precision_"),
         }
-        return named | laid_out(self.covariance, inverse_tril(self.scales), prefix="precision_")
 
     def _locs(self, sites: dict[str, Tensor]) -> NormalPrecisionCholesky:
         """Of the locations, given the precisions drawn: batch (S, K)."""
@@ -121,7 +117,7 @@ class MixtureFamily:
 
     def _precisions(self) -> tuple[str, Distribution]:
         """The precisions' site and its distribution."""
-        size, squares = self.locs.shape[-1], self.scales.diagonal(dim1=-2, dim2=-1)
+        squares = self.scales.diagonal(dim1=-2, dim2=-1)
         match self.covariance:
             case "full":
                 return "precision_trils", WishartCholesky(self.df, inverse_tril(self.scales))
@@ -130,32 +126,29 @@ class MixtureFamily:
             case "diagonal":
                 return "precisions", Gamma((self.df / 2).unsqueeze(-1).expand_as(squares), squares / 2)
             case "spherical":
-                return "precisions", Gamma(self.df * size / 2, squares[:, 0] * size / 2)
+                return "precisions", Gamma(self.df * self.size / 2, squares[:, 0] * self.size / 2)
 
     def _expected_log_det(self) -> Tensor:
         """E[log |precision_k|] (eq. 10.65): (K,)."""
-        size = self.locs.shape[-1]
         if self.covariance in ("full", "tied"):
-            rows = self.df.unsqueeze(-1) - torch.arange(size, dtype=self.df.dtype, device=self.df.device)
-            return (rows / 2).digamma().sum(-1) + size * math.log(2) - torch.logdet(self.scales)
+            rows = self.df.unsqueeze(-1) - torch.arange(self.size, dtype=self.df.dtype, device=self.df.device)
+            return (rows / 2).digamma().sum(-1) + self.size * math.log(2) - torch.logdet(self.scales)
         _, gamma = self._precisions()
         assert isinstance(gamma, Gamma)
         each = gamma.concentration.digamma() - gamma.rate.log()
-        return each.sum(-1) if self.covariance == "diagonal" else size * each
+        return each.sum(-1) if self.covariance == "diagonal" else self.size * each
 
     def _kl_precisions(self, prior: MixtureFamily) -> Tensor:
         if self.covariance in ("diagonal", "spherical"):
             return kl_divergence(self._precisions()[1], prior._precisions()[1]).sum()
-        size = self.locs.shape[-1]
         trace = torch.linalg.solve(self.scales, prior.scales).diagonal(dim1=-2, dim2=-1).sum(-1)
-        gain = (self.df - prior.df) * self._expected_log_det() + self.df * (trace - size)
+        gain = (self.df - prior.df) * self._expected_log_det() + self.df * (trace - self.size)
         each = self._log_normalizer() - prior._log_normalizer() + gain / 2
         return each[0] if self.covariance == "tied" else each.sum()
 
     def _log_normalizer(self) -> Tensor:
         """log B(W, df) of a Wishart (Bishop 2006, eq. B.79): (K,)."""
-        size = self.locs.shape[-1]
-        constant = self.df * size / 2 * math.log(2) + torch.mvlgamma(self.df / 2, size)
+        constant = self.df * self.size / 2 * math.log(2) + torch.mvlgamma(self.df / 2, self.size)
         return self.df / 2 * torch.logdet(self.scales) - constant
 
 
@@ -218,20 +211,11 @@ def prior_of(model: BayesianGMM | UnivariateMixture, units: Units) -> Family:
         return UnivariateFamily(model.sd, zeros, zeros + model.sigma**2)
     number, size = model.components, len(loc)
     prior = model.prior(torch.stack([loc - scale, loc + scale]))  # two rows with the moments of them all
-    matrix = prior.scale
-    if model.covariance not in (
-        "full",
-        "tied",
-    ):  # the model reads a Gamma's rate off the diagonal of W's Cholesky factor
+    matrix, each = prior.scale, loc.new_ones(number)
+    if model.covariance in ("diagonal", "spherical"):  # whose rates the model reads off W's Cholesky factor
         matrix = torch.diag_embed(inverse_tril(matrix).diagonal().square().reciprocal())
     if model.covariance == "spherical":
-        matrix = matrix[0, 0] * torch.eye(size, dtype=matrix.dtype, device=matrix.device)
-    each = loc.new_ones(number)
-    return MixtureFamily(
-        model.covariance,
-        prior.concentration.clone(),
-        prior.loc_precision * each,
-        prior.loc.expand(number, size),
-        prior.df * each,
-        matrix.expand(number, size, size),
-    )
+        matrix = matrix[0, 0].expand(size).diag()
+    locs, scales = prior.loc.expand(number, size), matrix.expand(number, size, size)
+    loc_precision, df = prior.loc_precision * each, prior.df * each
+    return MixtureFamily(model.covariance, prior.concentration, loc_precision, locs, df, scales)

@@ -1,7 +1,5 @@
 """Mean field on the correlated Gaussian: what independence costs, in closed form and as a picture."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,8 +14,6 @@ from ..data.door import DataLike, as_data
 from ..fit.fit import Fit
 
 __all__ = ["coordinate_ascent", "mean_field", "plot_mean_field"]
-
-LEVELS = (1.0, 2.0)  # standard deviations of the contours
 
 
 def mean_field(model: CorrelatedGaussian, x: DataLike) -> Independent:
@@ -51,13 +47,12 @@ def plot_mean_field(model: CorrelatedGaussian, x: DataLike, fits: Mapping[str, F
 
     fits: name -> a Fit of this model, auto_normal and auto_mvn say; drawn by the moments of their draws.
     """
-    posterior, factored = model.posterior(as_data(x, model).values), mean_field(model, x)
+    factored = mean_field(model, x)
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
-    _contours(axes, posterior, "posterior", "black", "-")
-    _contours(
-        axes, MultivariateNormal(factored.mean, torch.diag(factored.variance)), "mean field, closed form", "C3", "-"
-    )
+    _contours(axes, model.posterior(as_data(x, model).values), "posterior", "black", "-")
+    independent = MultivariateNormal(factored.mean, factored.variance.diag())
+    _contours(axes, independent, "mean field, closed form", "C3", "-")
     for number, (name, fit) in enumerate((fits or {}).items()):
         draws = fit.draws()["loc"]
         normal = MultivariateNormal(torch.as_tensor(draws.mean(0)), torch.as_tensor(np.cov(draws.T)))
@@ -70,6 +65,6 @@ def plot_mean_field(model: CorrelatedGaussian, x: DataLike, fits: Mapping[str, F
 def _contours(axes: Axes, normal: MultivariateNormal, label: str, color: str, style: str) -> None:
     angle = torch.linspace(0, 2 * torch.pi, 200, dtype=normal.loc.dtype)
     circle = torch.stack([angle.cos(), angle.sin()])
-    for level in LEVELS:
+    for level, shown in ((1.0, label), (2.0, None)):  # standard deviations
         line = (normal.loc.unsqueeze(-1) + level * normal.scale_tril @ circle).numpy()
-        axes.plot(*line, color=color, linestyle=style, label=label if level == LEVELS[0] else None)
+        axes.plot(*line, color=color, linestyle=style, label=shown)

@@ -3,8 +3,6 @@
 Blocks are tensors of rows, (n, D) each, in float64; chunks are the parts of a block that fit into a thread's cache.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +15,9 @@ import torch
 from torch import Tensor
 
 from ...models.sufficient import ByComponent, Components, Kernel, Sums, Units, kernel_of
+from ..runtime.isolation import one_thread
 
 __all__ = [
-    "INLINE",
-    "EStep",
-    "WorkerPool",
     "e_step",
     "log_sums",
     "log_totals",
@@ -63,12 +59,8 @@ def worker_pool() -> Iterator[WorkerPool]:
     if number == 1:
         yield INLINE
         return
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-            yield WorkerPool(number, executor)
-    finally:
-        torch.set_num_threads(number)
+    with one_thread(), ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as executor:
+        yield WorkerPool(number, executor)
 
 
 class EStep(NamedTuple):
@@ -108,16 +100,18 @@ def weighted_sums(blocks: Iterable[Tensor], responsibilities: Tensor) -> Sums:
 
     blocks: iterated over twice.
     """
-    counts, place, first = responsibilities.sum(0), 0, torch.zeros(())
-    for x in blocks:
-        first = first + responsibilities[place : place + len(x)].mT @ x
-        place += len(x)
+
+    def paired() -> Iterator[tuple[Tensor, Tensor]]:
+        place = 0
+        for x in blocks:
+            yield x, responsibilities[place : place + len(x)]
+            place += len(x)
+
+    counts, first = responsibilities.sum(0), sum(shares.mT @ x for x, shares in paired())
     locs = first / counts.clamp(min=torch.finfo(counts.dtype).tiny).unsqueeze(-1)
-    kernel, place = ByComponent(Components(counts, locs, locs.new_zeros(*locs.shape, locs.shape[-1]))), 0
-    total: Parts = ()
-    for rows in (rows for x in blocks for rows in x.split(CHUNK_ROWS)):
-        total = _added(total, kernel.tally(rows, responsibilities[place : place + len(rows)].mT))
-        place += len(rows)
+    kernel = ByComponent(Components(counts, locs, locs.new_zeros(*locs.shape, locs.shape[-1])))
+    chunks = (zip(x.split(CHUNK_ROWS), shares.split(CHUNK_ROWS), strict=True) for x, shares in paired())
+    total = _total(kernel.tally(rows, shares.mT) for chunk in chunks for rows, shares in chunk)
     return kernel.sums(total)  # type: ignore[arg-type]
 
 
@@ -155,17 +149,13 @@ def _total_over(blocks: Iterable[Tensor], kernel: Kernel, parts: Callable[[Tenso
     """The sum of `parts` over all chunks of all blocks, each block shared out among the workers."""
 
     def share(x: Tensor) -> Parts:
-        return _total(parts(rows) for rows in _chunks(x, kernel))
+        return _total(map(parts, _chunks(x, kernel)))
 
     return _total(part for x in blocks for part in pool.map(share, x))
 
 
 def _total(parts: Iterable[Parts]) -> Parts:
-    return reduce(_added, parts, ())
-
-
-def _added(total: Parts, part: Parts) -> Parts:
-    return tuple(a + b for a, b in zip(total, part, strict=True)) if total else part
+    return reduce(lambda total, part: tuple(map(torch.add, total, part)), parts)
 
 
 def _chunks(x: Tensor, kernel: Kernel) -> Iterator[Tensor]:

@@ -1,10 +1,9 @@
 """Expectation maximization for the Gaussian mixture, in closed form."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,17 +15,19 @@ from ...models import GMM
 from ...models.covariance import laid_out, structured
 from ...models.moments import Moments
 from ...models.structure import model_name
-from ...models.sufficient import Components, Sums
+from ...models.sufficient import Sums
 from ..data.door import DataLike
 from ..fit.fit import Fit
 from ..runtime.isolation import isolated
-from .ascent import Objective, Restart, StoppingRule, best_ascent, check_responsibilities, check_sizes
-from .collapse import Collapse
+from .ascent import best_ascent, check_responsibilities, check_sizes
 from .e_step import WorkerPool, e_step, normal_components, terms, weighted_sums, worker_pool
 from .mixture_fit import mixture_fit, row_likelihood
 from .row_blocks import RowBlocks, as_row_blocks
 
 __all__ = ["em"]
+
+MAX_RESEEDS = 20  # of one start, before it is refused
+MAX_ROWS_SHOWN = 3  # in a message
 
 
 def em(
@@ -79,17 +80,22 @@ def em(
     if not isinstance(model, GMM):
         raise InputError(f"em fits a GMM, not {model_name(model)}: use cavi, svi or nuts")
     blocks, model = as_row_blocks(x, model), replace(model, batch_size=None)
-    collapse = Collapse(model.covariance, blocks, floor, on_collapse)
+    if on_collapse not in ("reseed", "refuse"):
+        raise InputError(f"on_collapse={on_collapse!r} is unknown: choose reseed or refuse")
+    if not 0 < floor < 1:
+        raise InputError(f"floor={floor!r} must lie between 0 and 1")
     given = check_responsibilities(responsibilities, blocks.rows, model.components)
     with worker_pool() as pool, isolated(seed, torch.float64):
-        collapse.refuse_dependent()
-        updates, clusters = EMUpdates(model, blocks, pool, collapse), [model.components] * starts
-        best = best_ascent(updates, clusters, given, seed, StoppingRule(max_steps, tol), name, progress)
-        params = _named(model, best.state)
+        _refuse_dependent(blocks, floor)
+        updates = partial(EMUpdates, model, blocks, pool, floor, MAX_RESEEDS if on_collapse == "reseed" else 0)
+        best = best_ascent(updates, [model.components] * starts, given, seed, max_steps, tol, name, progress)
+        weights, locs, covariances = best.state
+        params = {"weights": weights, "locs": locs, **laid_out(model.covariance, torch.linalg.cholesky(covariances))}
         draws = {key: value.unsqueeze(0) for key, value in params.items()}
         likelihood = row_likelihood(blocks, normal_components(*best.state), draws=1)
         elbo = np.repeat(best.values[-1], 2)  # exact: two equal draws, so that their spread is zero
-        return mixture_fit(name, "EM", model, blocks, best, draws, likelihood, began, params=params, elbo_draws=elbo)
+        rest = {"params": params, "elbo_draws": elbo, "likelihood": likelihood}
+        return mixture_fit(name, "EM", model, blocks, best, draws, **rest, seconds=time.perf_counter() - began)
 
 
 class Evidence(NamedTuple):
@@ -99,59 +105,112 @@ class Evidence(NamedTuple):
     rows_of: Callable[[int], Tensor]
 
 
-Start = tuple[Moments, Objective[Moments, Evidence]]
-
-
 @dataclass(frozen=True, eq=False)
 class EMUpdates:
-    """The E-step and the M-step of one model on one data set. The state: weights, locs and covariances."""
+    """The E-step and the M-step of one start. The state: weights, locs and covariances.
+
+    max_reseeds: of collapsed components, before the start is refused. notes: one for each re-seeding.
+    """
 
     model: GMM
     blocks: RowBlocks
     pool: WorkerPool
-    collapse: Collapse
+    floor: float
+    max_reseeds: int
+    seed: int
+    notes: list[str] = field(default_factory=list)
 
-    def e_step(self, parameters: Moments) -> tuple[float, Evidence]:
+    @cached_property
+    def generator(self) -> np.random.Generator:
+        """Of the rows that components are re-seeded at."""
+        return np.random.default_rng(self.seed)
+
+    def from_kmeans(self, clusters: int) -> Moments:
+        """The moments of K k-means++ clusters."""
+        return Moments(**self.model.init(self.blocks.sample(self.seed), self.seed))
+
+    def from_responsibilities(self, responsibilities: Tensor) -> Moments:
+        """The M-step from responsibilities (N, K)."""
+        sums = weighted_sums(self.blocks, responsibilities)
+        return self.update(Evidence(sums, lambda k: (responsibilities[:, k] > 0.5).nonzero().flatten()))
+
+    def evaluate(self, parameters: Moments) -> tuple[float, Evidence]:
         """The log-likelihood, nats, and the moments under the responsibilities (eqs. 9.23 and 9.28)."""
         components = normal_components(*parameters)
         log_total, sums = e_step(self.blocks, components, self.blocks.units, self.pool)
-        return log_total.item(), Evidence(sums, lambda k: self._held_rows(components, k))
 
-    def m_step(self, sums: Sums) -> Moments:
-        """The parameters that those moments make most likely (eqs. 9.24 to 9.26)."""
+        def rows_of(k: int) -> Tensor:
+            held = [chunk.softmax(0)[k] > 0.5 for chunk in terms(self.blocks, components, self.blocks.units)]
+            return torch.cat(held).nonzero().flatten()
+
+        return log_total.item(), Evidence(sums, rows_of)
+
+    def update(self, evidence: Evidence) -> Moments:
+        """The most likely parameters (eqs. 9.24 to 9.26), collapsed components re-seeded.
+
+        Raises InputError where that is not wanted or does not help.
+        """
+        sums, tied = evidence.sums, self.model.covariance == "tied"
         weights = sums.counts / sums.counts.sum()
         free = sums.scatters / sums.counts.clamp(min=torch.finfo(weights.dtype).tiny)[:, None, None]
-        return Moments(weights, sums.means, structured(self.model.covariance, free, weights))
+        parameters = Moments(weights, sums.means, structured(self.model.covariance, free, weights))
+        lost = _collapsed(sums.counts, parameters.covariances, self.blocks.units.scale, self.floor)
+        if not lost:
+            return parameters
+        lost = [int(sums.counts.argmin())] if tied else lost
+        what = "; ".join(_described(k, evidence.rows_of(k), tied) for k in lost)
+        if len(self.notes) == self.max_reseeds:
+            tried = f" after {MAX_RESEEDS} re-seedings" if self.notes else ""
+            mend = "ask for fewer components or a simpler covariance, or use BayesianGMM"
+            raise InputError(f"{what}{tried}, where the likelihood has no maximum: {mend}")
+        self.notes.append(f"{what}: re-seeded")
+        return self._reseeded(parameters, lost)
 
-    def objective(self, seed: int) -> Objective[Moments, Evidence]:
-        """The log-likelihood, and its M-step with re-seeding."""
-        generator, notes = np.random.default_rng(seed), list[str]()
-
-        def update(evidence: Evidence) -> Moments:
-            return self.collapse.check(self.m_step(evidence.sums), *evidence, generator, notes)
-
-        return Objective(self.e_step, update, notes)
-
-    def from_kmeans(self, seed: int, clusters: int) -> Start:
-        """A start at the moments of K k-means++ clusters."""
-        return Moments(**self.model.init(self.blocks.sample(seed), seed)), self.objective(seed)
-
-    def from_responsibilities(self, seed: int, responsibilities: Tensor) -> Start:
-        """A start at the M-step from responsibilities (N, K)."""
-        objective, sums = self.objective(seed), weighted_sums(self.blocks, responsibilities)
-        rows_of = lambda k: (responsibilities[:, k] > 0.5).nonzero().flatten()  # noqa: E731
-        try:
-            return objective.update(Evidence(sums, rows_of)), objective
-        except Restart as restart:
-            return restart.state, objective  # type: ignore[return-value]
-
-    def _held_rows(self, components: Components, k: int) -> Tensor:
-        """The rows of which component k has more than half: (M,)."""
-        held = [chunk.softmax(0)[k] > 0.5 for chunk in terms(self.blocks, components, self.blocks.units)]
-        return torch.cat(held).nonzero().flatten()
+    def _reseeded(self, parameters: Moments, lost: list[int]) -> Moments:
+        """The lost components at random rows, as wide as one of K that share the data's volume."""
+        weights, locs, covariances = (part.clone() for part in parameters)
+        number, size = locs.shape
+        volume = number ** (-2 / size)
+        free = torch.diag_embed(self.blocks.units.scale.square() * volume).unsqueeze(0)
+        wide = structured(self.model.covariance, free, weights.new_ones(1))[0]
+        for k in lost:
+            row = int(self.generator.integers(self.blocks.rows))
+            locs[k] = self.blocks.data.values[row].reshape(size)
+            covariances[k], weights[k] = wide, 1 / number
+        covariances = wide.expand_as(covariances) if self.model.covariance == "tied" else covariances
+        return Moments(weights / weights.sum(), locs, covariances)
 
 
-def _named(model: GMM, parameters: Moments) -> dict[str, Tensor]:
-    """The parameters under the names of the model's params."""
-    factors = laid_out(model.covariance, torch.linalg.cholesky(parameters.covariances))
-    return {"weights": parameters.weights, "locs": parameters.locs, **factors}
+def _collapsed(counts: Tensor, covariances: Tensor, scale: Tensor, floor: float) -> list[int]:
+    """The components that hold no rows, or have less than `floor` of the columns' variance in some direction.
+
+    There the likelihood grows without bound (Bishop 2006, section 9.2.1). counts: (K,). scale: of the columns, (D,).
+    """
+    standard = covariances / (scale * scale.unsqueeze(-1))
+    odd = (counts < 1e-10) | ~standard.isfinite().all(-1).all(-1)
+    flat = torch.linalg.eigvalsh(standard.where(~odd[:, None, None], 0.0))[:, 0] <= floor
+    return flat.nonzero().flatten().tolist()
+
+
+def _refuse_dependent(blocks: RowBlocks, floor: float) -> None:
+    """Refuse columns, one of which is a linear function of others: every full covariance is then singular."""
+    if blocks.units.squares:
+        return
+    rows, loc = blocks.rows, blocks.units.loc
+    sums = weighted_sums(blocks, loc.new_ones(rows, 1))
+    if _collapsed(sums.counts, sums.scatters / rows, blocks.units.scale, floor):
+        why = "N is no more than D" if rows <= len(loc) else "drop one"
+        what = "the columns of x depend on each other linearly, so a full covariance is singular"
+        raise InputError(f"{what}: {why}; or take covariance='diagonal' or 'spherical'")
+
+
+def _described(component: int, rows: Tensor, tied: bool) -> str:
+    """component 2 collapsed onto rows 3, 4, 5 and 2 more. rows: those it holds."""
+    if len(rows) == 0:
+        return f"component {component} lost its last row"
+    shown = ", ".join(str(row) for row in rows[:MAX_ROWS_SHOWN].tolist())
+    more = f" and {len(rows) - MAX_ROWS_SHOWN} more" if len(rows) > MAX_ROWS_SHOWN else ""
+    where = f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
+    if tied:
+        return f"the shared covariance collapsed, component {component} on {where}"
+    return f"component {component} collapsed onto {where}"

@@ -1,8 +1,5 @@
 """From the end of an ascent to a Fit, without running the model on all rows."""
 
-from __future__ import annotations
-
-import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -21,8 +18,9 @@ from .ascent import Ascent
 from .e_step import log_sums
 from .row_blocks import Mixture, RowBlocks
 
-__all__ = ["HeadDensity", "mixture_fit", "row_likelihood"]
+__all__ = ["mixture_fit", "row_likelihood"]
 
+Draws = dict[str, Tensor]
 HEAD_ROWS = 64  # that the model's structure is read off
 
 
@@ -54,36 +52,18 @@ class HeadDensity(Density):
 
 
 def mixture_fit(
-    name: str,
-    estimator: str,
-    model: Mixture,
-    blocks: RowBlocks,
-    ascent: Ascent[Any],
-    draws: dict[str, Tensor],
-    likelihood: np.ndarray | None,
-    began: float,
-    **rest: Any,
+    name: str, estimator: str, model: Mixture, blocks: RowBlocks, ascent: Ascent[Any], draws: Draws, **rest: Any
 ) -> Fit:
     """A Fit from S draws, name -> (S, ...), at the end of an ascent; to be called within `isolated`.
 
-    likelihood: of each draw and row, (S, N), nats. began: by `time.perf_counter`. rest: further fields of Fit.
+    rest: further fields of Fit, and likelihood, of each draw and row, (S, N), nats, or None.
     """
     whole = blocks.data
     head = whole.take(slice(max(HEAD_ROWS, 2 * model.components))).map(Tensor.double)
-    fit = fit_of(
-        name,
-        estimator,
-        HeadDensity(model, head, rest.get("params", {}), whole),
-        {key: value.unsqueeze(0) for key, value in draws.items()},
-        likelihood=likelihood,
-        losses=-np.array(ascent.values),
-        start_losses=ascent.start_losses,
-        steps=ascent.steps,
-        seconds=time.perf_counter() - began,
-        message=ascent.message,
-        **rest,
-    )
-    return replace(fit, data=whole)
+    density = HeadDensity(model, head, rest.get("params", {}), whole)
+    chain = {key: value.unsqueeze(0) for key, value in draws.items()}
+    rest |= {"start_losses": ascent.start_losses, "steps": ascent.steps, "message": ascent.message}
+    return replace(fit_of(name, estimator, density, chain, losses=-np.array(ascent.values), **rest), data=whole)
 
 
 def row_likelihood(blocks: RowBlocks, components: Components, draws: int) -> np.ndarray | None:

@@ -1,7 +1,5 @@
 """The rows of a mixture in blocks, from memory or from a memory-mapped file that would not fit into it."""
 
-from __future__ import annotations
-
 import mmap
 import warnings
 from collections.abc import Iterator
@@ -39,7 +37,13 @@ class RowBlocks:
     mapped: np.memmap | None = None
 
     def __iter__(self) -> Iterator[Tensor]:
-        return _blocks(as_matrix(self.data.values), self.mapped)
+        values = as_matrix(self.data.values)
+        if self.mapped is None:
+            yield values
+            return
+        for block in values.split(max(1, BLOCK_NUMBERS // values.shape[1])):
+            yield block.double()
+            _release_pages(self.mapped)
 
     @property
     def rows(self) -> int:
@@ -51,12 +55,9 @@ class RowBlocks:
         if self.mapped is None:
             return as_matrix(self.data.values)
         picked = np.random.default_rng(seed).choice(self.rows, min(SAMPLE_ROWS, self.rows), replace=False)
-        places, parts, before = torch.as_tensor(np.sort(picked)), [], 0
-        for block in self:
-            here = places[(places >= before) & (places < before + len(block))] - before
-            parts.append(block[here])
-            before += len(block)
-        return torch.cat(parts)
+        found = as_matrix(self.data.values)[torch.as_tensor(np.sort(picked))].double()
+        _release_pages(self.mapped)
+        return found
 
 
 def as_row_blocks(x: DataLike, model: Mixture) -> RowBlocks:
@@ -77,17 +78,9 @@ def as_row_blocks(x: DataLike, model: Mixture) -> RowBlocks:
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
         values = torch.from_numpy(x)
     columns = default_columns(1 if x.ndim == 1 else x.shape[1])
-    loc, scale = _moments(as_matrix(values), columns, x)
-    return RowBlocks(Data((values,), rows=len(x), columns=columns), Units(loc, scale, squares), x)
-
-
-def _blocks(values: Tensor, mapped: np.memmap | None) -> Iterator[Tensor]:
-    if mapped is None:
-        yield values
-        return
-    for block in values.split(max(1, BLOCK_NUMBERS // values.shape[1])):
-        yield block.double()
-        _release_pages(mapped)
+    data, zeros = Data((values,), rows=len(x), columns=columns), torch.zeros(len(columns), dtype=torch.float64)
+    blocks = RowBlocks(data, Units(zeros, zeros, squares), x)
+    return replace(blocks, units=_units(blocks))
 
 
 def _release_pages(mapped: np.memmap) -> None:
@@ -99,23 +92,19 @@ def _release_pages(mapped: np.memmap) -> None:
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def _moments(values: Tensor, columns: tuple[str, ...], mapped: np.memmap) -> tuple[Tensor, Tensor]:
+def _units(blocks: RowBlocks) -> Units:
     """Mean and standard deviation of each column. A value that is not finite, or a constant column, is refused."""
-    count, loc, scatter = 0, torch.zeros(len(columns)).double(), torch.zeros(len(columns)).double()
-    for block in _blocks(values, mapped):
-        _refuse_not_finite(block, columns, count)
+    count, loc, scatter, columns = 0, blocks.units.loc, blocks.units.scale, blocks.data.columns
+    for block in blocks:
+        odd = (~block.isfinite()).nonzero().tolist()
+        if odd:
+            row, column = odd[0]
+            what = f"x: column {columns[column]!r}, row {count + row}: {block[row, column].item()} is not finite"
+            raise InputError(f"{what}; drop the row or mend the value")
         mean, n = block.mean(0), len(block)
         scatter = scatter + (block - mean).square().sum(0) + (mean - loc).square() * (n * count / (n + count))
         loc = loc + (mean - loc) * (n / (n + count))
         count += n
     for d in (scatter == 0).nonzero().flatten().tolist():
         raise InputError(f"x: column {columns[d]!r} is {loc[d].item():g} in every row: drop it")
-    return loc, (scatter / count).sqrt()
-
-
-def _refuse_not_finite(block: Tensor, columns: tuple[str, ...], before: int) -> None:
-    odd = (~block.isfinite()).nonzero()
-    if len(odd):
-        row, column = odd[0].tolist()
-        what = f"x: column {columns[column]!r}, row {before + row}: {block[row, column].item()} is not finite"
-        raise InputError(f"{what}; drop the row or mend the value")
+    return Units(loc, (scatter / count).sqrt(), blocks.units.squares)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.structure import Model, Structure, read_structure
 from ..runtime.isolation import isolated
+from .table import default_columns
 
 __all__ = ["Data", "structure_on"]
 
@@ -52,7 +53,7 @@ class Data:
     @property
     def named(self) -> dict[str, Any]:
         """Every argument by its name, positional ones first."""
-        names = self.names or tuple(f"x{i}" for i in range(len(self.args)))
+        names = self.names or default_columns(len(self.args))
         return {**dict(zip(names, self.args, strict=True)), **self.kwargs}
 
     @property
@@ -68,9 +69,8 @@ class Data:
     @property
     def like(self) -> Tensor:
         """A number in the dtype and on the device of the data: ()."""
-        floating = [value for value in self.tensors if value.is_floating_point()]
-        device = self.tensors[0].device if self.tensors else None
-        return floating[0].new_zeros(()) if floating else torch.zeros((), dtype=self.floating, device=device)
+        dtype = next((value.dtype for value in self.tensors if value.is_floating_point()), self.floating)
+        return torch.zeros((), dtype=dtype, device=self.tensors[0].device if self.tensors else None)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -92,17 +92,8 @@ class Data:
         return isinstance(value, Tensor) and self.rows is not None and value.shape[:1] == (self.rows,)
 
     def isolated(self, seed: int, params: dict[str, Any] | None = None) -> AbstractContextManager[None]:
-        """Pyro without a trace left behind, in the dtype of the data; see `inference.isolation`."""
+        """Pyro without a trace left behind, in the dtype of the data; see `runtime.isolation`."""
         return isolated(seed, self.dtype, params, self.mixed)
-
-    def for_model(self, structure: Structure) -> Data:
-        """The same, for a model of this structure: how many rows there are, and whether dtypes are mixed."""
-        rows = structure.rows.full_size if structure.rows else None
-        return replace(self, rows=rows, mixed=structure.mixed)
-
-    def with_rows(self, rows: int | None) -> Data:
-        """The same, for a model with so many rows."""
-        return replace(self, rows=rows)
 
     def take(self, rows: Tensor | slice) -> Data:
         """Some of the rows, (M,) numbers or a slice; what is constant stays whole."""
@@ -111,8 +102,8 @@ class Data:
 
     def to(self, dtype: torch.dtype) -> Data:
         """The same with its floating arrays in that dtype."""
-        cast = self.map(lambda value: value.to(dtype) if value.is_floating_point() else value)
-        return replace(cast, floating=dtype)
+        same = replace(self, floating=dtype)
+        return same.map(lambda value: value.to(dtype) if value.is_floating_point() else value)
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Data:
         """The same with fn of every array."""

@@ -16,7 +16,7 @@ from ...errors import InputError
 from ...models.arguments import Parameters, parameters_of
 from ...models.structure import Structure, model_name
 from .data import Data, structure_on
-from .table import Part, as_part, as_table, count, default_columns, listed, opened, refuse_empty, table_numbers
+from .table import as_part, as_table, count, default_columns, listed, numbers_of, opened, refuse_empty
 
 __all__ = ["DataLike", "Model", "arguments", "as_data", "data_for", "refuse_bad"]
 
@@ -39,7 +39,8 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
         Several arguments: a tuple, by position; a mapping, by the parameters' names; or a DataFrame whose columns have
         the names of the parameters, where the model requires two or more of them, or where all that it requires and
         at least two of its parameters are columns; further columns are left aside. There whole numbers stay int64,
-        for they may index, text and categoricals become int64 codes, and what is no array is handed on untouched.
+        for they may index, text and categoricals become int64 codes, and what is neither an array nor a list of
+        numbers is handed on untouched.
         Data that were made here come back as they are.
     model
         The program that they are for. One with a `prepare(values, columns)` is given a single table to check and
@@ -73,14 +74,21 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
         given = arguments(x, parameters.names, name)
         _refuse_unfit(x, given, parameters, model, name)
         if len(given) > 1 or not hasattr(model, "prepare"):
-            parts = {key: as_part(value, where) for key, (value, where) in given.items()}
-            return _assembled(parts, tuple(given) if isinstance(x, tuple) else ()).to(dtype or torch.float64)
+            return _several(given, tuple(given) if isinstance(x, tuple) else ()).to(dtype or torch.float64)
         x = next(iter(given.values()))[0]
     if len(parameters.required) > 1:
         wanted = f"{model_name(model)} takes {listed(parameters.required)}"
         raise InputError(f"{name} is one array, but {wanted}: give a tuple or a mapping of them")
-    data = _single(x, model, name)
-    data = replace(data, names=parameters.names[:1] or ("x",))
+    table = as_table(x, name)
+    if not table.shape:
+        raise InputError(f"{name} has 0 dimensions, shape (), but needs 1 or more")
+    values, missing = numbers_of(table)
+    if hasattr(model, "prepare"):
+        if missing:
+            raise InputError(missing)
+        values = refuse_bad(model, "prepare", name, values, table.columns)
+    names = parameters.names[:1] or ("x",)
+    data = Data((values,), columns=table.columns, names=names, missing=missing, floating=values.dtype)
     return data if dtype is None else data.to(dtype)
 
 
@@ -91,7 +99,8 @@ def data_for(model: Model, x: DataLike, dtype: torch.dtype | None = None) -> tup
     if structure.subsampled:
         mend = "write it as def model(x, batch_size=None), so that it can be scored on all of them"
         raise InputError(f"model {model_name(model)} always looks at some rows only: {mend}")
-    return data.for_model(structure), structure
+    rows = structure.rows.full_size if structure.rows else None
+    return replace(data, rows=rows, mixed=structure.mixed), structure
 
 
 def refuse_bad(model: Model | None, check: str, name: str, *values: Any) -> Any:
@@ -100,19 +109,6 @@ def refuse_bad(model: Model | None, check: str, name: str, *values: Any) -> Any:
         return getattr(model, check)(*values)
     except InputError as error:
         raise InputError(re.sub(r"(?<!')\bx\b(?!')", lambda _: name, str(error))) from error
-
-
-def _single(x: Any, model: Model | None, name: str) -> Data:
-    """One table as the only argument of a model."""
-    table = as_table(x, name)
-    if not table.shape:
-        raise InputError(f"{name} has 0 dimensions, shape (), but needs 1 or more")
-    values, missing = table_numbers(table, name)
-    if hasattr(model, "prepare"):
-        if missing:
-            raise InputError(missing)
-        values = refuse_bad(model, "prepare", name, values, table.columns)
-    return Data((values,), columns=table.columns, missing=missing, floating=values.dtype)
 
 
 def _is_by_name(frame: DataFrame, parameters: Parameters) -> bool:
@@ -148,13 +144,14 @@ def arguments(x: Any, names: Sequence[str], name: str) -> Arguments:
         keys = [*(key for key in names if key in x), *(key for key in x if key not in names)]
         return {key: (x[key], f"{name}[{key!r}]") for key in keys}
     table = as_table(x, name)
-    refuse_empty(table, name)
+    refuse_empty(table)
     found = {key: table.columns.index(key) for key in names if key in table.columns}
     return {key: (x.iloc[:, i], f"{name}: column {key!r}") for key, i in found.items()}
 
 
-def _assembled(parts: dict[str, Part], positional: tuple[str, ...]) -> Data:
-    """The parts as the arguments of a model, some of them by position."""
+def _several(given: Arguments, positional: tuple[str, ...]) -> Data:
+    """The several arguments of a model, some of them by position."""
+    parts = {key: as_part(value, where) for key, (value, where) in given.items()}
     return Data(
         args=tuple(parts[key].value for key in positional),
         kwargs={key: part.value for key, part in parts.items() if key not in positional},

@@ -14,7 +14,7 @@ from ...models.arguments import only_observes
 from ...models.structure import model_name
 from .data import Data
 from .door import Arguments, DataLike, Model, arguments, refuse_bad
-from .table import as_part, as_table, count, listed, matched, opened, table_numbers
+from .table import as_part, as_table, count, listed, matched, numbers_of, opened
 
 __all__ = ["as_new_data"]
 
@@ -77,18 +77,17 @@ def as_new_data(x: DataLike, like: Data, model: Model | None = None, *, name: st
 
 def _table(x: Any, like: Data, model: Model | None, name: str) -> Data:
     """New rows of a single table."""
-    x = next(iter(x.values() if isinstance(x, Mapping) else x)) if isinstance(x, tuple | Mapping) and len(x) == 1 else x
+    if isinstance(x, tuple | Mapping) and len(x) == 1:
+        (x,) = x.values() if isinstance(x, Mapping) else x
     table, row = as_table(x, name), like.values.shape[1:]
     if isinstance(x, DataFrame | Series):
-        table = matched(table, like.columns, name)
+        table = matched(table, like.columns)
     length = prod(table.shape[1:])
     if not table.shape or length != len(like.columns) or (len(table.shape) > 2 and table.shape[1:] != row):
         fitted = f"rows of shape {tuple(row)}" if len(row) > 1 else count(len(like.columns), "column")
-        raise InputError(
-            f"{name} has shape {table.shape}, but the fitted data have {fitted} ({listed(like.columns)}): "
-            "give one row for each new point"
-        )
-    values, missing = table_numbers(table, name)
+        has = f"{name} has shape {table.shape}, but the fitted data have {fitted} ({listed(like.columns)})"
+        raise InputError(f"{has}: give one row for each new point")
+    values, missing = numbers_of(table)
     if missing and hasattr(model, "prepare"):
         raise InputError(missing)
     values = values.reshape(-1, *row).to(like.values)

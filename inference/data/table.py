@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import prod
 from numbers import Real
@@ -21,29 +21,38 @@ from torch.utils.data import DataLoader
 from ... import datasets
 from ...errors import InputError
 
-__all__ = ["Part", "Table", "as_part", "as_table", "default_columns", "matched", "opened", "table_numbers"]
+__all__ = [
+    "as_part",
+    "as_table",
+    "count",
+    "default_columns",
+    "listed",
+    "matched",
+    "numbers_of",
+    "opened",
+    "refuse_empty",
+]
 
 FILL = "drop the row or fill it in"
-NAME_IT = ", or make it a parameter of the model by its name"
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
     """Unchecked data, with what is needed to give them their shape back.
 
-    frame: N rows, and a column for each entry of a row.
-    shape: the input's own, N first.
+    frame: N rows, and a column for each entry of a row. shape: the input's own, N first. name: what messages call it.
     device: the input's own.
     """
 
     frame: DataFrame
     shape: tuple[int, ...]
+    name: str
     device: torch.device = torch.device("cpu")
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns, as text."""
-        return tuple(str(column) for column in self.frame.columns)
+        return tuple(map(str, self.frame.columns))
 
 
 def default_columns(number: int) -> tuple[str, ...]:
@@ -58,36 +67,39 @@ def opened(x: Any, name: str) -> tuple[Any, str]:
     return (_gathered(x, name) if isinstance(x, DataLoader) else x), name
 
 
-def _is_array(x: Any) -> bool:
-    """Whether x holds an array: a DataFrame, Series, array, tensor, or what NumPy can read."""
-    return isinstance(x, Tensor) or hasattr(x, "__array__")
-
-
 def as_table(x: Any, name: str) -> Table:
     """Lay out a DataFrame, Series, array or tensor; an InputError for anything else."""
+    device = x.device if isinstance(x, Tensor) else torch.device("cpu")
     if isinstance(x, DataFrame):
-        return Table(x, x.shape)
+        return Table(x, x.shape, name)
     if isinstance(x, Series | pd.Categorical):
         series = Series(x)
-        return Table(series.to_frame("x0" if series.name is None else series.name), series.shape)
+        return Table(series.to_frame("x0" if series.name is None else series.name), series.shape, name)
     if isinstance(x, Tensor):
-        return _from_tensor(x, name)
+        if x.layout != torch.strided:
+            raise InputError(f"{name} is a sparse tensor: give {name}.to_dense()")
+        dense = x.detach().cpu().resolve_conj().resolve_neg()
+        x = (dense.double() if dense.dtype == torch.bfloat16 else dense).numpy()
     if isinstance(x, np.ma.MaskedArray):
-        return _from_array(np.ma.filled(x.astype(float if x.dtype.kind in "biuf" else object), np.nan))
-    if _is_array(x):
-        return _from_array(np.asarray(x))
-    raise InputError(f"{name} is a {type(x).__name__}: give a DataFrame, an array, a tensor, or the path of a table")
+        x = np.ma.filled(x.astype(float if x.dtype.kind in "biuf" else object), np.nan)
+    if not hasattr(x, "__array__"):
+        raise InputError(
+            f"{name} is a {type(x).__name__}: give a DataFrame, an array, a tensor, or the path of a table"
+        )
+    x = np.asarray(x)
+    rows = x.reshape(len(x), prod(x.shape[1:])) if x.ndim else x.reshape(1, 1)
+    return Table(DataFrame(rows, columns=list(default_columns(rows.shape[1]))), x.shape, name, device)
 
 
-def matched(table: Table, columns: tuple[str, ...], name: str) -> Table:
+def matched(table: Table, columns: tuple[str, ...]) -> Table:
     """The columns of the fitted data in a DataFrame or Series, in their order; all where one side has no names."""
     lacking = [column for column in columns if column not in table.columns]
     if columns and not lacking:
         frame = table.frame.iloc[:, [table.columns.index(column) for column in columns]]
-        return Table(frame, frame.shape)
+        return replace(table, frame=frame, shape=frame.shape)
     if lacking and default_columns(len(table.columns)) != table.columns and default_columns(len(columns)) != columns:
         has = f"its columns are {listed(table.columns)}"
-        raise InputError(f"{name} lacks column {lacking[0]!r} of the fitted data: {has}")
+        raise InputError(f"{table.name} lacks column {lacking[0]!r} of the fitted data: {has}")
     return table
 
 
@@ -102,21 +114,11 @@ def _gathered(loader: DataLoader, name: str) -> Tensor:
     return torch.stack(parts) if single and parts[0].dim() < 2 else torch.cat(parts)
 
 
-def _from_tensor(x: Tensor, name: str) -> Table:
-    if x.layout != torch.strided:
-        raise InputError(f"{name} is a sparse tensor: give {name}.to_dense()")
-    dense = x.detach().cpu().resolve_conj().resolve_neg()
-    table = _from_array((dense.double() if dense.dtype == torch.bfloat16 else dense).numpy())
-    return Table(table.frame, table.shape, x.device)
-
-
-def _from_array(x: np.ndarray) -> Table:
-    rows = x.reshape(len(x), prod(x.shape[1:])) if x.ndim else x.reshape(1, 1)
-    return Table(DataFrame(rows, columns=list(default_columns(rows.shape[1]))), x.shape)
-
-
 class Part(NamedTuple):
-    """One argument, checked: its columns where it is a table, its categories where it holds their codes."""
+    """One argument, checked: its columns where it is a table, its categories where it holds their codes.
+
+    missing: the line that refuses the first missing value, empty where none is.
+    """
 
     value: Any
     columns: tuple[str, ...] = ()
@@ -131,22 +133,18 @@ def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: t
     """
     if isinstance(value, list):
         value = _listed_numbers(value)
-    if not _is_array(value):
+    if not hasattr(value, "__array__"):
         return Part(value)
     if not getattr(value, "ndim", 1):
         return Part(value.detach() if isinstance(value, Tensor) else np.asarray(value).item())
-    table = as_table(value, where)
-    first = table.frame.iloc[:, 0] if len(table.shape) == 1 else None
-    if first is not None and (categories or _is_categorical(first)):
-        codes, categories = _codes(first, where, categories)
-        return Part(codes, categories=categories)
-    named = isinstance(value, DataFrame)
+    table, named = as_table(value, where), isinstance(value, DataFrame)
+    if len(table.shape) == 1 and (categories or _is_categorical(table.frame.iloc[:, 0])):
+        return _codes(table.frame.iloc[:, 0], where, categories)
     if named:
-        refuse_empty(table, where)
-        table = matched(table, columns, where)
-    places = [where] if first is not None else [f"{where}: column {column!r}" for column in table.columns]
-    numbers, missing = _numbers(table, places, keep_whole=True)
-    return Part(numbers, table.columns if named else (), (), missing)
+        refuse_empty(table)
+        table = matched(table, columns)
+    numbers, missing = numbers_of(table, part=True)
+    return Part(numbers, table.columns if named else (), missing=missing)
 
 
 def _listed_numbers(value: list[Any]) -> Any:
@@ -158,64 +156,60 @@ def _listed_numbers(value: list[Any]) -> Any:
     return found if found.size and found.dtype.kind in "biuf" else value
 
 
-def table_numbers(table: Table, name: str) -> tuple[Tensor, str]:
-    """The floats of a table that is all of the data, and the line that refuses the first missing one."""
-    refuse_empty(table, name)
-    return _numbers(table, [f"{name}: column {column!r}" for column in table.columns])
-
-
-def refuse_empty(table: Table, name: str) -> None:
+def refuse_empty(table: Table) -> None:
     """Refuse a table without rows or columns, and two columns of one name."""
     n, d = table.frame.shape
     if n == 0 or d == 0:
-        raise InputError(f"{name} is empty ({count(n, 'row')}, {count(d, 'column')}): give at least one of each")
+        raise InputError(f"{table.name} is empty ({count(n, 'row')}, {count(d, 'column')}): give at least one of each")
     column, times = Counter(table.columns).most_common(1)[0]
     if times > 1:
-        raise InputError(f"{name} has {times} columns called {column!r}: give each a name of its own")
+        raise InputError(f"{table.name} has {times} columns called {column!r}: give each a name of its own")
 
 
-def _numbers(table: Table, where: Sequence[str], keep_whole: bool = False) -> tuple[Tensor, str]:
-    """The numbers of a table in its shape, and the line that refuses the first missing one, empty where none is.
+def numbers_of(table: Table, part: bool = False) -> tuple[Tensor, str]:
+    """The floats of a table in its shape, and the line that refuses the first missing one, empty where none is.
 
-    where: what to call each column. keep_whole: a table of whole numbers alone becomes int64, else it is float64.
+    part: it is one of several arguments. Then it may be empty, whole numbers alone become int64, and a vector has no
+    column.
     """
-    kinds, missing = table.frame.dtypes, ""
-    if keep_whole and all(map(types.is_integer_dtype, kinds)) and not table.frame.isna().to_numpy().any():
-        numbers = table.frame.to_numpy(dtype=np.int64)
-    elif all(isinstance(kind, np.dtype) and kind.kind in "biuf" for kind in kinds):
-        numbers = table.frame.to_numpy(dtype=float)
+    if not part:
+        refuse_empty(table)
+    frame, missing = table.frame, ""
+    where = [f"{table.name}: column {column!r}" for column in table.columns]
+    where = [table.name] if part and len(table.shape) == 1 else where
+    if part and all(map(types.is_integer_dtype, frame.dtypes)) and not frame.isna().to_numpy().any():
+        numbers = frame.to_numpy(dtype=np.int64)
+    elif all(isinstance(kind, np.dtype) and kind.kind in "biuf" for kind in frame.dtypes):
+        numbers = frame.to_numpy(dtype=float)
     else:
-        numbers = np.empty(table.frame.shape)
+        numbers = np.empty(frame.shape)
         for i, place in enumerate(where):
-            _refuse_kind(table.frame.iloc[:, i], place)
-            numbers[:, i] = table.frame.iloc[:, i].to_numpy(dtype=float, na_value=np.nan)
+            _refuse_kind(frame.iloc[:, i], place)
+            numbers[:, i] = frame.iloc[:, i].to_numpy(dtype=float, na_value=np.nan)
     for i in (~np.isfinite(numbers).all(0)).nonzero()[0]:
-        column = table.frame.iloc[:, i]
+        column = frame.iloc[:, i]
         missing = missing or _line(np.isnan(numbers[:, i]), column, where[i], "is missing (NaN)", FILL)
         _refuse(np.isinf(numbers[:, i]), column, where[i], "is infinite", "drop the row or mend the value")
-    return torch.tensor(np.ascontiguousarray(numbers), device=table.device).reshape(table.shape), missing
+    return torch.from_numpy(np.array(numbers, order="C")).to(table.device).reshape(table.shape), missing
 
 
 def _is_categorical(values: Series) -> bool:
     """Whether a column is of categories: declared ones, or text none of which spells a number."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        return True
-    known = values.dropna()
-    text = types.is_object_dtype(values) or types.is_string_dtype(values)
-    text = text and len(known) > 0 and all(isinstance(value, str) for value in known)
-    return text and bool(pd.to_numeric(known, errors="coerce").isna().all())
+    kind, known = types.infer_dtype(values), values.dropna()
+    text = kind == "string" and len(known) > 0
+    return kind == "categorical" or (text and bool(pd.to_numeric(known, errors="coerce").isna().all()))
 
 
-def _codes(values: Series, where: str, categories: tuple[str, ...] = ()) -> tuple[Tensor, tuple[str, ...]]:
+def _codes(values: Series, where: str, categories: tuple[str, ...]) -> Part:
     """The code of each category, (N,) int64, and the categories: those given, those declared, or the sorted text."""
     _refuse(values.isna().to_numpy(), values, where, "is missing (NaN)", FILL)
     if not categories:
         declared = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else sorted(values.unique())
-        categories = tuple(str(category) for category in declared)
+        categories = tuple(map(str, declared))
     text = values.astype(object).map(str)
     codes = pd.Index(categories, dtype=object).get_indexer(text)
     _refuse(codes < 0, text, where, f"is no category of the fitted data ({listed(categories)})", "drop the row")
-    return torch.tensor(codes, dtype=torch.int64), categories
+    return Part(torch.tensor(codes, dtype=torch.int64), categories=categories)
 
 
 def listed(names: Sequence[str]) -> str:
@@ -229,29 +223,27 @@ def count(number: int, what: str) -> str:
 
 
 def _refuse_kind(values: Series, where: str) -> None:
-    """Refuse a column that holds no real numbers, pointing at the row that shows it where there is one."""
-    kind, named = values.dtype, NAME_IT if _is_categorical(values) else ""
+    """Refuse a column that holds no real numbers, pointing at the row that shows it where there is one.
+
+    Older pandas keep text as objects, newer ones as strings; both may hold numbers, and numbers spelt out.
+    """
+    kind, named = values.dtype, ", or make it a parameter of the model by its name" if _is_categorical(values) else ""
     if types.is_object_dtype(kind) or types.is_string_dtype(kind):
-        _refuse_text(values, where, named)
+        odd = ~values.map(lambda value: isinstance(value, Real | Decimal | np.bool_)) & values.notna()
+        spelt = pd.to_numeric(values.where(values.map(lambda value: isinstance(value, str))), errors="coerce").notna()
+        _refuse((odd & ~spelt).to_numpy(bool), values, where, "is not a number", f"mend it or drop the column{named}")
+        if odd.any():
+            raise InputError(f"{where} holds numbers written as text: convert it with pandas.to_numeric")
     elif types.is_complex_dtype(kind):
         raise InputError(f"{where} holds complex numbers: give real and imaginary parts as two columns")
     elif named or not (types.is_numeric_dtype(kind) or types.is_bool_dtype(kind)):
         raise InputError(f"{where} is of type {kind}: turn it into numbers or drop it{named}")
 
 
-def _refuse_text(values: Series, where: str, named: str) -> None:
-    """Older pandas keep text as objects, newer ones as strings; both may hold numbers, and numbers spelt out."""
-    odd = np.array([not isinstance(value, Real | Decimal | np.bool_) for value in values]) & values.notna().to_numpy()
-    spelt = pd.to_numeric(values.where([isinstance(value, str) for value in values]), errors="coerce").notna()
-    bad = odd & ~spelt.to_numpy(dtype=bool)
-    _refuse(bad, values, where, "is not a number", f"mend it or drop the column{named}")
-    if odd.any():
-        raise InputError(f"{where} holds numbers written as text: convert it with pandas.to_numeric")
-
-
 def _refuse(bad: NDArray[np.bool_], values: Series, where: str, what: str, mend: str) -> None:
-    if line := _line(bad, values, where, what, mend):
-        raise InputError(line)
+    """Raise InputError with the line that names the first bad row, where one is bad."""
+    if bad.any():
+        raise InputError(_line(bad, values, where, what, mend))
 
 
 def _line(bad: NDArray[np.bool_], values: Series, where: str, what: str, mend: str) -> str:

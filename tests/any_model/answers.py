@@ -254,7 +254,8 @@ def lda_exact(words: Tensor, topics: int = 2, vocabulary: int = 3) -> tuple[floa
     documents, length = words.shape
     flat, logs, nexts = words.flatten().numpy(), [], []
     document = np.repeat(np.arange(documents), length)
-    for assignment in itertools.product(range(topics), repeat=len(flat)):
+    for chosen in itertools.product(range(topics), repeat=len(flat)):
+        assignment = np.array(chosen)
         by_document, by_topic = np.zeros((documents, topics)), np.zeros((topics, vocabulary))
         np.add.at(by_document, (document, assignment), 1)
         np.add.at(by_topic, (assignment, flat), 1)

@@ -222,7 +222,8 @@ def test_a_fit_is_had_back_from_disk_without_a_pickle(
     short = {**TRAINING, "steps": 60, "draws": 50}
     if which == "nuts":
         model: Any = programs.regression
-        fit, new = nuts(model, (X, Y), **{**CHAINS, "warmup": 50, "draws": 50}), (X_NEW, Y_NEW)
+        new: Any = (X_NEW, Y_NEW)
+        fit = nuts(model, (X, Y), **{**CHAINS, "warmup": 50, "draws": 50})
     elif which == "auto_mvn":
         model = programs.regression
         fit, new = svi(model, "auto_mvn", (X, Y), **short), (X_NEW, Y_NEW)

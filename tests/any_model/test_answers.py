@@ -187,15 +187,15 @@ def test_no_loadings_are_likelier_than_the_likeliest() -> None:
         value.backward()
         return value
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)
     assert -loss().item() == pytest.approx(best, abs=1e-5)
 
 
 def test_the_curves_grid_has_converged() -> None:
     coarse, fine = (answers.tanh_grid(programs.CURVE_X, programs.CURVE_Y, points) for points in (201, 401))
     for moment in (lambda a, b: a * b, lambda a, b: a**2):
-        values = [float((weights * moment(inner, outer)).sum()) for inner, outer, weights in (coarse, fine)]
-        assert values[0] == pytest.approx(values[1], rel=1e-4)
+        found = [float((weights * moment(inner, outer)).sum()) for inner, outer, weights in (coarse, fine)]
+        assert found[0] == pytest.approx(found[1], rel=1e-4)
     weights = fine[2].reshape(401, 401)
     assert float(weights[0].sum() + weights[:, 0].sum()) < 1e-4  # what the grid's edge cuts off
     net, place = programs.TanhNet().double(), 3000

@@ -155,7 +155,7 @@ def test_the_table_sums_the_gaps_up(known: Comparison) -> None:
 
 def test_pca_by_hand_finds_the_likeliest_loadings_and_its_gap_is_that_of_the_loadings() -> None:
     """Which loadings mean field settles on is known up to its gap; the marginal likelihood of those is exact."""
-    fit = svi(programs.pca, Encoder, POINTS, **{**TRAINING, "steps": 2500})
+    fit: Any = svi(programs.pca, Encoder, POINTS, **{**TRAINING, "steps": 2500})
     loadings = fit.params["loadings"]
     reached = float(answers.pca_marginal(loadings).log_prob(POINTS).sum())
     best = answers.best_pca(POINTS)
@@ -165,13 +165,13 @@ def test_pca_by_hand_finds_the_likeliest_loadings_and_its_gap_is_that_of_the_loa
     gaps = fit.gaps(ROWS, nuts=Z_CHAINS)
     truth = answers.pca_marginal(loadings).log_prob(POINTS[list(ROWS)]).numpy()
     within(gaps.droplevel("guide").loc[list(ROWS)], "log_p", truth)
-    free = svi(programs.pca, "auto_normal", POINTS, **{**TRAINING, "steps": 1500})
+    free: Any = svi(programs.pca, "auto_normal", POINTS, **{**TRAINING, "steps": 1500})
     gap = answers.mean_field_gap(free.params["loadings"])
     within(free.gaps(ROWS, nuts=Z_CHAINS), "approximation_gap", gap)
 
 
 def test_new_rows_of_pca_have_their_marginal_density() -> None:
-    fit = svi(programs.pca_known, Encoder, POINTS, **TRAINING)
+    fit: Any = svi(programs.pca_known, Encoder, POINTS, **TRAINING)
     truth = answers.pca_marginal(EFFECTS).log_prob(POINTS_NEW).numpy()
     np.testing.assert_allclose(fit.log_predictive(POINTS_NEW), truth, atol=0.2)
     found = fit.log_likelihood(POINTS_NEW, method="importance", draws=500)
@@ -200,9 +200,9 @@ def test_random_effects_go_the_same_way() -> None:
 
 def test_a_vae_goes_the_same_way_as_the_program_that_it_is() -> None:
     """A frozen linear VAE is probabilistic PCA: log p(x) of its rows by the Gaussian formula."""
-    options = {"steps": 600, "draws": 50, "progress": False}
-    fit = svi(VAE(latent=2, decoder="linear"), "encoder_full", POINTS, **options)
-    found = compare(fit.vae.frozen(), POINTS, ["encoder_full", "auto_normal"], rows=ROWS, **{**BRIEF, "steps": 600})
+    options: dict[str, Any] = {"steps": 600, "draws": 50, "progress": False}
+    fit: Any = svi(VAE(latent=2, decoder="linear"), "encoder_full", POINTS, **options)
+    found = compare(fit.model.frozen(), POINTS, ["encoder_full", "auto_normal"], rows=ROWS, **{**BRIEF, "steps": 600})
     assert set(found.gaps.index.get_level_values("guide")) == {"encoder_full", "auto_normal"}
     shared = found.gaps["log_p"].unstack("guide")
     np.testing.assert_allclose(shared["encoder_full"], shared["auto_normal"], atol=0.2)

@@ -48,7 +48,7 @@ def sound() -> Comparison:
 
 def columns() -> dict[str, Any]:
     """The columns of the table by name: what has a name, decimals, what it says and how it is computed."""
-    found = {}
+    found: dict[str, Any] = {}
     for module in modules():
         for value in vars(module).values():
             if isinstance(value, list | tuple) and value and all(hasattr(one, "compute") for one in value):

@@ -55,7 +55,7 @@ def test_both_forms_of_eight_schools_have_one_leave_one_out_density(schools: Fit
 
 
 def test_the_likelihood_of_a_row_is_given_its_latent_and_holds_no_prior(schools: Fit) -> None:
-    draws = {str(name): value.values.reshape(-1, *value.shape[2:]) for name, value in schools.idata.posterior.items()}
+    draws = {str(name): value.values.reshape(-1, *value.shape[2:]) for name, value in schools.posterior.items()}
     theta = draws["theta"] if "theta" in draws else draws["mu"][:, None] + draws["tau"][:, None] * draws["eta"]
     truth = torch.distributions.Normal(torch.tensor(theta), SCHOOLS_SIGMA).log_prob(SCHOOLS_Y)
     np.testing.assert_allclose(likelihood(schools, "y"), truth, atol=1e-8)
@@ -69,8 +69,8 @@ def test_each_observed_site_has_its_own_likelihood_with_the_hidden_kind_summed_o
     else:
         fit = svi(programs.two_sites, "auto_normal", data, **{**TRAINING, "steps": 200, "draws": 100})
     assert set(fit.idata["log_likelihood"].data_vars) == {"length", "eggs"}
-    draws = [fit.idata["posterior"][name].values.reshape(-1, 2) for name in ("loc", "rate")]
-    truth = answers.two_sites_likelihood(*draws, LENGTHS, EGGS)
+    loc, rate = (fit.posterior[name].values.reshape(-1, 2) for name in ("loc", "rate"))
+    truth = answers.two_sites_likelihood(loc, rate, LENGTHS, EGGS)
     for name in ("length", "eggs"):
         np.testing.assert_allclose(likelihood(fit, name), truth[name], atol=1e-8)
     both = np.logaddexp.reduce(truth["both"], 0) - math.log(len(truth["both"]))

@@ -154,7 +154,7 @@ def test_the_bound_on_four_rows_is_the_sum_over_all_assignments() -> None:
     x = torch.as_tensor(np.array([[0.0], [0.3], [4.0], [4.4]]))
     model = BayesianGMM(2, loc=2.0, scale=1.0, df=3.0, loc_precision=0.1)
     updates = CAVIUpdates(model, as_row_blocks(x, model), INLINE)
-    q, _ = updates.from_kmeans(0, 2)
+    q = updates.from_kmeans(2)
     log_q = torch.cat(list(terms([x], q.expected_components(), updates.blocks.units)), -1).log_softmax(0)
     bound = 0.0
     for z in itertools.product((0, 1), repeat=4):

@@ -1,4 +1,4 @@
-"""Log densities and moments by sufficient statistics are those of the definition, however the rows are dealt out."""
+"""Log densities and moments by sufficient statistics are those of the definition, however the rows are split up."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """A model is called with what it takes: by position, by name, by column; new data have the structure of the fitted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -131,12 +131,13 @@ def test_a_mapping_goes_by_name_and_unknown_names_are_refused() -> None:
 def test_in_a_tuple_whole_numbers_stay_whole_and_what_is_no_array_is_untouched() -> None:
     marker = object()
     x = (HEIGHT.astype("float32"), np.array([0, 2, 1]), np.array([True, False, True]), 3, np.float64(2.5), "a", None)
-    data = as_data((*x, marker, ["a", 2]), any_of)
+    data = as_data((*x, marker, ["a", 2], [1, 2]), any_of)
     kinds = [value.dtype for value in data.args[:3]]
     assert kinds == [torch.float64, torch.int64, torch.float64]
-    assert data.args[3:] == (3, 2.5, "a", None, marker, ["a", 2])
+    assert data.args[3:-1] == (3, 2.5, "a", None, marker, ["a", 2])
+    assert frozen(data.args[-1]) == [1, 2]
     assert type(data.args[4]) is float
-    assert data.run(lambda *args: len(args)) == 9
+    assert data.run(lambda *args: len(args)) == 10
     assert "3 parts, but Regression takes height, earnings" in refusal((HEIGHT, EARNINGS, 3), Regression())
     assert "lacks 'earnings'" in refusal((HEIGHT,), regression)
 
@@ -185,7 +186,7 @@ def test_a_loader_of_single_vectors_gives_their_matrix() -> None:
 
 
 def test_new_columns_are_matched_by_name_with_the_categories_of_the_fitted() -> None:
-    like = as_data(FRAME, regression).with_rows(3)
+    like = replace(as_data(FRAME, regression), rows=3)
     new = as_new_data(pd.DataFrame({"sex": ["m"], "earnings": [1], "height": [2]}), like, regression)
     assert {key: frozen(value) for key, value in new.kwargs.items()} == {
         "height": [2.0],
@@ -200,7 +201,7 @@ def test_new_columns_are_matched_by_name_with_the_categories_of_the_fitted() -> 
 
 
 def test_what_is_constant_may_be_left_out_of_new_data() -> None:
-    like = as_data((HEIGHT, np.arange(2.0), 7, None, EARNINGS), any_of).with_rows(3)
+    like = replace(as_data((HEIGHT, np.arange(2.0), 7, None, EARNINGS), any_of), rows=3)
     new = as_new_data((HEIGHT[:2], None, None, None, EARNINGS[:2]), like)
     assert [frozen(value) for value in new.args] == [[1.6, 1.7], [0.0, 1.0], 7, None, [1.0, 3.0]]
     assert new.rows == 2
@@ -209,7 +210,7 @@ def test_what_is_constant_may_be_left_out_of_new_data() -> None:
 
 
 def test_parts_of_new_data_have_as_many_rows_of_the_fitted_shape() -> None:
-    like = as_data((np.ones((3, 2)), EARNINGS), any_of).with_rows(3)
+    like = replace(as_data((np.ones((3, 2)), EARNINGS), any_of), rows=3)
     assert new_refusal((np.ones((4, 2)), EARNINGS), like) == (
         "x_new[0] has 4 rows, x_new[1] has 3 rows: give as many of each"
     )
@@ -220,7 +221,7 @@ def test_parts_of_new_data_have_as_many_rows_of_the_fitted_shape() -> None:
 
 
 def test_what_is_only_observed_is_filled_with_zeros_and_a_covariate_never() -> None:
-    like = as_data({"height": HEIGHT, "earnings": EARNINGS}, regression).with_rows(3)
+    like = replace(as_data({"height": HEIGHT, "earnings": EARNINGS}, regression), rows=3)
     new = as_new_data({"height": HEIGHT[:2]}, like, regression)
     assert new.kwargs["earnings"].tolist() == [0.0, 0.0]
     assert new.rows == 2
@@ -231,7 +232,7 @@ def test_what_is_only_observed_is_filled_with_zeros_and_a_covariate_never() -> N
 
 def test_the_columns_of_a_table_among_others_are_matched_by_name() -> None:
     table = FRAME[["height", "earnings"]]
-    like = as_data((table, EARNINGS), any_of).with_rows(3)
+    like = replace(as_data((table, EARNINGS), any_of), rows=3)
     new = as_new_data((table[["earnings", "height"]].assign(more=0), EARNINGS), like)
     assert torch.equal(new.args[0], like.args[0])
     assert "lacks column 'height'" in new_refusal((table[["earnings"]], EARNINGS), like)
@@ -245,7 +246,7 @@ def test_without_rows_everything_is_to_be_given_anew() -> None:
 
 
 def test_data_made_before_come_back_unless_their_categories_differ() -> None:
-    like = as_data(FRAME, regression).with_rows(3)
+    like = replace(as_data(FRAME, regression), rows=3)
     assert as_data(like, regression) is like
     assert as_new_data(like.take(slice(2)), like).rows == 2
     assert "other columns or categories" in new_refusal(as_data(FRAME.assign(sex="m"), regression), like)

@@ -46,7 +46,8 @@ def test_every_guide_has_the_same_decoder_as_it_was_trained_with_the_first(compa
     networks = []
     for fit in comparison.fits.values():
         assert isinstance(fit, RowFit)
-        networks.append(parameters_to_vector(fit.model.network(fit.data.values).parameters()).detach().numpy())
+        model: Any = fit.model
+        networks.append(parameters_to_vector(model.network(fit.data.values).parameters()).detach().numpy())
     for network in networks[1:]:
         np.testing.assert_array_equal(network, networks[0])
 
@@ -79,10 +80,12 @@ def test_a_trained_decoder_is_taken_as_it_is_and_nuts_can_be_left_out() -> None:
     options: dict[str, Any] = {"steps": 30, "starts": 1, "progress": False}
     first = pyrometer.svi(VAE(2, "linear"), "encoder", X, steps=100, batch_size=100, progress=False)
     assert isinstance(first, RowFit)
-    found = pyrometer.compare(first.model.frozen(), X, ["encoder_full", "auto_normal"], reference=None, **options)
+    trained: Any = first.model
+    found = pyrometer.compare(trained.frozen(), X, ["encoder_full", "auto_normal"], reference=None, **options)
     for fit in found.fits.values():
         assert isinstance(fit, RowFit)
-        weights = [parameters_to_vector(each.model.network(each.data.values).parameters()) for each in (fit, first)]
+        models: list[Any] = [fit.model, first.model]
+        weights = [parameters_to_vector(model.network(fit.data.values).parameters()) for model in models]
         assert (weights[0] == weights[1]).all()
     assert found.table[["gap", "bias"]].isna().all(axis=None)
 

@@ -43,7 +43,8 @@ def linear() -> RowFit:
 
 def loadings(fit: RowFit) -> tuple[Tensor, Tensor, Tensor]:
     """W (D, L), mean (D,) and variance of x = W z + mean + noise, in doubles."""
-    decoder = fit.model.network(fit.data.values)
+    model: Any = fit.model
+    decoder = model.network(fit.data.values)
     layer = decoder.get_submodule("network.0")
     assert isinstance(layer, nn.Linear)
     return layer.weight.double(), layer.bias.double(), (2 * decoder.log_scale).exp().double()
@@ -192,7 +193,8 @@ def test_a_step_of_an_earlier_fit_is_not_taken_for_another_decoder_or_another_gu
     options: dict[str, Any] = {"steps": 120, "batch_size": 20, "draws": 2, "progress": False}
     decoder = pyrometer.svi(VAE(2, "mlp", "bernoulli", hidden=(16,)), "encoder", DIGITS[:60], **options)
     assert isinstance(decoder, RowFit)
-    frozen = decoder.model.frozen()
+    trained: Any = decoder.model
+    frozen = trained.frozen()
     pyrometer.svi(frozen, "semi_amortized", DIGITS[:60], **options)  # whose compiled step is kept
     other = copy.deepcopy(frozen)
     next(iter(other.networks.values())).get_parameter("network.0.weight").data.mul_(1.0005)

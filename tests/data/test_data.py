@@ -281,6 +281,7 @@ def test_new_data_take_the_shape_of_the_fitted() -> None:
     vector, column = as_data(FRAME["a"]), as_data(FRAME[["a"]])
     assert as_new_data(FRAME, vector).values.shape == (3,)
     assert as_new_data(FRAME["a"], column).values.shape == (3, 1)
+    assert as_new_data(FRAME[["b", "a"]], column).values.tolist() == FRAME[["a"]].to_numpy().tolist()
     images = np.zeros((5, 1, 2, 2))
     assert as_new_data(images[:2], as_data(images)).values.shape == (2, 1, 2, 2)
 
