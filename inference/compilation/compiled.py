@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Literal
@@ -132,7 +132,7 @@ def compiled(
     return (made, tier) if same else (eager, f"eager: {other}")
 
 
-def fusible(module: GraphModule, inputs: list[Tensor]) -> GraphModule:
+def fusible(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
     """The module with its small products and running totals as elementwise operations and sums, to be fused.
 
     Inductor hands these to library calls, which on a few numbers cost more than all the rest of a density.
