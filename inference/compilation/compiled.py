@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Literal
@@ -20,7 +20,8 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from .graph import Graph, NoGraph, agree, first_line, traced
+from ...models.structure import one_line
+from .graph import Graph, NoGraph, agree, traced
 
 __all__ = [
     "Compile",
@@ -67,7 +68,7 @@ def compile_graph(graph: Graph, tier: Tier, *example: Any) -> Callable[..., Any]
             return _inductor(graph, example) if tier == "inductor" else _script(graph, example)
         except Exception as error:
             what = "Inductor does not compile it" if tier == "inductor" else "TorchScript does not take it"
-            raise NoGraph(f"{what} ({first_line(error)})") from error
+            raise NoGraph(f"{what} ({one_line(error)})") from error
 
 
 def _script(graph: Graph, example: tuple[Any, ...]) -> torch.jit.ScriptFunction:
@@ -89,7 +90,7 @@ def known_to_inductor(graph: Graph, *example: Any) -> bool:
     return _code(graph, example)[0] in _inducted
 
 
-def _code(graph: Graph, example: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Tensor]]:
+def _code(graph: Graph, example: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Any]]:
     """What graphs that Inductor would make the same code of have in common; and the inputs of that code."""
     inputs = [*pytree.tree_leaves(example), *graph.constants]
     kinds = tuple((value.shape, value.stride(), value.dtype, value.device) for value in inputs)
@@ -126,12 +127,12 @@ def compiled(
     try:
         same = all(agree(made, eager, (point,)) for point in examples)
     except Exception as error:
-        return eager, f"eager: it does not run ({first_line(error)})"
+        return eager, f"eager: it does not run ({one_line(error)})"
     other = "its graph gave other numbers at a fresh point: what it does depends on values"
     return (made, tier) if same else (eager, f"eager: {other}")
 
 
-def fusible(module: GraphModule, inputs: list[Tensor]) -> GraphModule:
+def fusible(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
     """The module with its small products and running totals as elementwise operations and sums, to be fused.
 
     Inductor hands these to library calls, which on a few numbers cost more than all the rest of a density.

@@ -17,7 +17,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
-__all__ = ["Graph", "NoGraph", "agree", "first_line", "graph_of", "traced"]
+from ...models.structure import one_line
+
+__all__ = ["Graph", "NoGraph", "agree", "graph_of", "traced"]
 
 aten = torch.ops.aten
 SAME = (aten.detach.default, aten.clone.default, aten.alias.default, aten.lift_fresh_copy.default)
@@ -85,7 +87,7 @@ def traced(fn: Callable[..., Any], example: tuple[Any, ...], in_place: bool = Fa
             module = make_fx(torch.func.functionalize(module))(*leaves)
         return Graph(*_split(module), shape[0])
     except Exception as error:  # torch raises many classes for "cannot trace this"; eager meets any real error again
-        raise NoGraph(f"it cannot be traced ({first_line(error)})") from error
+        raise NoGraph(f"it cannot be traced ({one_line(error)})") from error
 
 
 def _split(module: GraphModule) -> tuple[GraphModule, tuple[Tensor, ...]]:
@@ -121,10 +123,8 @@ def _split(module: GraphModule) -> tuple[GraphModule, tuple[Tensor, ...]]:
 
 
 def _changes_nothing(node: Node) -> bool:
-    if node.target in SAME:
-        return True
     if node.target not in SAME_SHAPED:
-        return False
+        return node.target in SAME
     before, after = node.all_input_nodes[0].meta.get("val"), node.meta.get("val")
     return before is not None and after is not None and (before.shape, before.dtype) == (after.shape, after.dtype)
 
@@ -152,19 +152,12 @@ def _constants(module: GraphModule) -> dict[Node, Any]:
 def agree(made: Callable[..., Any], fn: Callable[..., Any], example: tuple[Any, ...]) -> bool:
     """Whether both give the same for that example under the same noise, to 1e-8 (float32: 1e-4)."""
     results = []
-    for f in (fn, made):
+    for function in (fn, made):
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
-            results.append(pytree.tree_leaves(f(*example)))
-    return all(_close(expected, got) for expected, got in zip(*results, strict=True))
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    rtol, atol = (1e-4, 1e-5) if a.dtype == torch.float32 else (1e-8, 1e-10)
-    return torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in a few words."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:120]}"
+            results.append(pytree.tree_leaves(function(*example)))
+    for a, b in zip(*results, strict=True):
+        rtol, atol = (1e-4, 1e-5) if a.dtype == torch.float32 else (1e-8, 1e-10)
+        if not torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True):
+            return False
+    return True

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pyro import poutine
@@ -36,13 +36,7 @@ SAME_MODEL = 10  # times the gap of an earlier fit; further off, a constant of t
 ROUNDING = {torch.float32: (1e-6, 1e-3), torch.float64: (1e-12, 1e-8)}
 
 
-class _Kept(NamedTuple):
-    data: Data
-    step: Step
-    gap: float
-
-
-_kept: dict[Any, _Kept] = {}
+_kept: dict[Any, tuple[Data, Step, float]] = {}  # kind of training -> its data, step, and gap to Pyro
 
 
 @dataclass
@@ -145,15 +139,15 @@ def _step_for(training: Training) -> Step:
     expected, largest = ROUNDING.get(training.data.dtype, ROUNDING[torch.float32])
     if training.schedule.changing:
         return _built(training, examples, largest)[0]
-    kept = _kept.get(training.kind)
-    if kept and kept.data.equals(training.data):
-        gap = gap_to_pyro(kept.step, training, *examples)
-        if gap <= SAME_MODEL * max(kept.gap, expected):
-            return kept.step
+    data, step, gap = _kept.get(training.kind, (None, None, 0.0))
+    if data and step and data.equals(training.data):
+        if gap_to_pyro(step, training, *examples) <= SAME_MODEL * max(gap, expected):
+            return step
     elif len(_kept) >= MAX_KEPT:
         del _kept[next(iter(_kept))]
-    _kept[training.kind] = _Kept(training.data, *_built(training, examples, largest))
-    return _kept[training.kind].step
+    step, gap = _built(training, examples, largest)
+    _kept[training.kind] = training.data, step, gap
+    return step
 
 
 def _built(training: Training, examples: tuple[tuple[Tensor, ...], ...], largest: float) -> tuple[Step, float]:

@@ -12,9 +12,9 @@ import torch
 from pyro.infer.util import zero_grads
 from torch import Tensor
 
-from ...models.structure import Plate
+from ...models.structure import Plate, one_line
 from ..compilation.compiled import Compile, Tier
-from ..compilation.graph import NoGraph, first_line
+from ..compilation.graph import NoGraph
 from ..data.data import Data
 from .adam import Adam, State, joined
 from .minibatches import Minibatches, StepMessenger
@@ -116,7 +116,7 @@ def gap_to_pyro(step: Step, training: Training, *examples: tuple[Tensor, ...]) -
                 abs(got_loss.item() - loss) / max(1.0, abs(loss)),
             ]
     except (RuntimeError, ValueError, AssertionError) as error:  # a factorization that fails, say
-        raise NoGraph(f"it could not be checked ({first_line(error)})") from error
+        raise NoGraph(f"it could not be checked ({one_line(error)})") from error
     finally:
         training.write(start)
     return max(gaps) if all(map(math.isfinite, gaps)) else math.inf

@@ -128,18 +128,15 @@ def train(
             check(test.values)
             if not tells_new(start.pairing.guide):
                 raise InputError(f"guide {name} has no q for held-out rows: leave x_test out, or choose an encoder")
+        asked = {"batch_size": batch_size, "lr": lr, "optimizer": optimizer, "warmup": warmup, "seed": seed}
         owner = {
             "model": checkpoints.known_by(model),
             "guide": name,
             "estimator": f"{start.pairing.estimator}({start.pairing.elbo.num_particles})",
             "rows": list(grey.shape),
-            "batch_size": batch_size,
-            "lr": lr,
-            "optimizer": optimizer,
             "epochs": epochs if optimizer == "ClippedAdam" else None,  # its rate falls by them
-            "warmup": warmup,
             "binarize": binarize,
-            "seed": seed,
+            **asked,
         }
         folder = None if checkpoint is None else Path(checkpoint).expanduser()
         held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
@@ -243,8 +240,8 @@ class Epochs:
         guide: Any = self.start.pairing.guide
         total, number = 0.0, test.data.rows or 1
         with self.start.at_work(self.start.seed), torch.no_grad():
-            for start in range(0, number, BLOCK):
-                rows = test.take(slice(start, start + BLOCK))
+            for block in torch.arange(number).split(BLOCK):
+                rows = test.take(block)
                 q = guide.posterior(rows.data.values)
                 z = q.sample()
                 total += float((q.log_prob(z) - rows.log_joint(z)).sum())

@@ -14,7 +14,7 @@ from ..data.door import DataLike
 from ..fit.fit import Fit
 from .svi import svi
 
-__all__ = ["TurnTakingAdam", "alternating", "vem"]
+__all__ = ["TurnTakingAdam", "vem"]
 
 
 def vem(
@@ -50,18 +50,9 @@ def vem(
         That of `svi`.
     """
     name = name or (f"vem_{guide}" if isinstance(guide, str) else "vem")
-    optimizer = alternating(model, steps, e_steps, lr)
+    turn = {"lr": lr, "decay": 0.01 ** (1 / steps), "e_steps": e_steps}
+    optimizer = PyroOptim(TurnTakingAdam, lambda param: {**turn, "is_model": param in model.dims})
     return svi(model, guide, x, steps=steps, optimizer=optimizer, batch_size=batch_size, name=name, **options)
-
-
-def alternating(model: GMM, steps: int, e_steps: int, lr: float) -> PyroOptim:
-    """An optimizer for `svi` under which the guide's parameters and the model's take turns."""
-    decay = 0.01 ** (1 / steps)
-
-    def arguments(param: str) -> dict[str, Any]:
-        return {"lr": lr, "decay": decay, "e_steps": e_steps, "is_model": param in model.dims}
-
-    return PyroOptim(TurnTakingAdam, arguments)
 
 
 class TurnTakingAdam(torch.optim.Adam):
