@@ -143,12 +143,12 @@ def _check(target: Target, name: str, guide: Any) -> int:
     if not isinstance(q, Distribution) or tuple(q.batch_shape) != (number,) or len(q.event_shape) != 1:
         found = f"{type(q).__name__}, batch {tuple(getattr(q, 'batch_shape', ()))}"
         raise InputError(f"guide {model_name(guide)} gives {found}: q(z | x) needs batch ({number},), event (latent,)")
-    derived = isinstance(target.density, RowDensity)  # its shape follows from the trace: one draw tells if it runs
+    draws = Size(() if isinstance(target.density, RowDensity) else (3,))  # of a trace one draw tells if it runs
     try:
-        value = target.density.log_joint(q.sample() if derived else q.sample(Size((3,))))
+        value = target.density.log_joint(q.sample(draws))
     except Exception as error:
         raise InputError(f"log_joint of {name} fails on a draw of q: {one_line(error)}") from error
-    if value.shape[-1:] != (number,) or (not derived and value.shape != (3, number)):
+    if value.shape != (*draws, number):
         found = f"log_joint gives shape {tuple(value.shape)}"
         raise InputError(f"{found} for three draws of {number} rows: one number each")
     return q.event_shape[0]

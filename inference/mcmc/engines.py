@@ -88,6 +88,11 @@ def with_pyro(task: Task) -> Chain:
     """Pyro's own kernel."""
     draws, lp, step_size, divergences = [], [], [], []
 
+    def potential(z: dict[str, Tensor]) -> Tensor:
+        """Minus the log density, as a linear function of z whose slope is the gradient that was found along with it."""
+        value, gradient = task.log_density(z["flat"].detach())
+        return -(value + gradient @ (z["flat"] - z["flat"].detach()))
+
     def after(kernel: NUTS, samples: Any, stage: str, step: int) -> None:
         sampling = stage == "Sample"
         task.report(step + 1 + (task.warmup if sampling else 0))
@@ -99,7 +104,7 @@ def with_pyro(task: Task) -> Chain:
         if task.stopped():
             raise _Stopped
 
-    kernel = NUTS(potential_fn=_potential(task.log_density), target_accept_prob=task.target_accept)
+    kernel = NUTS(potential_fn=potential, target_accept_prob=task.target_accept)
     mcmc = MCMC(kernel, task.draws, task.warmup, {"flat": task.start}, hook_fn=after, disable_progbar=True)
     with suppress(_Stopped):
         mcmc.run()
@@ -110,23 +115,6 @@ def with_pyro(task: Task) -> Chain:
 
 class _Stopped(Exception):
     """Raised within Pyro's loop, which has no other way out."""
-
-
-def _potential(log_density: ValueAndGradient) -> Callable[[dict[str, Tensor]], Tensor]:
-    """Minus the log density, differentiable once, its gradient found along with it."""
-
-    class Potential(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, flat: Tensor) -> Tensor:
-            value, gradient = log_density(flat)
-            ctx.save_for_backward(gradient)
-            return -value
-
-        @staticmethod
-        def backward(ctx: Any, *outputs: Tensor) -> Tensor:
-            return -outputs[0] * ctx.saved_tensors[0]
-
-    return lambda z: Potential.apply(z["flat"])
 
 
 ENGINES: dict[str, Callable[[Task], Chain]] = {"nutpie": with_nutpie, "pyro": with_pyro}
