@@ -53,7 +53,7 @@ def chosen_guides(problem: Problem, guides: Entries | None) -> dict[str, Entry]:
 
 def _job(problem: Problem, name: str, entry: Any) -> Job:
     """What is to be done for an entry: a function of the model that gives a Fit."""
-    common = {"name": name, "seed": problem.seed, "progress": problem.progress}
+    common: dict[str, Any] = {"name": name, "seed": problem.seed, "progress": problem.progress}
     if isinstance(entry, str) and entry in METHODS:
         return partial(METHODS[entry], x=problem.data, **(problem.nuts if entry == "nuts" else {}), **common)
     takes = [] if isinstance(entry, str | type) else list(inspect.signature(entry).parameters)
