@@ -211,7 +211,7 @@ def scores(scored: Scored, columns: tuple[Column, ...]) -> tuple[dict[str, Any],
     return row, [f"{scored.fit.name}: no {', '.join(names)} ({why})" for why, names in notes.items()]
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says, for a note; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

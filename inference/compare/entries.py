@@ -34,8 +34,7 @@ Outcome: TypeAlias = tuple[dict[str, Fit], dict[str, str], Model]
 
 def chosen_guides(problem: Problem, guides: Entries | None) -> dict[str, Entry]:
     """Entries by name; the model's default guides for None. Raises InputError for a name that is unknown."""
-    if guides is None:
-        guides = defaults(problem.model)
+    guides = defaults(problem.model) if guides is None else guides
     if isinstance(guides, str | Fit) or not isinstance(guides, Mapping | Iterable):
         guides = [guides]
     if not isinstance(guides, Mapping):
@@ -54,7 +53,7 @@ def chosen_guides(problem: Problem, guides: Entries | None) -> dict[str, Entry]:
 
 def _job(problem: Problem, name: str, entry: Any) -> Job:
     """What is to be done for an entry: a function of the model that gives a Fit."""
-    common = {"name": name, **problem.common}
+    common: dict[str, Any] = {"name": name, "seed": problem.seed, "progress": problem.progress}
     if isinstance(entry, str) and entry in METHODS:
         return partial(METHODS[entry], x=problem.data, **(problem.nuts if entry == "nuts" else {}), **common)
     takes = [] if isinstance(entry, str | type) else list(inspect.signature(entry).parameters)

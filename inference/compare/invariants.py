@@ -49,7 +49,7 @@ def invariants(fits: Mapping[str, Fit], reference: Fit) -> tuple[DataFrame, list
             theirs = theirs or (lpd, pairs)
             gap = float("nan") if pairs is None or theirs[1] is None else float(np.abs(pairs - theirs[1]).mean())
             rows[name] = {"lpd_gap": float(np.abs(lpd - theirs[0]).mean()), "co_clustering_gap": gap}
-        except Exception as error:  # costs its own row and nothing else
+        except (Exception, KeyboardInterrupt) as error:  # costs its own row and nothing else
             notes.append(f"{name or reference.name}: no label-invariant distances ({first_line(error)})")
             if theirs is None:
                 break

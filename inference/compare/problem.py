@@ -41,11 +41,6 @@ class Problem:
     jobs: int = 1
     rows: int | Sequence[int] = 20
 
-    @property
-    def common(self) -> dict[str, Any]:
-        """What every method is called with."""
-        return {"seed": self.seed, "progress": self.progress}
-
     def check(self, fit: Fit, called: str = "fit") -> None:
         """Refuse a fit of other data or of another model, in one line."""
         called = f"{called} {fit.name}"

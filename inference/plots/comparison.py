@@ -65,8 +65,8 @@ def plot(shown: Compared | Fit) -> Figure:
     """
     shown = compared(shown)
     if len(shown.gaps):
-        fill = partial(draw_gaps, gaps=shown.gaps, table=shown.table)
-        return drawn(lambda figure: attempt(figure, fill), WIDTH, gaps_height(shown.gaps))
+        draw_all = partial(draw_gaps, gaps=shown.gaps, table=shown.table)
+        return drawn(partial(attempt, draw=draw_all), WIDTH, gaps_height(shown.gaps))
     height, below = max(_inches(_fits_height, shown), 2.8), _inches(forest_height, shown)
     trained = any(len(fit.losses) for fit in shown.fits.values())
 

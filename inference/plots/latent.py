@@ -57,12 +57,8 @@ def plot_interpolation(fit: RowFit, pairs: list[tuple[DataLike, DataLike]], step
     """A line of pictures for each pair of rows: the first, the way between them in latent space, the second."""
     lines = [fit.interpolate(a, b, steps) for a, b in pairs]
 
-    def draw(figure: FigureBase) -> None:
-        axis = figure.subplots()
-        _show(axis, np.concatenate(lines), steps, fit)
-        axis.set_title("From one row to another")
-
-    return drawn(draw, 8.0, 0.5 + 0.8 * len(lines))
+    rows, title = np.concatenate(lines), "From one row to another"
+    return drawn(lambda figure: _sheet(figure, rows, steps, fit, title), 8.0, 0.5 + 0.8 * len(lines))
 
 
 def plot_completion(fit: RowFit, x: DataLike, mask: np.ndarray, steps: int = 100, seed: int = 0) -> Figure:
@@ -123,16 +119,13 @@ def _coloured(axis: Axes, across: np.ndarray, up: np.ndarray, labels: pd.Series)
 def _reconstructions(figure: FigureBase, fit: RowFit, x: DataLike | None, number: int) -> None:
     rows = fit.rows(x)[:number]
     again = fit.reconstruct(rows) if x is not None else fit.reconstruct()[:number]
-    axis = figure.subplots()
-    _show(axis, np.concatenate([rows, again]), len(rows), fit)
-    axis.set_title("Rows, and below them their reconstructions")
+    both = np.concatenate([rows, again])
+    _sheet(figure, both, len(rows), fit, "Rows, and below them their reconstructions")
 
 
 def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int) -> None:
     z = np.random.default_rng(seed).normal(size=(number, fit.latent))
-    axis = figure.subplots()
-    _show(axis, fit.decode(z), math.ceil(math.sqrt(number)), fit)
-    axis.set_title("E[x | z], z drawn from the prior")
+    _sheet(figure, fit.decode(z), math.ceil(math.sqrt(number)), fit, "E[x | z], z drawn from the prior")
 
 
 def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
@@ -140,15 +133,22 @@ def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
     places = norm.ppf(np.linspace(0.02, 0.98, side))
     z = np.zeros((side ** len(units), fit.latent))
     z[:, units] = np.stack(np.meshgrid(*[places, places[::-1]][: len(units)]), -1).reshape(len(z), -1)
-    axis = figure.subplots()
-    _show(axis, fit.decode(z), side, fit)
+    axis = _sheet(figure, fit.decode(z), side, fit, "E[x | z] over the latent plane")
     axis.set_xlabel(f"z{units[0]}: {places[0]:.1f} to {places[-1]:.1f}")
-    axis.set(ylabel="".join(f"z{unit}" for unit in units[1:]), title="E[x | z] over the latent plane")
+    axis.set_ylabel("".join(f"z{unit}" for unit in units[1:]))
 
 
 def _most_active(z: np.ndarray) -> list[int]:
     """The two units whose means differ most from row to row, in their own order; the one, where there is one."""
     return sorted(np.argsort(-z.var(0))[:2].tolist())
+
+
+def _sheet(figure: FigureBase, rows: np.ndarray, columns: int, fit: RowFit, title: str) -> Axes:
+    """The one panel of a figure: rows as pictures."""
+    axis = figure.subplots()
+    _show(axis, rows, columns, fit)
+    axis.set_title(title)
+    return axis
 
 
 def _show(axis: Axes, rows: np.ndarray, columns: int, fit: RowFit) -> None:
