@@ -14,8 +14,6 @@ BRIEF: dict[str, Any] = {"steps": 120, "starts": 1, "warmup": 100, "draws": 100,
 FLAGGED = "eight_schools-eight_schools_centered"  # a funnel that no step size suits
 QUICK = ("eight_schools-eight_schools_noncentered", "garch-garch11")
 CAREFUL = {"gp_pois_regr-gp_pois_regr": {"target_accept": 0.95, "draws": 2000}}  # a ridge that large steps cut short
-    "gp_pois_regr-gp_pois_regr": {"target_accept": 0.95, "draws": 2000}
-}  # a ridge that the usual steps cut short
 FAR = 4.0  # Monte Carlo standard errors, of the draws and of the reference's own together
 
 
