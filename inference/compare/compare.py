@@ -87,7 +87,7 @@ def compare(
     trained |= {name: value for name, value in {"lr": lr, "batch_size": batch_size}.items() if value is not None}
     chained = {"warmup": warmup, "chains": chains, **common}
     work: dict[str, Any] = {"seed": seed, "progress": progress, "jobs": jobs, "rows": rows}
-    problem = problem_of(model, x, x_test, svi=trained, nuts=chained, **work)
+    problem = problem_of(model, x, x_test, dtype, svi=trained, nuts=chained, **work)
     named = _methods(methods)
     entries = chosen_guides(problem, guides) if SVI in named else {}
     chosen = _reference(problem, reference, entries, named)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
-from ...errors import InputError
 from ...models.structure import Model
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
@@ -135,7 +133,12 @@ def compared(
     if standard is not None and (fault := unconverged(standard)):
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
-    distances, lost = (pd.DataFrame(), []) if by_row else invariants(fits, first)
+    distances, lost = pd.DataFrame(), list[str]()
+    if not by_row:
+        try:
+            distances, lost = invariants(fits, first)
+        except Exception as error:  # costs the distances and nothing else
+            lost = [f"no label-invariant distances ({first_line(error)})"]
     held_to = reference if standard is not None else None
     return Comparison(fits, table, held_to, skipped, (*notes, *lost), distances, gaps, model, problem)
 
@@ -157,7 +160,7 @@ def _gaps(
     problem: Problem, fits: Mapping[str, Fit], model: Model, known: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
     """The gaps of every guide, those known already as they are, and what a reader must know of them."""
-    chosen = _chosen(problem.rows, problem.data.rows or 0)
+    chosen = problem.chosen_rows
     told = {name: fit.by_row() for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
     notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
     left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
@@ -179,15 +182,3 @@ def _gaps(
             "them, and bias and sd_ratio are medians over those"
         )
     return known, notes
-
-
-def _chosen(rows: int | Sequence[int], number: int) -> torch.Tensor:
-    """The numbers of the rows: those given, or so many evenly spaced."""
-    if isinstance(rows, int):
-        if not rows >= 1:
-            raise InputError(f"rows={rows} must be 1 or more, or the numbers of the rows")
-        return torch.linspace(0, number - 1, min(rows, number)).round().long()
-    chosen = torch.as_tensor(list(rows))
-    if chosen.numel() == 0 or chosen.is_floating_point() or not ((chosen >= 0) & (chosen < number)).all():
-        raise InputError(f"rows must be numbers of rows from 0 to {number - 1}")
-    return chosen

@@ -41,6 +41,19 @@ class Problem:
     jobs: int = 1
     rows: int | Sequence[int] = 20
 
+    @property
+    def chosen_rows(self) -> torch.Tensor:
+        """The numbers of the rows that are held to NUTS: those given, or so many evenly spaced. Raises InputError."""
+        number = self.data.rows or 0
+        if isinstance(self.rows, int):
+            if not self.rows >= 1:
+                raise InputError(f"rows={self.rows} must be 1 or more, or the numbers of the rows")
+            return torch.linspace(0, number - 1, min(self.rows, number)).round().long()
+        chosen = torch.as_tensor(list(self.rows))
+        if chosen.numel() == 0 or chosen.is_floating_point() or not ((chosen >= 0) & (chosen < number)).all():
+            raise InputError(f"rows must be numbers of rows from 0 to {number - 1}")
+        return chosen
+
     def check(self, fit: Fit, called: str = "fit") -> None:
         """Refuse a fit of other data or of another model, in one line."""
         called = f"{called} {fit.name}"
@@ -68,8 +81,13 @@ class Problem:
         return False
 
 
-def problem_of(model: Model, x: DataLike, x_test: DataLike | None, **options: Any) -> Problem:
+def problem_of(
+    model: Model, x: DataLike, x_test: DataLike | None, dtype: torch.dtype | None = None, **options: Any
+) -> Problem:
     """Everything that can be refused before any work is. Raises InputError."""
-    data, structure = data_for(on_all_rows(model), x)
+    data, structure = data_for(on_all_rows(model), x, dtype)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
-    return Problem(model, data, structure, test, **options)
+    problem = Problem(model, data, structure, test, **options)
+    if structure.only_local:
+        _ = problem.chosen_rows  # refused before the work, not after it
+    return problem

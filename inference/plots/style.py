@@ -74,7 +74,7 @@ class Alone(NamedTuple):
 
 def compared(shown: Compared | Fit) -> Compared:
     """A comparison as it is, a fit as a comparison with none."""
-    return shown if hasattr(shown, "fits") else Alone({shown.name: shown})
+    return Alone({shown.name: shown}) if hasattr(shown, "idata") else shown
 
 
 def colours(names: Iterable[str], reference: str | None = None) -> dict[str, str]:
