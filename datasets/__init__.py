@@ -6,7 +6,7 @@ from pathlib import Path
 from pandas import DataFrame
 
 from ..errors import InputError
-from .files import SUFFIXES, read_table
+from .file_formats import SUFFIXES, read_table
 from .pictures import LABELLED, WHITE, labels, mnist, pixels
 from .published import PUBLISHED, published_data, reference
 from .scikit_learn import digits, iris, wine

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..models import GMM, BayesianGMM, UnivariateMixture
-from ..models.covariance import structured
-from ..models.distributions import quadratic_features
-from ..models.moments import as_matrix, kmeans_moments, rows_of, units
+from ..models.gaussians.covariance import structured
+from ..models.gaussians.distributions import quadratic_features
+from ..models.gaussians.moments import as_matrix, kmeans_moments, rows_of, units
 
 __all__ = ["AmortizedAssignments", "RowAssignments", "SampledAssignments"]
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..models import BayesianGMM
-from ..models.covariance import inverse_tril, precision_trils, scale_trils, structured
-from ..models.distributions import NormalPrecisionCholesky
-from ..models.moments import Moments, as_matrix, kmeans_moments, units
-from ..models.units import CholeskyIn, RealVectorIn
+from ..models.gaussians.covariance import inverse_tril, precision_trils, scale_trils, structured
+from ..models.gaussians.distributions import NormalPrecisionCholesky
+from ..models.gaussians.moments import Moments, as_matrix, kmeans_moments, units
+from ..models.gaussians.units import CholeskyIn, RealVectorIn
 from .assignments import AmortizedAssignments, RowAssignments, SampledAssignments
 
 __all__ = ["Amortized", "FullMeanField", "MeanField", "Sampled", "Structured"]
@@ -131,7 +131,7 @@ def _sample_precisions(model: BayesianGMM, x: Tensor, plate: pyro.plate, start: 
     """q of the precisions; their Cholesky factors (K, D, D).
 
     Params: precision_df (K,), () where tied, above D - 1; the Cholesky factors of the Wisharts' scales, laid out by
-    `models.covariance.scale_trils` under names that begin with precision_.
+    `models.gaussians.covariance.scale_trils` under names that begin with precision_.
     """
     tied = model.covariance == "tied"
 

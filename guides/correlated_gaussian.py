@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..models import CorrelatedGaussian
-from ..models.moments import units
-from ..models.units import CholeskyIn, RealVectorIn
+from ..models.gaussians.moments import units
+from ..models.gaussians.units import CholeskyIn, RealVectorIn
 
 __all__ = ["Full", "MeanField"]
 

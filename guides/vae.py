@@ -12,8 +12,8 @@ from pyro.distributions.transforms import conditional_affine_autoregressive
 from torch import Tensor, nn
 
 from ..models import VAE
-from ..models.decoders import convolutions, mlp
-from ..models.moments import rows_of
+from ..models.gaussians.moments import rows_of
+from ..models.networks import convolutions, mlp
 from .families import Family, diagonal
 
 __all__ = ["Encoder", "FlowEncoder", "Free", "SemiAmortized"]

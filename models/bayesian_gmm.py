@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .covariance import Covariance, check_mixture, inverse_tril, precision_trils, structured
-from .distributions import GaussianMixture, NormalPrecisionCholesky
-from .moments import as_matrix, check_table, kmeans_moments, rows_of, units
+from .gaussians.covariance import Covariance, check_mixture, inverse_tril, precision_trils, structured
+from .gaussians.distributions import GaussianMixture, NormalPrecisionCholesky
+from .gaussians.moments import as_matrix, check_table, kmeans_moments, rows_of, units
 from .structure import deterministic
 
 __all__ = ["BayesianGMM", "CollapsedGMM", "Prior"]
@@ -37,7 +37,7 @@ class BayesianGMM:
     precision_k ~ Wishart(df, scale^-1),   loc_k | precision_k ~ Normal(loc, (loc_precision precision_k)^-1)
     z_n ~ Categorical(weights),            x_n | z_n = k ~ Normal(loc_k, precision_k^-1)
 
-    x: (N, D). Sites: weights (K,), locs (K, D), the precisions as `models.covariance.precision_trils` lays them out,
+    x: (N, D). Sites: weights (K,), locs (K, D), the precisions as `models.gaussians.covariance.precision_trils` lays them out,
     z (N,), x (N, D); deterministic covariances (K, D, D).
 
     Parameters

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .moments import as_matrix, check_table, rows_of
+from .gaussians.moments import as_matrix, check_table, rows_of
 
 __all__ = ["CorrelatedGaussian"]
 

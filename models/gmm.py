@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from .covariance import Covariance, check_mixture, scale_trils, structured
-from .moments import as_matrix, check_table, kmeans_moments, rows_of, units
+from .gaussians.covariance import Covariance, check_mixture, scale_trils, structured
+from .gaussians.moments import as_matrix, check_table, kmeans_moments, rows_of, units
+from .gaussians.units import RealVectorIn
 from .structure import deterministic
-from .units import RealVectorIn
 
 __all__ = ["GMM"]
 

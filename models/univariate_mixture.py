@@ -11,8 +11,8 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from ..errors import InputError
-from .covariance import Covariance, check_mixture
-from .moments import as_matrix, check_table, kmeans_moments, rows_of
+from .gaussians.covariance import Covariance, check_mixture
+from .gaussians.moments import as_matrix, check_table, kmeans_moments, rows_of
 
 __all__ = ["UnivariateMixture"]
 

@@ -12,8 +12,8 @@ import torch
 from torch import Size, Tensor, nn
 
 from ..errors import InputError
-from .decoders import Decoder, Likelihood, Network, check_choices, check_device
-from .moments import rows_of
+from .gaussians.moments import rows_of
+from .networks import Decoder, Likelihood, Network, check_choices, check_device
 
 __all__ = ["VAE"]
 
@@ -34,7 +34,7 @@ class VAE:
     Parameters
     ----------
     latent : entries of z.
-    decoder : linear, mlp, conv, or a network of your own from (M, latent) to rows; see `models.decoders.Decoder`.
+    decoder : linear, mlp, conv, or a network of your own from (M, latent) to rows; see `models.networks.Decoder`.
     likelihood : gaussian (one learned deviation), gaussian_diagonal (one an entry, by the network), bernoulli,
         continuous_bernoulli.
     hidden : sizes of the layers of an mlp, from the data inwards; the encoder's too.

@@ -15,7 +15,7 @@ import torch
 from pyrometer.inference.data.data import Data
 from pyrometer.inference.runtime.isolation import isolated
 from pyrometer.models import BayesianGMM
-from pyrometer.models.covariance import Covariance
+from pyrometer.models.gaussians.covariance import Covariance
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, constraints
 

@@ -13,10 +13,10 @@ from pandas import DataFrame, Series
 from ... import datasets, train
 from ...errors import InputError
 from ...models import VAE
-from ...models.decoders import Likelihood, Network
+from ...models.networks import Likelihood, Network
 from ..compare.columns import as_text
 from ..compare.save import pictures, tables
-from ..data.door import as_data
+from ..data.as_data import as_data
 from ..fit.saved import FIT, data_files, facts_of, fit_files, json_file
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit

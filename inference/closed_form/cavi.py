@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models import BayesianGMM, UnivariateMixture
-from ...models.covariance import structured
-from ...models.moments import kmeans_moments
+from ...models.gaussians.covariance import structured
+from ...models.gaussians.moments import kmeans_moments
+from ...models.gaussians.sufficient import Components, Sums, expected_terms
 from ...models.structure import model_name
-from ...models.sufficient import Components, Sums, expected_terms
-from ..data.door import DataLike
+from ..data.as_data import DataLike
 from ..fit.fit import Fit
 from ..runtime.isolation import isolated
 from .ascent import best_ascent, check_responsibilities, check_sizes

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.distributions import Dirichlet, Distribution, Gamma, Normal, kl_divergence
 
 from ...models import BayesianGMM, UnivariateMixture
-from ...models.covariance import Covariance, inverse_tril, laid_out, structured
-from ...models.distributions import NormalPrecisionCholesky, WishartCholesky
-from ...models.sufficient import Components, Sums, Units
+from ...models.gaussians.covariance import Covariance, inverse_tril, laid_out, structured
+from ...models.gaussians.distributions import NormalPrecisionCholesky, WishartCholesky
+from ...models.gaussians.sufficient import Components, Sums, Units
 from .e_step import whiteners
 
 __all__ = ["Family", "prior_of"]
@@ -25,7 +25,7 @@ __all__ = ["Family", "prior_of"]
 class MixtureFamily:
     """Dirichlet(weights | concentration) prod_k Normal(loc_k | locs_k, (loc_precision_k precision_k)^-1) p(precisions).
 
-    p(precisions) is, as in `models.covariance.precision_trils`, a Wishart(df_k, scales_k^-1) a component, one in all
+    p(precisions) is, as in `models.gaussians.covariance.precision_trils`, a Wishart(df_k, scales_k^-1) a component, one in all
     where tied, Gammas on the diagonal of scales_k where diagonal or spherical.
 
     concentration, loc_precision, df: (K,). locs: (K, D). scales: (K, D, D), W^-1 of Bishop. Where tied, df and scales

@@ -10,7 +10,7 @@ from pyro.distributions import Independent, MultivariateNormal, Normal
 from torch import Tensor
 
 from ...models import CorrelatedGaussian
-from ..data.door import DataLike, as_data
+from ..data.as_data import DataLike, as_data
 from ..fit.fit import Fit
 
 __all__ = ["coordinate_ascent", "mean_field", "plot_mean_field"]

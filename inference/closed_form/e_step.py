@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from ...models.sufficient import ByComponent, Components, Kernel, Sums, Units, kernel_of
+from ...models.gaussians.sufficient import ByComponent, Components, Kernel, Sums, Units, kernel_of
 from ..runtime.isolation import one_thread
 
 __all__ = [

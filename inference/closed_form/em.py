@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models import GMM
-from ...models.covariance import laid_out, structured
-from ...models.moments import Moments
+from ...models.gaussians.covariance import laid_out, structured
+from ...models.gaussians.moments import Moments
+from ...models.gaussians.sufficient import Sums
 from ...models.structure import model_name
-from ...models.sufficient import Sums
-from ..data.door import DataLike
+from ..data.as_data import DataLike
 from ..fit.fit import Fit
 from ..runtime.isolation import isolated
 from .ascent import best_ascent, check_responsibilities, check_sizes

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Size, Tensor
 
+from ...models.gaussians.sufficient import Components
 from ...models.structure import Site, Structure, read_structure
-from ...models.sufficient import Components
 from ..data.data import Data
 from ..density.log_density import Density
 from ..fit.fit import Fit

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models import GMM, BayesianGMM, UnivariateMixture
-from ...models.moments import as_matrix
-from ...models.sufficient import Units
+from ...models.gaussians.moments import as_matrix
+from ...models.gaussians.sufficient import Units
+from ..data.arrays import default_columns
+from ..data.as_data import DataLike, as_data
 from ..data.data import Data
-from ..data.door import DataLike, as_data
-from ..data.table import default_columns
 
 __all__ = ["Mixture", "RowBlocks", "as_row_blocks"]
 

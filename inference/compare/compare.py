@@ -11,7 +11,7 @@ from pyro.infer import ELBO
 from ...errors import InputError
 from ...models.structure import Model
 from ..compilation.compiled import Compile
-from ..data.door import DataLike
+from ..data.as_data import DataLike
 from ..fit.fit import Fit
 from ..svi.svi import Optimizer
 from .comparison import Comparison, compared

@@ -10,9 +10,9 @@ import torch
 
 from ...errors import InputError
 from ...models.structure import Model, Structure, model_name
+from ..data.as_data import DataLike, data_for
+from ..data.as_new_data import as_new_data
 from ..data.data import Data
-from ..data.door import DataLike, data_for
-from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
 from ..fit.fit import Fit

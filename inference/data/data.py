@@ -14,7 +14,7 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.structure import Model, Structure, read_structure
 from ..runtime.isolation import isolated
-from .table import default_columns
+from .arrays import default_columns
 
 __all__ = ["Data", "structure_on"]
 

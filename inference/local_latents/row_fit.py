@@ -18,8 +18,8 @@ from torch.distributions import Distribution
 from ...errors import InputError
 from ...models.structure import model_name
 from ..compilation.batched import over_draws
+from ..data.as_data import DataLike
 from ..data.data import Data
-from ..data.door import DataLike
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..fit.approximation import approximation

@@ -14,7 +14,7 @@ from ...errors import InputError, check_positive
 from ...models.structure import Model, model_name
 from ..compilation.batched import over_draws
 from ..compilation.compiled import Compile
-from ..data.door import DataLike, data_for
+from ..data.as_data import DataLike, data_for
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
 from ..fit.fit import Fit

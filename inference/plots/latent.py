@@ -17,7 +17,7 @@ from .losses import draw_losses
 from .style import GREY, attempt, compared, drawn
 
 if TYPE_CHECKING:
-    from ..data.door import DataLike
+    from ..data.as_data import DataLike
     from ..local_latents.row_fit import RowFit
 
 __all__ = ["plot_completion", "plot_interpolation", "plot_latent", "plot_plane", "plot_portrait"]

@@ -21,9 +21,9 @@ from torch.distributions import constraints, kl_divergence
 
 from ...errors import InputError
 from ...guides import Guide
+from ...models.gaussians.units import RealVectorIn
 from ...models.program import Promoted
 from ...models.structure import Model, Site, Structure, model_name, one_line, sites_of
-from ...models.units import RealVectorIn
 from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from .iwae import IWAE

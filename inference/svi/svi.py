@@ -18,8 +18,8 @@ from ...errors import InputError, check_positive
 from ...guides import Guide, GuideFactory
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
+from ..data.as_data import DataLike, data_for
 from ..data.data import structure_on
-from ..data.door import DataLike, data_for
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..density.log_density import Density
 from ..fit.approximation import approximation

@@ -17,12 +17,12 @@ from tqdm import std
 
 from ...errors import InputError, check_positive
 from ...guides import Guide, GuideFactory
-from ...models.decoders import check_choices
+from ...models.networks import check_choices
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
+from ..data.as_data import DataLike, data_for
+from ..data.as_new_data import as_new_data
 from ..data.data import Data, structure_on
-from ..data.door import DataLike, data_for
-from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..density.log_density import Density
 from ..density.row_density import RowDensity

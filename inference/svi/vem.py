@@ -10,7 +10,7 @@ from pyro.optim import PyroOptim
 
 from ...guides import Guide, GuideFactory
 from ...models import GMM
-from ..data.door import DataLike
+from ..data.as_data import DataLike
 from ..fit.fit import Fit
 from .svi import svi
 

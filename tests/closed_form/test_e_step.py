@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pyrometer.inference.closed_form.e_step import e_step, log_sums, weighted_sums, worker_pool
-from pyrometer.models.sufficient import ByComponent, ByFeatures, Components, Units, expected_terms, kernel_of
+from pyrometer.models.gaussians.sufficient import ByComponent, ByFeatures, Components, Units, expected_terms, kernel_of
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 

@@ -5,8 +5,8 @@ import math
 import pyro.distributions as dist
 import pytest
 import torch
-from pyrometer.models.distributions import NormalPrecisionCholesky, WishartCholesky
-from pyrometer.models.units import CholeskyIn, PackedCholesky, RealVectorIn
+from pyrometer.models.gaussians.distributions import NormalPrecisionCholesky, WishartCholesky
+from pyrometer.models.gaussians.units import CholeskyIn, PackedCholesky, RealVectorIn
 from torch import Tensor
 from torch.autograd.functional import jacobian
 from torch.distributions import biject_to, transform_to

@@ -14,7 +14,7 @@ from pyro import poutine
 from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from pyrometer.datasets import PUBLISHED, published_data, reference
 from pyrometer.errors import InputError
-from pyrometer.inference.data.door import data_for
+from pyrometer.inference.data.as_data import data_for
 from pyrometer.inference.density.log_density import Density
 from pyrometer.models.gallery import GALLERY, Posterior
 from pyrometer.models.gallery.series import PositiveOrdered, first_order

@@ -8,8 +8,8 @@ import pytest
 import torch
 from pyrometer.inference.density.log_density import Density
 from pyrometer.models import BayesianGMM
-from pyrometer.models.distributions import FEW, quadratic_features
-from pyrometer.models.mixture_density import mixture_log_density
+from pyrometer.models.gaussians.distributions import FEW, quadratic_features
+from pyrometer.models.gaussians.mixture_density import mixture_log_density
 from torch import Tensor
 from truths import data_of, in_doubles
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.arguments import only_observes
 from ...models.structure import model_name
+from .arrays import as_part, as_table, count, listed, matched, numbers_of, opened
+from .as_data import Arguments, DataLike, Model, arguments, refuse_bad
 from .data import Data
-from .door import Arguments, DataLike, Model, arguments, refuse_bad
-from .table import as_part, as_table, count, listed, matched, numbers_of, opened
 
 __all__ = ["as_new_data"]
 

@@ -9,7 +9,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from ..errors import InputError
+from ...errors import InputError
 
 __all__ = ["Moments", "as_matrix", "check_table", "kmeans_moments", "rows_of", "units"]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..errors import InputError
+from ...errors import InputError
 from .distributions import WishartCholesky
 from .units import CholeskyIn
 

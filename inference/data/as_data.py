@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from ...errors import InputError
 from ...models.arguments import Parameters, parameters_of
 from ...models.structure import Structure, model_name
+from .arrays import as_part, as_table, count, default_columns, listed, numbers_of, opened, refuse_empty
 from .data import Data, structure_on
-from .table import as_part, as_table, count, default_columns, listed, numbers_of, opened, refuse_empty
 
 __all__ = ["DataLike", "Model", "arguments", "as_data", "data_for", "refuse_bad"]
 

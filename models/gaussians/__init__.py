@@ -1,0 +1,1 @@
+"""What the Gaussian mixtures share: covariances, distributions, moments, sufficient statistics, units."""
