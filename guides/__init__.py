@@ -12,7 +12,7 @@ from . import bayesian_gmm, correlated_gaussian, families, gaussian, gmm, univar
 from .auto import AUTO, auto
 from .gaussian import GaussianGuide
 
-__all__ = ["CATALOGUE", "DEFAULTS", "Guide", "GuideFactory", "auto", "catalogue", "defaults"]
+__all__ = ["CATALOGUE", "DEFAULTS", "USUAL", "Guide", "GuideFactory", "auto", "catalogue", "defaults"]
 
 Guide = Callable[..., Any]
 GuideFactory = Callable[..., Guide]  # of the model; its class differs from guide to guide
@@ -57,6 +57,7 @@ CATALOGUE: dict[type, dict[str, GuideFactory]] = {
     },
 }
 
+USUAL = ("auto_normal", "auto_mvn")  # of a model that has no defaults of its own
 DEFAULTS: dict[type, tuple[str, ...]] = {
     GMM: ("marginal", "responsibilities", "amortized"),
     BayesianGMM: ("mean_field", "structured", "auto_normal", "auto_mvn"),
@@ -72,4 +73,4 @@ def catalogue(model: Model) -> dict[str, GuideFactory]:
 
 def defaults(model: Model) -> tuple[str, ...]:
     """The sensible few that `compare` takes where no guides are named."""
-    return DEFAULTS.get(type(model), ("auto_normal", "auto_mvn"))
+    return DEFAULTS.get(type(model), USUAL)

@@ -37,7 +37,7 @@ class BayesianGMM:
     precision_k ~ Wishart(df, scale^-1),   loc_k | precision_k ~ Normal(loc, (loc_precision precision_k)^-1)
     z_n ~ Categorical(weights),            x_n | z_n = k ~ Normal(loc_k, precision_k^-1)
 
-    x: (N, D). Sites: weights (K,), locs (K, D), the precisions as `models.gaussians.covariance.precision_trils` lays them out,
+    x: (N, D). Sites: weights (K,), locs (K, D), the precisions as `gaussians.covariance.precision_trils` lays them out,
     z (N,), x (N, D); deterministic covariances (K, D, D).
 
     Parameters

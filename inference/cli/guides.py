@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from ...guides import CATALOGUE, DEFAULTS, GuideFactory
+from ...guides import CATALOGUE, DEFAULTS, USUAL, GuideFactory
 from ...guides.auto import AUTO
 
 __all__ = ["describe", "list_guides"]
@@ -19,9 +19,9 @@ def list_guides(models: Mapping[str, type], only: str | None = None) -> str:
     lines = [("MODEL", "GUIDE", "WHAT IT IS")]
     for name, model in models.items():
         if only in (None, name):
-            lines += _section(name, CATALOGUE[model], DEFAULTS[model])
+            lines += _section(name, CATALOGUE[model], DEFAULTS.get(model, USUAL))
     if only is None:
-        lines += _section("any other", AUTO, ("auto_normal", "auto_mvn"))
+        lines += _section("any other", AUTO, USUAL)
     first, second = (max(len(line[i]) for line in lines) for i in (0, 1))
     text = [f"{model:<{first}}  {guide:<{second}}  {what}".rstrip() for model, guide, what in lines]
     return "\n".join([*text, "* compared where no --guides are given"])

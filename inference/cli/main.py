@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, TextIO
 
 import matplotlib
 
-from ... import compare
 from ...errors import InputError
-from ...models import GMM, VAE, BayesianGMM
 from ..runtime.folder import check_folder
+from .compare import MODELS, add_compare
 from .guides import list_guides
-from .options import Parser, add_command, add_data, add_numbers, add_output, names, rows_of, seed_of
-from .train import add_train, add_vae, vae_of
+from .options import Parser
+from .train import add_train
 
 __all__ = ["main"]
-
-MODELS: dict[str, Any] = {"gmm": GMM, "bayesian-gmm": BayesianGMM, "vae": VAE}
-COMPILE: dict[str, Any] = {"auto": "auto", "yes": True, "no": False}
-
-EXAMPLES = """examples:
-  pyrometer compare faithful --components 2 --out faithful
-  pyrometer compare measurements.csv --columns width,length --components 3 --holdout 0.2
-  pyrometer compare galaxies --components 3 --guides structured,auto_mvn,auto_iaf --draws 2000
-  pyrometer compare digits --model vae --latent 2 --guides encoder,encoder_full,free --steps 4000
-  pyrometer compare iris --model gmm --components 3 --covariance tied --methods em,svi
-"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,75 +48,13 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"pyrometer {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    _add_compare(commands)
+    add_compare(commands)
     add_train(commands)
     what = "list the guides that go with each model"
     guides = commands.add_parser("guides", help=what, description=f"{what.capitalize()}.")
     guides.add_argument("--model", choices=MODELS, help="only those of this model")
     guides.set_defaults(run=lambda options: print(list_guides(MODELS, options.model)))
     return parser
-
-
-def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
-    what = "fit several guides and a reference to one data set, and print the table"
-    description = "Fit several guides and a reference to one data set, and print a table of how far each is off."
-    parser = add_command(commands, "compare", _compare, help=what, description=description, epilog=EXAMPLES)
-    add_data(parser)
-    _add_model(parser)
-    add_vae(parser)
-    _add_work(parser)
-    add_output(parser, "the table, the posteriors (NetCDF) and pictures")
-
-
-def _add_model(parser: Parser) -> None:
-    group = parser.add_argument_group("model and guides")
-    add = group.add_argument
-    add("--model", choices=MODELS, default="bayesian-gmm", help="default: %(default)s")
-    add_numbers(group, components=(2, "of a mixture"))
-    add("--covariance", default="full", help="full, diagonal, tied or spherical (default: %(default)s)")
-    add("--guides", type=names, metavar="A,B", help="see `pyrometer guides` (default: those with a star there)")
-    add("--methods", type=names, default=["svi"], metavar="A,B", help="svi (the guides), em, cavi, nuts (default: svi)")
-    add("--reference", help="nuts, em, cavi, one of the guides, or none (default: nuts, or none for gmm)")
-    add_numbers(group, rows=(20, "of a VAE, for NUTS over z"))
-    add("--checkpoint", metavar="DIR", help="of a VAE: the decoder that `pyrometer train` left there")
-
-
-def _add_work(parser: Parser) -> None:
-    group = parser.add_argument_group("work")
-    add_numbers(
-        group,
-        steps=(2000, "of each guide's training"),
-        starts=(3, "of each guide; the best goes on"),
-        draws=(1000, "from each guide and each chain"),
-        warmup=(500, "steps of each chain before its draws"),
-        chains=(4, "of NUTS"),
-        batch_size=(None, "rows a training step (default: all)"),
-        jobs=(1, "guides fitted at once"),
-    )
-    what = "the steps: auto weighs time to compile (default: %(default)s)"
-    group.add_argument("--compile", choices=COMPILE, default="auto", help=what)
-    what = "same seed, same table (default: %(default)s)"
-    group.add_argument("--seed", type=seed_of, default=0, metavar="N", help=what)
-
-
-def _compare(options: argparse.Namespace) -> list[Path]:
-    """Check what can be checked, fit, print, write; what was written."""
-    x, x_test = rows_of(options)
-    mixture = MODELS[options.model]
-    model = vae_of(options, x) if mixture is VAE else mixture(options.components, options.covariance)
-    reference = options.reference or ("none" if mixture is GMM else "nuts")  # maximum likelihood has no posterior
-    passed = ("rows", "guides", "methods", "seed", "jobs", "steps", "starts", "warmup", "draws", "chains", "batch_size")
-    comparison = compare(
-        model,
-        x,
-        x_test=x_test,
-        reference=None if reference == "none" else reference,
-        progress=not options.quiet,
-        compile=COMPILE[options.compile],
-        **{name: getattr(options, name) for name in passed},
-    )
-    print(comparison)
-    return [] if options.out is None else comparison.save(options.out)
 
 
 def _show_warning(message: Warning | str, *_: Any, file: TextIO | None = None, **__: Any) -> None:

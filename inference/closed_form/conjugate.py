@@ -25,8 +25,8 @@ __all__ = ["Family", "prior_of"]
 class MixtureFamily:
     """Dirichlet(weights | concentration) prod_k Normal(loc_k | locs_k, (loc_precision_k precision_k)^-1) p(precisions).
 
-    p(precisions) is, as in `models.gaussians.covariance.precision_trils`, a Wishart(df_k, scales_k^-1) a component, one in all
-    where tied, Gammas on the diagonal of scales_k where diagonal or spherical.
+    p(precisions) is, as in `models.gaussians.covariance.precision_trils`, a Wishart(df_k, scales_k^-1) a component, one
+    in all where tied, Gammas on the diagonal of scales_k where diagonal or spherical.
 
     concentration, loc_precision, df: (K,). locs: (K, D). scales: (K, D, D), W^-1 of Bishop. Where tied, df and scales
     are the same for each k.
