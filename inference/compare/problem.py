@@ -56,18 +56,16 @@ class Problem:
 
     def check(self, fit: Fit, called: str = "fit") -> None:
         """Refuse a fit of other data or of another model, in one line."""
-        called = f"{called} {fit.name}"
+        called, by_row = f"{called} {fit.name}", self.structure.only_local
+        both = (self.structure, fit.structure)
+        mine, theirs = ({site.name for site in st.of_kind("latent", "param")} for st in both)
+        other = f"{called} is of another model than {model_name(self.model)}"
+        for name in () if by_row else sorted(mine ^ theirs):
+            raise InputError(f"{other}: site {name!r} is in one of them only")
         if not fit.data.equals(self.data):
             shapes = [" ".join(str(tuple(v.shape)) for v in data.tensors) for data in (fit.data, self.data)]
             raise InputError(f"{called} is of other data, {shapes[0]} and not {shapes[1]}: fit it to these first")
-        if self.structure.only_local:
-            return
-        both = (self.structure, fit.structure)
-        mine, theirs = ({(site.name, site.shape) for site in st.of_kind("latent", "param")} for st in both)
-        other = f"{called} is of another model than {model_name(self.model)}"
-        for name, shape in mine ^ theirs:
-            raise InputError(f"{other}: site {name!r} of shape {tuple(shape)} is in one of them only")
-        if self._differs(fit):
+        if not by_row and self._differs(fit):
             raise InputError(f"{other}: their densities differ at its draws")
 
     def _differs(self, fit: Fit) -> bool:

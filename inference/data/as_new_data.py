@@ -135,6 +135,8 @@ def _left_out(key: str, like: Data, rows: int | None, model: Model | None, name:
         return old
     if rows is None:
         raise InputError(f"{name} lacks {key!r} of the fitted data: give new values for it")
-    if model is not None and not only_observes(model, like.named, key, len(like.args)):
+    with like.isolated(0):
+        needed = model is not None and not only_observes(model, like.named, key, len(like.args))
+    if needed:
         raise InputError(f"{name} lacks {key!r}, which {model_name(model)} does not only observe: give its values")
     return old.new_zeros((rows, *old.shape[1:]))

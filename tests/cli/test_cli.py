@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_any_fitting(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("kept")
-    monkeypatch.setattr("pyrometer.inference.compare.compare.compare", lambda *_, **__: pytest.fail("it was fitting"))
+    monkeypatch.setattr("pyrometer.inference.cli.compare.compare", lambda *_, **__: pytest.fail("it was fitting"))
     assert main(["compare", "faithful", *QUICK, "--out", str(tmp_path / "file")]) == 2
     assert "is a file" in capsys.readouterr().err
 
@@ -111,7 +111,7 @@ def test_an_interrupt_is_one_line_and_130(capsys: pytest.CaptureFixture[str], mo
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyrometer.inference.compare.compare.compare", interrupted)
+    monkeypatch.setattr("pyrometer.inference.cli.compare.compare", interrupted)
     assert main(["compare", "faithful", *QUICK]) == 130
     assert capsys.readouterr().err == "pyrometer: interrupted\n"
 
@@ -120,7 +120,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("pyrometer.inference.compare.compare.compare", broken)
+    monkeypatch.setattr("pyrometer.inference.cli.compare.compare", broken)
     with pytest.raises(ZeroDivisionError):
         main(["compare", "faithful", *QUICK])
 

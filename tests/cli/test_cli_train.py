@@ -53,7 +53,7 @@ def test_an_interrupted_training_says_how_it_goes_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyrometer.inference.svi.train.train", interrupted)
+    monkeypatch.setattr("pyrometer.inference.cli.train.train", interrupted)
     arguments = ["train", "digits", *VAE_OPTIONS, *QUICK, "--out"]
     assert main([*arguments, str(trained)]) == main([*arguments, str(tmp_path / "new")]) == 130
     resume = f"pyrometer: interrupted: --resume goes on from the checkpoint in {trained}"

@@ -16,7 +16,7 @@ from pyrometer.inference.fit.convergence import convergence, unconverged
 from pyrometer.inference.fit.importance import khat, log_evidence
 from pyrometer.models import BayesianGMM
 from scipy import stats
-from truths import assignment_log_evidences, data_of, normal_guide, normal_mean, two_clusters
+from truths import assignment_log_evidences, normal_guide, normal_mean, two_clusters
 
 X = two_clusters()[:, 0] - 4
 
@@ -117,7 +117,7 @@ def test_lpd_test_is_the_log_of_the_posterior_predictive_density() -> None:
     fit, new = trained(), np.linspace(-2, 2, 9)
     mean = X.sum().item() / (len(X) + 1)
     exact = stats.norm(mean, math.sqrt(1 + 1 / (len(X) + 1))).logpdf(new)
-    row = row_of(fit, test=data_of(torch.as_tensor(new)))
+    row = row_of(fit, test=fit.new_data(new))
     draws = fit.draws()["loc"][:, None]
     densities = stats.norm(draws, 1).pdf(new)
     error = (densities.std(0) / densities.mean(0)).sum() / math.sqrt(len(draws))

@@ -75,7 +75,7 @@ def test_what_cannot_be_trained_or_resumed_is_refused_in_one_line(tmp_path: Path
     refused("each row's own, and BayesianGMM has some that rows share: use svi", **several)
     refused("guide free has no q for held-out rows", guide="free")
     refused("binarize='often' is unknown: choose one of fixed, stochastic", binarize="often")
-    refused("binarize wants pixels within [0, 1], and x has 0 to 16", binarize="fixed", x=TRAIN * 16)
+    refused("wants entries within [0, 1], and x has 0 to 16: rescale it", binarize="fixed", x=TRAIN * 16)
     refused("epochs=0 must be a whole number", epochs=0)
     refused("wants entries within [0, 1]", x_test=TEST * 16)
     refused("x_test has shape (100, 60)", x_test=TEST[:, :60])
