@@ -259,9 +259,16 @@ def unnamed(name: str, number: int) -> tuple[str, ...]:
     return tuple(f"{name}_dim_{i}" for i in range(number))
 
 
+def _fits(shape: Size, plates: tuple[Plate, ...]) -> bool:
+    """Whether a value has a dim for each plate around it."""
+    return all(-plate.dim <= len(shape) and shape[plate.dim] == plate.size for plate in plates)
+
+
 def _site_dims(name: str, node: dict[str, Any], plates: dict[str, Plate], shares: dict[int, str]) -> tuple[str, ...]:
     """Plate names for batch dims; the declared names, or name_dim_i, for event dims."""
     shape, event_dim = node["value"].shape, node["fn"].event_dim
+    if node["infer"].get("_deterministic") and event_dim == len(shape) and _fits(shape, _plates(node)):
+        event_dim = 0  # `pyro.deterministic` takes every dim for one of the event
     dims = list(unnamed(name, len(shape)))
     for plate in _plates(node):
         if -plate.dim <= len(shape) - event_dim:

@@ -74,7 +74,8 @@ class Alone(NamedTuple):
 
 def compared(shown: Compared | Fit) -> Compared:
     """A comparison as it is, a fit as a comparison with none."""
-    return Alone({shown.name: shown}) if hasattr(shown, "idata") else shown
+    given: Any = shown
+    return given if hasattr(given, "fits") else Alone({given.name: given})
 
 
 def colours(names: Iterable[str], reference: str | None = None) -> dict[str, str]:

@@ -187,3 +187,18 @@ def test_an_error_without_words_is_told_by_its_kind() -> None:
 def test_a_model_is_called_by_its_function_or_class() -> None:
     assert model_name(poisson_mixture) == "poisson_mixture"
     assert model_name(GMM(2)) == "GMM"
+
+
+def test_a_deterministic_site_bears_the_plates_around_it() -> None:
+    def schools(y: Tensor) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        with pyro.plate("schools", len(y)):
+            eta = pyro.sample("eta", dist.Normal(0.0, 1.0))
+            theta = pyro.deterministic("theta", mu + eta)
+            pyro.deterministic("pair", torch.stack([eta, eta], -1), event_dim=1)
+            pyro.sample("y", dist.Normal(theta, 1.0), obs=y)
+
+    dims = {site.name: site.dims for site in read_structure(schools, torch.zeros(5)).sites}
+    assert dims["theta"] == ("schools",)
+    assert dims["pair"] == ("schools", "pair_dim_1")
+    assert dims["mu"] == ()
