@@ -17,7 +17,10 @@ CAREFUL = {"gp_pois_regr-gp_pois_regr": {"target_accept": 0.95, "draws": 2000}} 
 FAR = 4.0  # Monte Carlo standard errors, of the draws and of the reference's own together
 
 
-@pytest.mark.parametrize("name", GALLERY)
+LARGEST = "diamonds-diamonds"  # 5,000 rows
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == LARGEST)) for name in GALLERY])
 def test_a_published_posterior_goes_through_compare(name: str) -> None:
     posterior = GALLERY[name]
     found = compare(posterior.model, posterior.data(), ["auto_normal", "auto_mvn"], **BRIEF)
