@@ -102,7 +102,7 @@ def svi(
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
     schedule = Schedule(steps, compile, structure.subsampled)
-    local = bool(whole.local) and not whole.shared  # every continuous latent is a row's own
+    local = whole.only_local
     rows = data.rows or 1 if local else 1
 
     def start(number: int) -> Start:

@@ -94,7 +94,7 @@ def train(
     """
     began = time.perf_counter()
     data, whole = data_for(on_all_rows(model), x)
-    if whole.shared or not whole.local:
+    if not whole.only_local:
         what = f"and {model_name(model)} has {'some that rows share' if whole.shared else 'none'}"
         raise InputError(f"train wants a model whose continuous latents are each row's own, {what}: use svi")
     check_positive(epochs=epochs, batch_size=batch_size, draws=draws)
