@@ -1,7 +1,5 @@
 """q(z): which component each row came from, by a parameter a row or by a network."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pyro

@@ -1,7 +1,5 @@
 """Pyro's AutoGuides for any model: discrete sites hidden by looking at its trace, started where the model starts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Hand-written guides for BayesianGMM: conjugate families, with and without q(z)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache

@@ -1,7 +1,5 @@
 """Guides for CorrelatedGaussian: the two coordinates of loc apart, and together."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pyro

@@ -1,7 +1,5 @@
 """Families of q(z) by their parameters: how many they take for a row, and the distribution those give."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Hand-written Gaussians over a model's whole unconstrained space: diagonal, full, and low rank plus diagonal."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field

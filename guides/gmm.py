@@ -1,7 +1,5 @@
 """Guides for GMM, whose only latent site is z: four treatments of q(z)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

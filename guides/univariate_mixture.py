@@ -1,7 +1,5 @@
 """Guides for UnivariateMixture: independent normals over the locations, with and without q(z)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pyro

@@ -1,7 +1,5 @@
 """Guides of the VAE: q(z | x) by an encoder, by parameters of its own for each row, or by both in turn."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """The arguments of a program: what they are called, and which of them it only observes."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from functools import partial

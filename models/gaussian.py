@@ -1,7 +1,5 @@
 """The mean of a correlated Gaussian: where mean field is seen to fail, and by how much."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

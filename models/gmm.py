@@ -1,7 +1,5 @@
 """The Gaussian mixture with free parameters: maximum likelihood."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 

@@ -1,7 +1,5 @@
 """From a latent vector to the parameters of a row: linear, a multilayer perceptron, convolutions, or your own."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 from typing import Literal, get_args

@@ -1,7 +1,5 @@
 """What a Pyro model consists of, read off one trace: its sites, their kinds, and the names of their dims."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

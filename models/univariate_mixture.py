@@ -1,7 +1,5 @@
 """The mixture of Gaussians with one known variance, on which variational inference is usually taught."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """`pyrometer compare DATA ...`: guides and a reference on a model of the catalogue."""
 
-from __future__ import annotations
-
 import argparse
 import re
 from dataclasses import fields
@@ -13,8 +11,6 @@ from ...guides import CATALOGUE
 from ...models import GMM, VAE
 from .options import Parser, add_command, add_data, add_numbers, add_output, names, rows_of, seed_of
 from .train import add_vae, vae_of
-
-__all__ = ["MODELS", "add_compare"]
 
 MODELS: dict[str, Any] = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", model.__name__).lower(): model for model in CATALOGUE}
 COMPILE: dict[str, Any] = {"auto": "auto", "yes": True, "no": False}
@@ -28,7 +24,7 @@ EXAMPLES = """examples:
 """
 
 
-def add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
+def add_compare(commands: "argparse._SubParsersAction[Parser]") -> None:
     """Add the command."""
     what = "fit several guides and a reference to one data set, and print the table"
     description = "Fit several guides and a reference to one data set, and print a table of how far each is off."

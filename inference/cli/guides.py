@@ -1,14 +1,10 @@
 """Which guides go with which model, as text."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 
 from ...guides import CATALOGUE, DEFAULTS, USUAL, GuideFactory
 from ...guides.auto import AUTO
-
-__all__ = ["describe", "list_guides"]
 
 
 def list_guides(models: Mapping[str, type], only: str | None = None) -> str:

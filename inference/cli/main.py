@@ -1,7 +1,5 @@
 """The command line: `pyrometer compare DATA ...`, `pyrometer train DATA ...` and `pyrometer guides`."""
 
-from __future__ import annotations
-
 import os
 import sys
 import warnings
@@ -16,8 +14,6 @@ from .compare import MODELS, add_compare
 from .guides import list_guides
 from .options import Parser
 from .train import add_train
-
-__all__ = ["main"]
 
 
 def main(argv: list[str] | None = None) -> int:

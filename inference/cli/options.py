@@ -1,7 +1,5 @@
 """What the commands share: their options' types, the data they read, and errors of one line."""
 
-from __future__ import annotations
-
 import argparse
 import math
 from collections.abc import Callable
@@ -22,7 +20,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(
-    commands: argparse._SubParsersAction[Parser], name: str, run: Callable[[argparse.Namespace], Any], **texts: Any
+    commands: "argparse._SubParsersAction[Parser]", name: str, run: Callable[[argparse.Namespace], Any], **texts: Any
 ) -> Parser:
     """A command on DATA that runs this function. texts: help, description and epilog."""
     usage = f"pyrometer {name} DATA [options]"

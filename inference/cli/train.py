@@ -1,7 +1,5 @@
 """`pyrometer train DATA ...`: a VAE by epochs, its pictures and its marginal likelihood."""
 
-from __future__ import annotations
-
 import argparse
 from functools import partial
 from pathlib import Path
@@ -26,8 +24,6 @@ from ..runtime.folder import stems_of, write_all
 from ..svi import checkpoint
 from .options import Parser, add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, split
 
-__all__ = ["add_train", "add_vae", "vae_of"]
-
 ROWS = 20  # of which the marginal likelihood is estimated
 EXAMPLES = """examples:
   pyrometer train digits --model vae --latent 2 --guide encoder --out digits
@@ -37,7 +33,7 @@ EXAMPLES = """examples:
 """
 
 
-def add_train(commands: argparse._SubParsersAction[Parser]) -> None:
+def add_train(commands: "argparse._SubParsersAction[Parser]") -> None:
     """Add the command."""
     what = "train a VAE by epochs, and write what it does in pictures"
     description = "Train a VAE by epochs; print its marginal likelihood by every method; write pictures."

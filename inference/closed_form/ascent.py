@@ -13,8 +13,6 @@ from tqdm import std
 from ...errors import InputError, check_positive
 from ..runtime.progress import progress_bar
 
-__all__ = ["best_ascent", "check_responsibilities", "check_sizes"]
-
 S = TypeVar("S")
 E = TypeVar("E")
 ROUNDING = 1e-10  # a relative decrease that rounding explains

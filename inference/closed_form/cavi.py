@@ -23,8 +23,6 @@ from .e_step import EStep, WorkerPool, e_step, log_totals, normal_components, we
 from .mixture_fit import mixture_fit, row_likelihood
 from .row_blocks import RowBlocks, as_row_blocks
 
-__all__ = ["cavi"]
-
 
 def cavi(
     model: BayesianGMM | UnivariateMixture,

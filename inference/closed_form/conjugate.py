@@ -18,8 +18,6 @@ from ...models.gaussians.distributions import NormalPrecisionCholesky, WishartCh
 from ...models.gaussians.sufficient import Components, Sums, Units
 from .e_step import whiteners
 
-__all__ = ["Family", "prior_of"]
-
 
 @dataclass(frozen=True, eq=False)
 class MixtureFamily:

@@ -13,8 +13,6 @@ from ...models import CorrelatedGaussian
 from ..data.as_data import DataLike, as_data
 from ..fit.fit import Fit
 
-__all__ = ["coordinate_ascent", "mean_field", "plot_mean_field"]
-
 
 def mean_field(model: CorrelatedGaussian, x: DataLike) -> Independent:
     """The best q(loc_1) q(loc_2): Normal(m_i, 1 / P_ii), m and P those of the posterior (Bishop 2006, eq. 10.12 f.).

@@ -17,17 +17,6 @@ from torch import Tensor
 from ...models.gaussians.sufficient import ByComponent, Components, Kernel, Sums, Units, kernel_of
 from ..runtime.isolation import one_thread
 
-__all__ = [
-    "e_step",
-    "log_sums",
-    "log_totals",
-    "normal_components",
-    "terms",
-    "weighted_sums",
-    "whiteners",
-    "worker_pool",
-]
-
 T = TypeVar("T")
 Parts = tuple[Tensor, ...]
 CHUNK_NUMBERS = 700_000  # held at a time by a thread, so that they stay in its cache

@@ -24,8 +24,6 @@ from .e_step import WorkerPool, e_step, normal_components, terms, weighted_sums,
 from .mixture_fit import mixture_fit, row_likelihood
 from .row_blocks import RowBlocks, as_row_blocks
 
-__all__ = ["em"]
-
 MAX_RESEEDS = 20  # of one start, before it is refused
 MAX_ROWS_SHOWN = 3  # in a message
 

@@ -18,8 +18,6 @@ from .ascent import Ascent
 from .e_step import log_sums
 from .row_blocks import Mixture, RowBlocks
 
-__all__ = ["mixture_fit", "row_likelihood"]
-
 Draws = dict[str, Tensor]
 HEAD_ROWS = 64  # that the model's structure is read off
 

@@ -17,8 +17,6 @@ from ..data.arrays import default_columns
 from ..data.as_data import DataLike, as_data
 from ..data.data import Data
 
-__all__ = ["Mixture", "RowBlocks", "as_row_blocks"]
-
 Mixture = GMM | BayesianGMM | UnivariateMixture
 BLOCK_NUMBERS = 4_000_000  # read from a file at a time
 SAMPLE_ROWS = 20_000  # that a start is found on

@@ -3,8 +3,6 @@
 NaN means "does not apply" and nothing else; what could not be computed is NaN too, and named in a note.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +20,6 @@ from ..fit.moments import bias_and_sd_ratio, varies
 from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
 from ..local_latents.row_posterior import tells_new, tells_q
-
-__all__ = ["COLUMNS", "ROW_COLUMNS", "Column", "Scored", "as_text", "first_line", "scores"]
 
 NAN = float("nan")
 DRAWS = 200  # of importance sampling, a held-out row with latents of its own

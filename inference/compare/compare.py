@@ -1,7 +1,5 @@
 """compare: every guide and NUTS on one model and one data set, in one table."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -17,8 +15,6 @@ from ..svi.svi import Optimizer
 from .comparison import Comparison, compared
 from .entries import METHODS, SVI, Entries, chosen_guides, run
 from .problem import Problem, problem_of
-
-__all__ = ["compare"]
 
 
 def compare(

@@ -27,8 +27,6 @@ from .invariants import invariants
 from .problem import Problem
 from .save import save
 
-__all__ = ["Comparison", "compared"]
-
 SPREAD = 5.0  # nats between the ends of the best and the worst start beyond which a reader should know
 
 

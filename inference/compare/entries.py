@@ -1,7 +1,5 @@
 """The entries of a comparison, guides, methods and fits made before, and how they are run: none lost by another."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -19,8 +17,6 @@ from ..fit.fit import Fit
 from ..mcmc.nuts import nuts
 from ..svi.svi import svi
 from .problem import Problem
-
-__all__ = ["METHODS", "Entries", "chosen_guides", "run"]
 
 METHODS: dict[str, Callable[..., Fit]] = {"nuts": nuts, "em": em, "cavi": cavi}
 SVI = "svi"

@@ -1,7 +1,5 @@
 """Figures that do not depend on how components are labelled: they show a relabelling that failed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,8 +11,6 @@ from ..compilation.batched import over_draws
 from ..fit.fit import Fit
 from ..runtime.isolation import one_thread_if_small
 from .columns import first_line
-
-__all__ = ["invariants"]
 
 ROWS, DRAWS = 300, 200  # at most so many, evenly spaced: the figures need no more
 

@@ -1,7 +1,5 @@
 """What was saved, read back: a Fit or a Comparison, of a model that is given again."""
 
-from __future__ import annotations
-
 import json
 import pickle
 from collections.abc import Mapping
@@ -27,8 +25,6 @@ from ..svi.guide_of import guide_of
 from .comparison import Comparison
 from .problem import Problem
 from .save import COMPARISON
-
-__all__ = ["load"]
 
 
 def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None) -> Fit | Comparison:

@@ -1,7 +1,5 @@
 """What is compared: one model on one data set, held-out rows, and the options that every method shares."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +14,6 @@ from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
 from ..fit.fit import Fit
-
-__all__ = ["Problem", "problem_of"]
 
 SAME = 1e-6  # relative: two densities at one point
 

@@ -19,8 +19,6 @@ from ..runtime.folder import NOTES, Files, stems_of, write_all
 if TYPE_CHECKING:
     from .comparison import Comparison
 
-__all__ = ["COMPARISON", "pictures", "save", "tables"]
-
 COMPARISON = "comparison.json"
 OPTIONS = ("seed", "jobs", "rows", "progress")
 PICTURES: dict[str, Any] = {"comparison.png": plot, "losses.png": plot_losses}

@@ -1,7 +1,5 @@
 """Call a function once a draw: all at once by `vmap` where torch can, one by one where it cannot."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,8 +8,6 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .graph import Graph, graph_of
-
-__all__ = ["batched", "over_draws", "repeated"]
 
 
 def over_draws(

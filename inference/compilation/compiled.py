@@ -5,8 +5,6 @@ Inductor writes and compiles C++ that is two to five times as fast again, which 
 kept for graphs of the same operations and sizes, in this process and, in torch's own cache on disk, for later ones.
 """
 
-from __future__ import annotations
-
 import copy
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,18 +20,6 @@ from torch.utils import _pytree as pytree
 
 from ...models.structure import one_line
 from .graph import Graph, NoGraph, agree, traced
-
-__all__ = [
-    "Compile",
-    "Tier",
-    "compile_graph",
-    "compiled",
-    "fusible",
-    "known_to_inductor",
-    "seconds_scripted",
-    "value_and_gradient",
-    "worth_compiling",
-]
 
 Compile = bool | Literal["auto"]
 Tier = Literal["eager", "script", "inductor"]

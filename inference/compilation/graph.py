@@ -1,7 +1,5 @@
 """A function as a plain graph of tensor operations: Pyro's handlers run while it is traced and never again."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,8 +16,6 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from ...models.structure import one_line
-
-__all__ = ["Graph", "NoGraph", "agree", "graph_of", "traced"]
 
 aten = torch.ops.aten
 SAME = (aten.detach.default, aten.clone.default, aten.alias.default, aten.lift_fresh_copy.default)

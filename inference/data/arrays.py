@@ -21,18 +21,6 @@ from torch.utils.data import DataLoader
 from ... import datasets
 from ...errors import InputError
 
-__all__ = [
-    "as_part",
-    "as_table",
-    "count",
-    "default_columns",
-    "listed",
-    "matched",
-    "numbers_of",
-    "opened",
-    "refuse_empty",
-]
-
 FILL = "drop the row or fill it in"
 
 

@@ -18,8 +18,6 @@ from ...models.structure import Structure, model_name
 from .arrays import as_part, as_table, count, default_columns, listed, numbers_of, opened, refuse_empty
 from .data import Data, structure_on
 
-__all__ = ["DataLike", "Model", "arguments", "as_data", "data_for", "refuse_bad"]
-
 DataLike: TypeAlias = (
     DataFrame | Series | np.ndarray | Tensor | DataLoader | str | Path | tuple[Any, ...] | Mapping[str, Any] | Data
 )

@@ -16,8 +16,6 @@ from .arrays import as_part, as_table, count, listed, matched, numbers_of, opene
 from .as_data import Arguments, DataLike, Model, arguments, refuse_bad
 from .data import Data
 
-__all__ = ["as_new_data"]
-
 
 def as_new_data(x: DataLike, like: Data, model: Model | None = None, *, name: str = "x_new") -> Data:
     """Check `x` against the data that were fitted, and bring it to their columns, shapes, categories, dtype and device.

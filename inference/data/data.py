@@ -16,8 +16,6 @@ from ...models.structure import Model, Structure, read_structure
 from ..runtime.isolation import isolated
 from .arrays import default_columns
 
-__all__ = ["Data", "structure_on"]
-
 
 @dataclass(frozen=True, eq=False)
 class Data:

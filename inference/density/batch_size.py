@@ -1,7 +1,5 @@
 """Minibatches: the same model or guide with another batch size, all rows among them."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import inspect
@@ -10,8 +8,6 @@ from typing import Any
 
 from ...errors import InputError
 from ...models.structure import model_name
-
-__all__ = ["on_all_rows", "with_batch_size"]
 
 
 def with_batch_size(program: Callable[..., Any], batch_size: int | None) -> Callable[..., Any]:

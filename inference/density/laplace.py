@@ -1,7 +1,5 @@
 """Laplace's approximation: a Gaussian with the posterior's own curvature at its mode."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -10,8 +8,6 @@ from torch import Tensor
 from ...errors import InputError
 from ..compilation.graph import graph_of
 from .log_density import Density, Sites
-
-__all__ = ["laplace"]
 
 NEWTON_STEPS = 20
 

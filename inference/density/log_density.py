@@ -1,7 +1,5 @@
 """One log density per model and data, discrete sites summed out: what NUTS, k-hat and the scores share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,8 +20,6 @@ from ...models.structure import Model, Structure, model_name, sites_of
 from ..data.data import Data, structure_on
 from ..runtime.pyro_private import enumerated_symbol, is_deterministic, packed_dims, set_packed_dims
 from .params import with_params
-
-__all__ = ["MAX_NUMBERS_AT_ONCE", "Density", "Sites"]
 
 Sites = Mapping[str, Tensor]
 LOG_EINSUM = "pyro.ops.einsum.torch_log"

@@ -4,8 +4,6 @@
 handler says the parameters are. Here every function of torch is handed the given values in place of those tensors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +17,6 @@ from torch.utils._pytree import tree_map_only
 
 from ...models.structure import Model
 from ..runtime.pyro_private import MODULE_DIVIDER
-
-__all__ = ["InPlaceOf", "frozen", "with_params"]
 
 
 class InPlaceOf(TorchFunctionMode):

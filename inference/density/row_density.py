@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..data.data import Data
     from .log_density import Density, Sites
 
-__all__ = ["RowDensity", "row_modes"]
-
 NEWTON_STEPS, HALVINGS = 30, 20
 
 

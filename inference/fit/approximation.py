@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..density.log_density import Density
     from ..steps.pairing import Pairing
 
-__all__ = ["Approximation", "approximation"]
-
 NONE = np.zeros(0)
 
 

@@ -13,8 +13,6 @@ from .moments import varies
 if TYPE_CHECKING:
     from .fit import Fit
 
-__all__ = ["ESS_PER_CHAIN", "RHAT", "convergence", "unconverged"]
-
 RHAT = 1.01  # Vehtari et al. 2021
 ESS_PER_CHAIN = 100
 

@@ -1,7 +1,5 @@
 """Fit: what any method gives back."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,8 +23,6 @@ from ..density.log_density import Density
 from .predictive import RowPredictive, decoded, from_prior, new_rows, of_rows, replicated, responsibilities
 from .relabel import Labels, component_features
 from .saved import save_fit
-
-__all__ = ["Fit"]
 
 NONE = np.zeros(0)
 

@@ -1,7 +1,5 @@
 """From draws to a Fit: deterministic sites, relabelling, likelihood, and ArviZ's InferenceData."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,8 +13,6 @@ from ..compilation.batched import over_draws
 from ..density.log_density import Density
 from .fit import Fit
 from .relabel import Dims, permute, relabel, seen_exchangeable
-
-__all__ = ["LARGEST", "fit_of", "matched_to"]
 
 LARGEST = 40_000_000  # numbers in the pointwise log-likelihood, or the data; where there are more, both are left out
 Arrays = dict[str, np.ndarray]

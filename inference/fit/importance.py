@@ -14,8 +14,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from .fit import Fit
 
-__all__ = ["Estimate", "bound", "joined", "khat", "log_evidence", "log_mean"]
-
 MIN_WEIGHTS_FOR_KHAT = 100  # a tail fitted to fewer says nothing
 
 

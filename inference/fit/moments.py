@@ -1,13 +1,9 @@
 """Means and standard deviations of draws, and how far they lie from those of a reference."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
-
-__all__ = ["bias_and_sd_ratio", "moments", "varies"]
 
 
 def varies(draws: np.ndarray) -> np.ndarray:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..data.data import Data
     from .fit import Fit
 
-__all__ = ["RowPredictive", "decoded", "from_prior", "new_rows", "of_rows", "replicated", "responsibilities"]
-
 WIDEN = 2.0  # of a row's Laplace covariance, so that the weights of draws far from the mean stay bounded
 GOOD_KHAT = 0.7  # Vehtari et al. 2024
 Sites = dict[str, Tensor]

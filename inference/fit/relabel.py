@@ -15,8 +15,6 @@ from ...models.structure import exchangeable_dims
 if TYPE_CHECKING:
     from ..density.log_density import Density
 
-__all__ = ["Labels", "component_features", "match", "permute", "relabel", "seen_exchangeable"]
-
 Draws = Mapping[str, Any]
 Dims = Mapping[str, tuple[str, ...]]
 Actions = Mapping[str, Callable[[Any, Any], Any]]

@@ -19,8 +19,6 @@ from ..runtime.folder import Files, stems_of, write_all
 if TYPE_CHECKING:
     from .fit import Fit
 
-__all__ = ["ARRAYS", "DATA", "FACTS", "FIT", "FORMAT", "data_files", "facts_of", "fit_files", "json_file", "save_fit"]
-
 FORMAT = 1  # of what is written; another is refused
 DATA, FIT = "data.pt", "fit.json"
 PLAIN = (int, float, str, bool, type(None))

@@ -21,8 +21,6 @@ from ..compilation.compiled import compiled
 if TYPE_CHECKING:
     from .target import LogJoint
 
-__all__ = ["anneal"]
-
 STEEPNESS = 4.0  # of the schedule (Wu et al. 2017): small steps at both ends
 ACCEPT, GAIN = 0.8, 0.5  # the acceptance aimed at, and how fast log step sizes follow
 PILOT_CHAINS, PILOT_EVERY, SETTLING = 8, 4, 30  # the pilot stops at every fourth temperature, for four transitions

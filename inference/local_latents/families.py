@@ -5,8 +5,6 @@ also the start, so that the best can only be better than the guide. Every row ha
 number apart, so all rows are optimised at once and none disturbs another.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable
@@ -17,8 +15,6 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
 from .target import LogJoint, Posterior, Target
-
-__all__ = ["best_in_family", "fine_tuned"]
 
 Params: TypeAlias = dict[str, Tensor]
 Family: TypeAlias = Callable[[Params], Distribution]

@@ -4,8 +4,6 @@ log p(x) - ELBO(q) = [log p(x) - ELBO(q*)] + [ELBO(q*) - ELBO(q)], approximation
 the best member of the guide's family for that row alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,8 +18,6 @@ from .families import best_in_family, fine_tuned
 from .latent_nuts import LatentDraws, latent_nuts
 from .marginal import METHODS, Budget, marginal_estimates
 from .target import Target, target_of
-
-__all__ = ["amortisation_gaps", "summarised"]
 
 CAREFUL = Budget(chains=128)  # few rows: chains cost little
 MOMENTS = 10_000  # draws for the mean and sd of a q that has no formula for them

@@ -1,7 +1,5 @@
 """NUTS over the latent variables of chosen rows, the params as they are: what the guides are held to."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,8 +16,6 @@ from ..density.log_density import Density
 from ..fit.convergence import ESS_PER_CHAIN, RHAT
 from ..mcmc.chains import Plan, run_chains
 from .target import LocalDensity, local_density
-
-__all__ = ["LatentDraws", "latent_nuts"]
 
 
 class LatentDraws(NamedTuple):

@@ -1,7 +1,5 @@
 """log p(x) of each row under a model with a latent vector a row, by every usual estimator, side by side."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +16,6 @@ from ...errors import InputError
 from ..fit.importance import Estimate, bound, joined, log_mean
 from .ais import anneal
 from .target import Target, target_of
-
-__all__ = ["METHODS", "USUAL", "Budget", "log_likelihood", "marginal_estimates", "marginal_likelihood", "weighed"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """The Fit of a model whose continuous latents are all a row's own: what people do with a trained VAE."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -32,8 +30,6 @@ from .gaps import amortisation_gaps
 from .marginal import USUAL, Budget, log_likelihood, marginal_likelihood, weighed
 from .row_posterior import RowPosterior, tells_q
 from .target import Target
-
-__all__ = ["RowFit", "row_fit"]
 
 BLOCK = 512  # rows at once
 KEPT = 4_000_000  # numbers of z in the posterior

@@ -1,7 +1,5 @@
 """q(z | x) of a row, as a trained guide tells it: the one place that knows which guides do."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -13,8 +11,6 @@ from torch.distributions import Distribution, Independent, Normal
 
 from ...errors import InputError
 from ..density.row_density import RowDensity
-
-__all__ = ["RowPosterior", "tells_new", "tells_q"]
 
 
 def tells_q(guide: Any) -> bool:

@@ -18,8 +18,6 @@ from ..data.data import Data
 from ..density.log_density import MAX_NUMBERS_AT_ONCE
 from ..density.row_density import RowDensity
 
-__all__ = ["LocalDensity", "LogJoint", "Posterior", "Target", "local_density", "target_of"]
-
 LogJoint: TypeAlias = Callable[[Tensor], Tensor]
 Posterior: TypeAlias = Callable[[Tensor, Tensor | None], Distribution]
 

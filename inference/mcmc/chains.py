@@ -29,8 +29,6 @@ from ..runtime.isolation import one_thread
 from ..runtime.progress import progress_bar
 from .engines import ENGINES, LOOK_EVERY, Chain, Task, ValueAndGradient
 
-__all__ = ["Plan", "run_chains", "tier_for", "wake", "worth_processes"]
-
 TRIES = 100  # at a finite starting point
 IDLE = 120  # seconds that a process waits for more chains
 KEPT = 4  # densities that a process keeps for them

@@ -1,7 +1,5 @@
 """NUTS engines: one chain of one sampler, given the log density's value and gradient."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -14,8 +12,6 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
 from ..runtime.pyro_private import num_divergences, potential_energy
-
-__all__ = ["ENGINES", "LOOK_EVERY", "Chain", "Task", "ValueAndGradient"]
 
 ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 LOOK_EVERY = 0.1  # seconds between two looks at the chains

@@ -1,7 +1,5 @@
 """The No-U-Turn sampler on a model with its discrete sites summed out, chains side by side."""
 
-from __future__ import annotations
-
 import math
 import os
 import time
@@ -22,8 +20,6 @@ from ..fit.idata import fit_of
 from ..runtime.isolation import one_thread_if_small
 from .chains import Plan, run_chains, tier_for, wake, worth_processes
 from .engines import ENGINES
-
-__all__ = ["nuts"]
 
 
 def nuts(

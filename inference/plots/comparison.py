@@ -19,8 +19,6 @@ from .style import Compared, attempt, columns_of, compared, drawn
 if TYPE_CHECKING:
     from ..fit.fit import Fit
 
-__all__ = ["plot", "plot_fit", "plot_forest", "plot_losses"]
-
 WIDTH = 10.0  # inches
 
 

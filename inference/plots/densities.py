@@ -20,8 +20,6 @@ from .style import GREY, REFERENCE, Compared, Draw, panel_a_fit
 if TYPE_CHECKING:
     from ..fit.fit import Fit
 
-__all__ = ["draw_densities", "has_density", "with_draws"]
-
 DRAWS = 300  # at most so many, evenly spaced, behind a predictive density: a picture needs no more
 FAINT = 20  # posterior draws shown as faint ellipses
 CELLS = 60  # grid points a side

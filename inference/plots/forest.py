@@ -1,7 +1,5 @@
 """The picture of the posteriors side by side: each scalar parameter by method."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,8 +11,6 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
 from .style import GREY, REFERENCE, Compared, attempt, colours, grid
-
-__all__ = ["draw_forest", "forest_height", "parameters"]
 
 TAILS = (0.03, 0.97)  # a 94 % interval, as ArviZ draws it
 MOST = 36  # panels; where there are more parameters, those farthest from the reference are shown

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..data.as_data import DataLike
     from ..local_latents.row_fit import RowFit
 
-__all__ = ["plot_completion", "plot_interpolation", "plot_latent", "plot_plane", "plot_portrait"]
-__all__ += ["plot_reconstructions", "plot_samples"]
 
 GAP = 1  # pixels between pictures
 MISSING = "#E8C9A0"  # what no pixel was seen of

@@ -1,14 +1,10 @@
 """The picture of how training went: the loss by step."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import FigureBase
 
 from .style import GREY, Compared, colours
-
-__all__ = ["draw_losses"]
 
 SHARE = 0.02  # of the steps, what a smoothed line averages over
 BURN = 0.1  # of the steps, what the scale of the axis leaves out of account

@@ -1,7 +1,5 @@
 """Pictures of log p(x) of rows: every estimate by its draws, what is unbiased, and the gaps of guides."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -11,8 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from .style import GREY, PALETTE, REFERENCE, colours, drawn
-
-__all__ = ["draw_gaps", "gaps_height", "plot_gaps", "plot_marginal", "plot_unbiasedness"]
 
 BAND = 2  # standard errors either side
 BLUE, RED = PALETTE[:2]

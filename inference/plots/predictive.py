@@ -19,8 +19,6 @@ from .style import GREY, REFERENCE, Compared, panel_a_fit
 if TYPE_CHECKING:
     from ..fit.fit import Fit
 
-__all__ = ["SITES", "draw_predictive"]
-
 SITES = 3  # observed sites shown, at most
 DRAWS = 400  # of new observations, at most
 MAX_NUMBERS = 20_000_000  # of all draws of new observations together

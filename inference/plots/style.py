@@ -20,8 +20,6 @@ from ...models.structure import one_line
 if TYPE_CHECKING:
     from ..fit.fit import Fit
 
-__all__ = ["GREY", "PALETTE", "REFERENCE", "Compared", "Draw", "attempt", "colours", "columns_of", "compared", "drawn"]
-__all__ += ["grid", "panel_a_fit"]
 
 # Okabe and Ito (2008) without its yellow, then three of Tol's muted scheme: told apart by colour-blind readers too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288")

@@ -1,7 +1,5 @@
 """Files written into a folder, all of them or none: aside first, then moved into place."""
 
-from __future__ import annotations
-
 import os
 import re
 import tempfile
@@ -11,8 +9,6 @@ from typing import Any, TypeAlias
 
 from ...errors import InputError
 from ...models.structure import one_line
-
-__all__ = ["NOTES", "Files", "check_folder", "stems_of", "write_all"]
 
 NOTES = "notes.txt"
 Files: TypeAlias = dict[str, Callable[[Path], Any]]

@@ -1,7 +1,5 @@
 """Run Pyro without leaving a trace: parameters, random state, dtype and validation are as they were afterwards."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -9,8 +7,6 @@ import pyro
 import torch
 
 from ...models.program import permissive
-
-__all__ = ["isolated", "one_thread", "one_thread_if_small"]
 
 SMALL = 200_000  # numbers; an operation on fewer is over before a second thread has begun
 

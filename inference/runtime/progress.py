@@ -1,7 +1,5 @@
 """Progress bars: in a terminal, or a notebook that has ipywidgets; silent anywhere else."""
 
-from __future__ import annotations
-
 import warnings
 
 from tqdm import TqdmWarning, std
@@ -9,8 +7,6 @@ from tqdm import TqdmWarning, std
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", TqdmWarning)  # a notebook without widgets is no fault of the user's
     from tqdm.auto import tqdm
-
-__all__ = ["progress_bar"]
 
 
 def progress_bar(total: int, what: str, show: bool, unit: str = "step") -> std.tqdm:

@@ -1,7 +1,5 @@
 """Adam on one flat vector: as a pure function for a graph, and in place, by torch's fused kernel, for many numbers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +10,6 @@ from pyro.optim import PyroOptim
 from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor
 from torch.optim.adam import adam
-
-__all__ = ["Adam", "State", "adam_of", "joined"]
 
 
 class State(NamedTuple):

@@ -1,7 +1,5 @@
 """SVI without Python: ELBO, gradient and Adam in one graph, several steps a call, held to `pyro.infer.SVI` first."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable
@@ -26,8 +24,6 @@ from .minibatches import Minibatches
 from .objective import objective
 from .pairing import Pairing
 from .step import Schedule, Step, Training, gap_to_pyro
-
-__all__ = ["CompiledSteps", "compiled_steps"]
 
 MIN_STEPS = 100  # that make up for tracing one
 MAX_KEPT = 16  # compiled steps for later fits in this process

@@ -1,7 +1,5 @@
 """The importance-weighted bound as an objective (Burda, Grosse and Salakhutdinov 2016)."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -12,8 +10,6 @@ from torch import Tensor
 from ...guides import Guide
 from ...models.structure import Model, sites_of
 from ..runtime.pyro_private import traces_of
-
-__all__ = ["IWAE"]
 
 
 class IWAE(Trace_ELBO):

@@ -1,7 +1,5 @@
 """What differs from step to step of SVI: the rows of a minibatch, and the weight of the divergence in a KL warm-up."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -10,8 +8,6 @@ from torch import Tensor
 
 from ...models.structure import Plate
 from ..runtime.pyro_private import Subsample
-
-__all__ = ["Minibatches", "StepMessenger"]
 
 
 class Minibatches:

@@ -4,8 +4,6 @@ The estimators of Pyro look at values while they run, which no graph can. These 
 look; `compiled_steps` holds them to Pyro's own before it trusts them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -25,8 +23,6 @@ from ..density.params import InPlaceOf
 from ..runtime.pyro_private import enumerated_elbo, is_deterministic, stored_constraint, stored_params, traces_of
 from .iwae import IWAE
 from .pairing import Pairing
-
-__all__ = ["objective", "traces"]
 
 
 def objective(pairing: Pairing, data: Data) -> Callable[[Mapping[str, Tensor]], Tensor]:

@@ -28,8 +28,6 @@ from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from .iwae import IWAE
 
-__all__ = ["Pairing", "pair"]
-
 ESTIMATORS: dict[str, type[ELBO]] = {
     "Trace": Trace_ELBO,
     "TraceMeanField": TraceMeanField_ELBO,

@@ -1,7 +1,5 @@
 """What one training step is made from, what it is, and how far it is from `pyro.infer.SVI`'s own."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +17,6 @@ from ..data.data import Data
 from .adam import Adam, State, joined
 from .minibatches import Minibatches, StepMessenger
 from .pairing import Pairing
-
-__all__ = ["Schedule", "Step", "Training", "gap_to_pyro", "pyro_gradient"]
 
 MIN_PARAMS_IN_PLACE = 20_000  # from which Adam works in place, beside the graph
 

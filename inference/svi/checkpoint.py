@@ -1,7 +1,5 @@
 """A training on disk: all that changes in one file of tensors, replaced at once; whose it is in JSON beside it."""
 
-from __future__ import annotations
-
 import copy
 import json
 import os
@@ -18,8 +16,6 @@ from ...models.structure import Model, model_name
 from ..runtime.pyro_private import MODULE_DIVIDER
 from ..steps.adam import State
 from .training import Start
-
-__all__ = ["TENSORS", "decoder", "known_by", "read", "restore", "write"]
 
 TENSORS, OWNER = "checkpoint.pt", "checkpoint.json"
 PREFIX = f"decoder{MODULE_DIVIDER}"  # of what is in the module `decoder`, in Pyro's store

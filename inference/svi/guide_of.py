@@ -1,7 +1,5 @@
 """A fresh guide for a fit, from whatever names or makes one: told apart by type and signature, never by trying."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable
@@ -16,8 +14,6 @@ from ...guides.auto import Continuous
 from ...models.structure import Model, model_name
 from ..density.batch_size import with_batch_size
 from ..runtime.pyro_private import copied_guide
-
-__all__ = ["guide_of", "is_factory"]
 
 
 def guide_of(guide: str | GuideFactory | Guide, model: Model, batch_size: int | None = None) -> Guide:

@@ -1,7 +1,5 @@
 """Stochastic variational inference: any model, any guide, one Fit."""
 
-from __future__ import annotations
-
 import copy
 import inspect
 import time
@@ -33,8 +31,6 @@ from ..steps.pairing import pair
 from ..steps.step import Schedule
 from .guide_of import guide_of
 from .training import Start, begin
-
-__all__ = ["Optimizer", "optimizer_of", "svi"]
 
 Optimizer: TypeAlias = str | type[torch.optim.Optimizer] | torch.optim.Optimizer | PyroOptim
 

@@ -37,8 +37,6 @@ from .guide_of import guide_of
 from .svi import optimizer_of
 from .training import Start, begin
 
-__all__ = ["train"]
-
 Binarize = Literal["fixed", "stochastic"]
 
 BLOCK = 512  # held-out rows at once

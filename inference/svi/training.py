@@ -1,7 +1,5 @@
 """One start of SVI: its guide, its parameters, its random state; stopped and resumed at will."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,8 +21,6 @@ from ..steps.minibatches import Minibatches, StepMessenger
 from ..steps.objective import traces
 from ..steps.pairing import Pairing
 from ..steps.step import Schedule
-
-__all__ = ["Start", "begin"]
 
 SNAPSHOT_EVERY = 25  # steps between two copies of the parameters that a NaN falls back on
 

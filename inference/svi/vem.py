@@ -1,7 +1,5 @@
 """Variational EM by gradients: steps on q(z) and steps on the model's parameters take turns."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +11,6 @@ from ...models import GMM
 from ..data.as_data import DataLike
 from ..fit.fit import Fit
 from .svi import svi
-
-__all__ = ["TurnTakingAdam", "vem"]
 
 
 def vem(

@@ -1,7 +1,5 @@
 """Counts whose log rate is a Gaussian process."""
 
-from __future__ import annotations
-
 import pyro
 import pyro.distributions as dist
 import torch

@@ -1,7 +1,5 @@
 """Eight schools, in both parametrisations."""
 
-from __future__ import annotations
-
 import pyro
 import pyro.distributions as dist
 from torch import Tensor

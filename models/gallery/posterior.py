@@ -1,7 +1,5 @@
 """A published posterior: its model, its data, and what is known about it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import signature

@@ -1,7 +1,5 @@
 """Linear regressions."""
 
-from __future__ import annotations
-
 import pyro
 import pyro.distributions as dist
 import torch

@@ -1,7 +1,5 @@
 """Time series: autoregression, moving averages, volatility, hidden states. One sequence each, hence no plate."""
 
-from __future__ import annotations
-
 import pyro
 import pyro.distributions as dist
 import torch

@@ -1,7 +1,5 @@
 """Covariance structures of the mixtures: which parameters K component covariances have, and share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal, get_args
 

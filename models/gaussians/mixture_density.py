@@ -4,8 +4,6 @@ An operation of its own, so that a graph takes it as one: how it sums, by featur
 values that each call brings, and no graph could hold that choice. Differentiable once, in the parameters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

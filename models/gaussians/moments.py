@@ -1,7 +1,5 @@
 """Where a mixture starts: k-means++ and the moments of its clusters."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -5,8 +5,6 @@ of them are one matrix product, and the moments an M-step needs are the transpos
 some rows at a time.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 
