@@ -3,31 +3,31 @@
 TorchScript runs small operations about three times as fast as Python does and is ready in a tenth of a second.
 Inductor writes and compiles C++ that is two to five times as fast again, which takes a quarter of a minute; its work is
 kept for graphs of the same operations and sizes, in this process and, in torch's own cache on disk, for later ones.
+A value and its gradient can be a C function besides, ready in a second: tens of times as fast as TorchScript.
 """
 
 import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from ...models.structure import one_line
+from .fusible import fusible
 from .graph import Graph, NoGraph, agree, traced
+from .native import Native, native
 
 Compile = bool | Literal["auto"]
-Tier = Literal["eager", "script", "inductor"]
+Tier = Literal["eager", "script", "inductor", "native"]
 
+MIN_SECONDS_FOR_NATIVE = 1.0  # of scripted work
 MIN_SECONDS_FOR_INDUCTOR = 30.0  # of scripted work, that make up for a quarter of a minute of Inductor
 SECONDS_A_CALL, SECONDS_A_NUMBER = 2e-4, 2e-8  # of TorchScript, about: a gradient, and each number of data
-MAX_MULTIPLICATIONS = 50_000  # of a matrix product that is spelt out
-MAX_SPELT_OUT = 32  # entries of a running total, and of the dimension that a product sums over
 
 aten = torch.ops.aten
 _inducted: dict[tuple[Any, ...], Callable[..., Any]] = {}
@@ -43,6 +43,15 @@ def worth_compiling(calls: int, numbers: int) -> bool:
     return seconds_scripted(calls, numbers) > MIN_SECONDS_FOR_INDUCTOR
 
 
+def tiers_for(compile: Compile, calls: int, numbers: int) -> tuple[Tier, ...]:
+    """The tiers to try, in their order, for so many gradients: by the size of the work, as above."""
+    if not compile:
+        return ("eager",)
+    native = compile is True or seconds_scripted(calls, numbers) > MIN_SECONDS_FOR_NATIVE
+    inductor = compile is True or worth_compiling(calls, numbers)
+    return (*(("native",) if native else ()), *(("inductor",) if inductor else ()), "script")
+
+
 def compile_graph(graph: Graph, tier: Tier, *example: Any) -> Callable[..., Any]:
     """The graph as TorchScript, or compiled by Inductor: tensors side by side -> results; unchecked. Raises NoGraph.
 
@@ -51,10 +60,9 @@ def compile_graph(graph: Graph, tier: Tier, *example: Any) -> Callable[..., Any]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constants in the trace are meant, a check against fn is the judge
         try:
-            return _inductor(graph, example) if tier == "inductor" else _script(graph, example)
+            return TIERS[tier](graph, example)
         except Exception as error:
-            what = "Inductor does not compile it" if tier == "inductor" else "TorchScript does not take it"
-            raise NoGraph(f"{what} ({one_line(error)})") from error
+            raise NoGraph(f"{REFUSALS[tier]} ({one_line(error)})") from error
 
 
 def _script(graph: Graph, example: tuple[Any, ...]) -> torch.jit.ScriptFunction:
@@ -71,6 +79,18 @@ def _inductor(graph: Graph, example: tuple[Any, ...]) -> Callable[..., Any]:
     return lambda *leaves: made(*leaves, *graph.constants)
 
 
+def _native(graph: Graph, example: tuple[Any, ...]) -> Native:
+    return native(graph, example[0])
+
+
+TIERS: dict[Tier, Callable[..., Any]] = {"script": _script, "inductor": _inductor, "native": _native}
+REFUSALS = {
+    "script": "TorchScript does not take it",
+    "inductor": "Inductor does not compile it",
+    "native": "it has no form in C",
+}
+
+
 def known_to_inductor(graph: Graph, *example: Any) -> bool:
     """Whether this process has compiled such a graph before."""
     return _code(graph, example)[0] in _inducted
@@ -84,11 +104,12 @@ def _code(graph: Graph, example: tuple[Any, ...]) -> tuple[tuple[Any, ...], list
 
 
 def value_and_gradient(
-    fn: Callable[[Tensor], Tensor], *examples: Tensor, tier: Tier = "script"
+    fn: Callable[[Tensor], Tensor], *examples: Tensor, tiers: Sequence[Tier] = ("script",)
 ) -> tuple[Callable[[Tensor], Any], str]:
-    """Value () and gradient (dim,) of fn at a point (dim,), and how: `script`, `inductor`, or `eager: why`.
+    """Value () and gradient (dim,) of fn at a point (dim,), by the first of the tiers that works; and which, and why.
 
-    examples: unlike points at which both must agree with fn as it is, to 1e-8.
+    examples: unlike points at which both must agree with fn as it is, to 1e-8. Which: `native`, or `script: why no tier
+    before it`, say.
     """
 
     def eager(point: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,58 +118,31 @@ def value_and_gradient(
             value = fn(point)
             return value.detach(), torch.autograd.grad(value, point)[0]
 
-    return compiled(eager, *examples, tier=tier)
+    return compiled(eager, *examples, tiers=tiers)
 
 
 def compiled(
-    eager: Callable[[Tensor], Any], *examples: Tensor, tier: Tier = "script"
+    eager: Callable[[Tensor], Any], *examples: Tensor, tiers: Sequence[Tier] = ("script",)
 ) -> tuple[Callable[..., Any], str]:
-    """A function of a tensor made fast, and how; as it is where that fails or gives other numbers at an example."""
-    if tier == "eager":
+    """A function of a tensor made fast by the first tier that gives its numbers, else as it is; and which, and why."""
+    if "eager" in tiers:
         return eager, "eager"
     try:
-        made = compile_graph(traced(eager, (examples[0],)), tier, examples[0])
+        graph = traced(eager, (examples[0],))
     except NoGraph as why:
         return eager, f"eager: {why}"
-    try:
-        same = all(agree(made, eager, (point,)) for point in examples)
-    except Exception as error:
-        return eager, f"eager: it does not run ({one_line(error)})"
-    other = "its graph gave other numbers at a fresh point: what it does depends on values"
-    return (made, tier) if same else (eager, f"eager: {other}")
-
-
-def fusible(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
-    """The module with its small products and running totals as elementwise operations and sums, to be fused.
-
-    Inductor hands these to library calls, which on a few numbers cost more than all the rest of a density.
-    """
-    return make_fx(module, decomposition_table=SPELT_OUT)(*inputs)
-
-
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    inner = left.shape[-1]
-    if inner > MAX_SPELT_OUT or left.numel() * right.shape[-1] > MAX_MULTIPLICATIONS:
-        return NotImplemented
-    return sum(left[..., i, None] * right[..., i, None, :] for i in range(inner))  # type: ignore[return-value]
-
-
-def _running(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    def total(x: Tensor, dim: int, **options: Any) -> Tensor:
-        cast = options.get("dtype") not in (None, x.dtype)
-        if cast or x.dim() == 0 or x.shape[dim] > MAX_SPELT_OUT or x.dtype == torch.bool:
-            return NotImplemented
-        return torch.stack([*accumulate(x.unbind(dim), combine)], dim)
-
-    return total
-
-
-SPELT_OUT: dict[Any, Callable[..., Any]] = {
-    aten.bmm.default: _product,
-    aten.mm.default: _product,
-    aten.cumsum.default: _running(torch.add),
-    aten.cumprod.default: _running(torch.mul),
-}
+    reasons: list[str] = []
+    for tier in tiers:
+        try:
+            made = compile_graph(graph, tier, examples[0])
+            if all(agree(made, eager, (point,)) for point in examples):
+                return made, ": ".join([tier, *reasons[:1]])
+            reasons.append("its graph gave other numbers at a fresh point: what it does depends on values")
+        except NoGraph as why:
+            reasons.append(str(why))
+        except Exception as error:
+            reasons.append(f"it does not run ({one_line(error)})")
+    return eager, f"eager: {reasons[0]}"
 
 
 SCRIPT = """

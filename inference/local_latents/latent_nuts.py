@@ -14,7 +14,8 @@ from torch import Tensor
 from ..data.data import Data
 from ..density.log_density import Density
 from ..fit.convergence import ESS_PER_CHAIN, RHAT
-from ..mcmc.chains import Plan, run_chains
+from ..mcmc.chains import run_chains
+from ..mcmc.engines import Plan
 from .target import LocalDensity, local_density
 
 
@@ -101,7 +102,7 @@ def latent_nuts(
         end = min(start + rows_at_once, number)
         program = LatentProgram(density.take(slice(start, end)))
         at = seed + start // rows_at_once * chains
-        plan = Plan(Density(program, program.data), "nutpie", warmup, draws, at, 0.8)
+        plan = Plan(Density(program, program.data), "nutpie", warmup, draws, at)
         name = f"nuts, rows {start + 1} to {end} of {number}"
         flat, stats, message, _ = run_chains(plan, chains, jobs or min(chains, os.cpu_count() or 1), name, progress)
         parts.append(flat.reshape(*flat.shape[:2], end - start, density.latent))

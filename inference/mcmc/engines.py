@@ -1,50 +1,105 @@
 """NUTS engines: one chain of one sampler, given the log density's value and gradient."""
 
+import ctypes
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import nutpie
 import torch
+from nutpie import _lib
 from nutpie.compiled_pyfunc import from_pyfunc
+from nutpie.sample import CompiledModel
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
+from ..compilation.compiled import Compile
+from ..compilation.native import Native
+from ..density.log_density import Density
 from ..runtime.pyro_private import num_divergences, potential_energy
 
 ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 LOOK_EVERY = 0.1  # seconds between two looks at the chains
 
 
-class Task(NamedTuple):
-    """What one chain does.
+@dataclass(frozen=True)
+class Plan:
+    """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start."""
 
-    log_density: flat point (dim,) -> value (), gradient (dim,). compiled: how it runs. start: (dim,).
-    """
-
-    log_density: ValueAndGradient
-    compiled: str
-    start: Tensor
+    density: Density
+    engine: str
     warmup: int
     draws: int
     seed: int
-    target_accept: float
-    report: Callable[[int], None]
+    target_accept: float = 0.8
+    mass_matrix: str = "diagonal"
+    compile: Compile = "auto"
+
+
+class Task(NamedTuple):
+    """What one chain of a plan does.
+
+    log_density: flat point (dim,) -> value (), gradient (dim,). start: (dim,). steps: a view (1,) of the count of its
+    steps, for who watches it.
+    """
+
+    plan: Plan
+    log_density: ValueAndGradient
+    start: Tensor
+    seed: int
+    steps: np.ndarray
     stopped: Callable[[], bool]
 
 
 class Chain(NamedTuple):
-    """draws: (draws, dim), fewer where it was stopped. stats: name -> (draws,). compiled: how the density was run."""
+    """draws: (draws, dim), fewer where it was stopped. stats: name -> (draws,)."""
 
     draws: np.ndarray
     stats: dict[str, np.ndarray]
-    compiled: str
 
 
 def with_nutpie(task: Task) -> Chain:
-    """nutpie's sampler (Rust) on a Python density. A density that is not finite counts as a divergence."""
-    start, steps = task.start.numpy().astype(np.float64), 0
+    """nutpie's sampler (Rust), on a C function or on a Python one. A density that is not finite is a divergence."""
+    make = NativeModel if isinstance(task.log_density, Native) else _python_model
+    plan = task.plan
+    settings: dict[str, Any] = {"tune": plan.warmup, "draws": plan.draws, "target_accept": plan.target_accept}
+    settings["low_rank_modified_mass_matrix"] = plan.mass_matrix == "low_rank"
+    settings |= {"chains": 1, "cores": 1, "seed": task.seed, "progress_bar": False}
+    sampler = nutpie.sample(make(task), blocking=False, **settings)
+    trace = _awaited(sampler, task.stopped)
+    kept = {"lp": "logp", "diverging": "diverging", "step_size": "step_size"}
+    stats = {name: trace.sample_stats[key].values[0] for name, key in kept.items()}
+    return Chain(trace.posterior["flat"].values[0], stats)
+
+
+class NativeModel(CompiledModel):
+    """A C function as nutpie's sampler calls it, with no Python between: what its own compiled models offer, it does.
+
+    Of nutpie's private names these four are used: `_lib.LogpFunc`, `ExpandFunc`, `PyVariable` and `PyMcModel`.
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(dims={})
+        self._task = task
+
+    n_dim = property(lambda self: len(self._task.start))
+    shapes = property(lambda self: {"flat": (self.n_dim,)})
+    coords = property(lambda self: {})
+
+    def _make_sampler(self, settings: Any, _: Any, cores: int, progress: Any, store: Any) -> Any:
+        native, dim, sizes = self._task.log_density, self.n_dim, {"flat_dim_0": self.n_dim}
+        log_density = _lib.LogpFunc(native.address("log_density"), ctypes.addressof(native.pointers), self)
+        expand = _lib.ExpandFunc(dim, dim, native.address("expand"), self._task.steps.ctypes.data, self)
+        variables = _lib.PyVariable.new_variables(["flat"], ["float64"], [[dim]], sizes, {"flat": ["flat_dim_0"]})
+        start = lambda _: self._task.start.numpy().astype(np.float64)  # noqa: E731
+        model = _lib.PyMcModel(log_density, expand, variables, dim, sizes, {}, start, lambda *_, **__: None)
+        return _lib.PySampler.from_pymc(settings, cores, model, progress, store)
+
+
+def _python_model(task: Task) -> CompiledModel:
+    """A Python function as nutpie's sampler calls it."""
 
     def log_density(flat: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = task.log_density(torch.as_tensor(flat, dtype=task.start.dtype))
@@ -55,19 +110,12 @@ def with_nutpie(task: Task) -> Chain:
         return log_density
 
     def expand(flat: np.ndarray) -> dict[str, np.ndarray]:
-        nonlocal steps
-        steps += 1
-        task.report(min(steps, task.warmup + task.draws))
+        task.steps[0] += 1
         return {"flat": flat}
 
+    start = task.start.numpy().astype(np.float64)
     variable = ([start.dtype], [start.shape], ["flat"])
-    model = from_pyfunc(len(start), ready, lambda *_: expand, *variable, make_initial_point_fn=lambda _: start)
-    settings: dict[str, Any] = {"tune": task.warmup, "draws": task.draws, "target_accept": task.target_accept}
-    sampler = nutpie.sample(model, chains=1, cores=1, seed=task.seed, progress_bar=False, blocking=False, **settings)
-    trace = _awaited(sampler, task.stopped)
-    kept = {"lp": "logp", "diverging": "diverging", "step_size": "step_size"}
-    stats = {name: trace.sample_stats[key].values[0] for name, key in kept.items()}
-    return Chain(trace.posterior["flat"].values[0], stats, task.compiled)
+    return from_pyfunc(len(start), ready, lambda *_: expand, *variable, make_initial_point_fn=lambda _: start)
 
 
 def _awaited(sampler: Any, stopped: Callable[[], bool]) -> Any:
@@ -81,8 +129,10 @@ def _awaited(sampler: Any, stopped: Callable[[], bool]) -> Any:
 
 
 def with_pyro(task: Task) -> Chain:
-    """Pyro's own kernel."""
+    """Pyro's own kernel. It draws from torch's generator, so that its chains run one after the other."""
     draws, lp, step_size, divergences = [], [], [], []
+    torch.set_num_threads(1)
+    torch.manual_seed(task.seed)
 
     def potential(z: dict[str, Tensor]) -> Tensor:
         """Minus the log density, as a linear function of z whose slope is the gradient that was found along with it."""
@@ -90,9 +140,8 @@ def with_pyro(task: Task) -> Chain:
         return -(value + gradient @ (z["flat"] - z["flat"].detach()))
 
     def after(kernel: NUTS, samples: Any, stage: str, step: int) -> None:
-        sampling = stage == "Sample"
-        task.report(step + 1 + (task.warmup if sampling else 0))
-        if sampling:
+        task.steps[0] += 1
+        if stage == "Sample":
             draws.append(samples["flat"].detach().cpu().numpy().copy())
             lp.append(-float(potential_energy(kernel)))
             step_size.append(float(kernel.step_size))
@@ -100,13 +149,13 @@ def with_pyro(task: Task) -> Chain:
         if task.stopped():
             raise _Stopped
 
-    kernel = NUTS(potential_fn=potential, target_accept_prob=task.target_accept)
-    mcmc = MCMC(kernel, task.draws, task.warmup, {"flat": task.start}, hook_fn=after, disable_progbar=True)
+    kernel = NUTS(potential_fn=potential, target_accept_prob=task.plan.target_accept)
+    mcmc = MCMC(kernel, task.plan.draws, task.plan.warmup, {"flat": task.start}, hook_fn=after, disable_progbar=True)
     with suppress(_Stopped):
         mcmc.run()
     diverging = np.diff(divergences, prepend=0) > 0
     stats = {"lp": np.array(lp), "diverging": diverging, "step_size": np.array(step_size)}
-    return Chain(np.array(draws).reshape(-1, len(task.start)), stats, task.compiled)
+    return Chain(np.array(draws).reshape(-1, len(task.start)), stats)
 
 
 class _Stopped(Exception):

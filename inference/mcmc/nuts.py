@@ -1,6 +1,5 @@
 """The No-U-Turn sampler on a model with its discrete sites summed out, chains side by side."""
 
-import math
 import os
 import time
 import warnings
@@ -18,8 +17,8 @@ from ..density.log_density import Density
 from ..fit.fit import Fit
 from ..fit.idata import fit_of
 from ..runtime.isolation import one_thread_if_small
-from .chains import Plan, run_chains, tier_for, wake, worth_processes
-from .engines import ENGINES
+from .chains import run_chains
+from .engines import ENGINES, Plan
 
 
 def nuts(
@@ -33,6 +32,7 @@ def nuts(
     seed: int = 0,
     jobs: int | None = None,
     target_accept: float = 0.8,
+    mass_matrix: Literal["diagonal", "low_rank"] = "diagonal",
     compile: Compile = "auto",
     dtype: torch.dtype | None = None,
     progress: bool = True,
@@ -48,11 +48,13 @@ def nuts(
     warmup, draws : of each chain.
     chains : each starts from `model.init` with a seed of its own where the model has it, else at random.
     seed : the same seed gives the same draws.
-    jobs : chains at once, in threads where they are soon over and else in processes; one a core by default.
+    jobs : chains at once, in threads; one a core by default. The draws do not depend on it.
     target_accept : the acceptance probability that the step size is adapted to.
-    compile : run the density as one compiled function, held to the eager one first. auto: TorchScript, ready in a
-        second, and Inductor where it is worth its quarter of a minute; True: Inductor; False: eager. Where it cannot be
-        done, the next best runs, with a warning that says why; `Fit.compiled` says what was done.
+    mass_matrix : nutpie's; low_rank follows a few strong correlations of the posterior, for some more time a step.
+    compile : run the density as one compiled function, held to the eager one first. auto: a C function, ready in a
+        second and kept on disk for every later run, or TorchScript where a second is more than all of the work; True: a
+        C function in any case; False: eager. Where it cannot be done, the next best runs, with a warning that says why;
+        `Fit.compiled` says what was done.
 
     Returns
     -------
@@ -72,21 +74,17 @@ def nuts(
     model = on_all_rows(model)
     data, _ = data_for(model, x, dtype)
     jobs = jobs or min(chains, os.cpu_count() or 1)
-    sampler, in_a_row = "nutpie" if engine == "auto" else engine, (warmup + draws) * math.ceil(chains / jobs)
-    soon = compile == "auto" and sampler == "nutpie" and not worth_processes(in_a_row, data.numel)
-    if jobs > 1 and chains > 1 and not soon:
-        wake(jobs)
     with data.isolated(seed):
         density = Density(model, data)
         if not density.structure.latent:
             raise InputError(f"model {model_name(model)} has no continuous latent site: there is nothing to sample")
-        _ = density.transforms  # a support that no bijection reaches is refused here, not in another process
-        tier, why = tier_for(compile, density, seed, in_a_row)
-    plan = Plan(density, sampler, warmup, draws, seed, target_accept, tier)
+    sampler = "nutpie" if engine == "auto" else engine
+    plan = Plan(density, sampler, warmup, draws, seed, target_accept, mass_matrix, compile)
     sampling = time.perf_counter()
-    flat, stats, message, compiled = run_chains(plan, chains, jobs, name, progress, soon)
-    if (failed := compiled if ":" in compiled else why).startswith("eager:"):
-        warnings.warn(f"{name}: the density is not compiled as asked but {failed}", stacklevel=2)
+    flat, stats, message, compiled = run_chains(plan, chains, jobs, name, progress)
+    compiled, _, why = compiled.partition(": ")
+    if why:
+        warnings.warn(f"{name}: the density runs as {compiled}, for {why}", stacklevel=2)
     sampling = time.perf_counter() - sampling
     with one_thread_if_small(data.numel), data.isolated(seed):
         ends = torch.as_tensor(flat).to(data.like).flatten(0, 1)

@@ -1,0 +1,144 @@
+"""Densities as C functions in a shared library, built once and kept on disk: value and gradient without Python."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.linalg import cython_blas, cython_lapack
+from torch import Tensor
+
+from .fusible import fusible
+from .graph import Graph, NoGraph
+from .kernels import HEADER, source_of
+
+FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math"
+KEPT_LIBRARIES = 500  # on disk: of 20 to 100 kB each
+
+
+@dataclass(frozen=True)
+class Native:
+    """Value () and gradient (dim,) at a point (dim,), as a C function: its address, and that of its constants."""
+
+    library: ctypes.CDLL
+    constants: tuple[Tensor, ...]
+    pointers: ctypes.Array
+    dtype: torch.dtype
+
+    def address(self, name: str) -> int:
+        """Of a function of the library, see `kernels.source_of`."""
+        return ctypes.cast(self.library[name], ctypes.c_void_p).value or 0
+
+    def __call__(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        values, gradients = self.many(point.unsqueeze(0))
+        return values[0], gradients[0]
+
+    def many(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (S,) and gradients (S, dim) at points (S, dim)."""
+        at = np.ascontiguousarray(points.detach().numpy(), np.float64)
+        slopes, heights = np.empty_like(at), np.empty(len(at))
+        sites = (ctypes.c_void_p(each.ctypes.data) for each in (at, slopes, heights))
+        if self.library.log_densities(ctypes.c_int64(len(at)), *sites, self.pointers) < 0:
+            raise IndexError("an index that does not exist is asked for")
+        return torch.from_numpy(heights).to(self.dtype), torch.from_numpy(slopes).to(self.dtype)
+
+
+def native(graph: Graph, point: Tensor) -> Native:
+    """The C function of a graph that gives a value and a gradient. Raises NoGraph where it cannot be built."""
+    inputs = [point, *graph.constants]
+    if {value.device.type for value in inputs} != {"cpu"}:
+        raise NoGraph("its data are not in the main memory")
+    kinds = [(tuple(value.shape), value.stride(), value.dtype) for value in inputs]
+    parts = (HEADER, FLAGS, _compiler(), _processor(), torch.__version__, graph.module.code, kinds)
+    library = _library(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], graph, inputs)
+    pointers = (ctypes.c_void_p * (len(inputs) - 1))(*(value.data_ptr() for value in graph.constants))
+    return Native(library, graph.constants, pointers, point.dtype)
+
+
+_loaded: dict[str, ctypes.CDLL] = {}
+
+
+def _library(key: str, graph: Graph, inputs: Sequence[Tensor]) -> ctypes.CDLL:
+    """The library of that key: loaded before, kept on disk, or built."""
+    if key not in _loaded:
+        file = _folder() / f"{key}.so"
+        try:
+            library = ctypes.CDLL(str(file))
+            file.touch()  # used last of all
+        except OSError:  # not there, or not whole
+            library = _built(source_of(fusible(graph.module, inputs), inputs), file)
+        for name, capsules in (("dgemm", cython_blas), ("dtrsm", cython_blas), ("dpotrf", cython_lapack)):
+            ctypes.c_void_p.in_dll(library, name).value = _address(capsules.__pyx_capi__[name])
+        _loaded[key] = library
+    return _loaded[key]
+
+
+def _built(source: str, file: Path) -> ctypes.CDLL:
+    """Compile a source to a library at that place, whole or not at all; elsewhere where nothing can be kept there."""
+    with tempfile.TemporaryDirectory(prefix="pyrometer-") as scratch:
+        made, written = Path(scratch) / "density.so", Path(scratch) / "density.cpp"
+        written.write_text(source)
+        command = [_compiler(), *FLAGS.split(), "-shared", "-fPIC", "-std=c++17", str(written), "-o", str(made)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            errors = [line.partition("error: ")[2] for line in done.stderr.splitlines() if "error: " in line]
+            raise NoGraph(f"{_compiler()} refuses it: {errors[0] if errors else done.stderr.strip()}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as whole:
+                whole.write(made.read_bytes())
+            os.replace(whole.name, file)
+            _prune(file.parent)
+        except OSError:  # a full disk, or one that is only read
+            file = made
+        return ctypes.CDLL(str(file))
+
+
+def _prune(folder: Path) -> None:
+    """Delete what was used longest ago, where there is too much."""
+    for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)[KEPT_LIBRARIES:]:
+        file.unlink(missing_ok=True)
+
+
+@cache
+def _folder() -> Path:
+    """Where libraries are kept: PYROMETER_CACHE, else the user's cache."""
+    users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyrometer"
+    return Path(os.environ.get("PYROMETER_CACHE") or users)
+
+
+@cache
+def _compiler() -> str:
+    """The C++ compiler: CXX, else what the system has. Raises NoGraph where there is none."""
+    for name in (os.environ.get("CXX", ""), "c++", "g++", "clang++"):
+        if name and shutil.which(name):
+            return name
+    raise NoGraph("there is no C++ compiler: install one, g++ say, or name it in CXX")
+
+
+@cache
+def _processor() -> str:
+    """What tells whether another machine can run what was compiled for this one."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _address(capsule: object) -> int:
+    """The address of a C function that scipy offers."""
+    name = ctypes.pythonapi.PyCapsule_GetName
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return pointer(capsule, name(capsule))
