@@ -52,13 +52,15 @@ template <class T> inline IndexValue<T> argmin_combine(IndexValue<T> a, T value,
 }
 template <class T> inline void atomic_add(volatile T* to, T by) { *to = *to + by; }  // buffers are a thread's own
 
-extern "C" {  // of BLAS and LAPACK, set by who loads this
+extern "C" {  // of BLAS, LAPACK and SciPy's special functions, set by who loads this
 void (*dgemm)(const char*, const char*, const int*, const int*, const int*, const double*, const double*, const int*,
               const double*, const int*, const double*, double*, const int*);
 void (*dpotrf)(const char*, const int*, double*, const int*, int*);
 void (*dtrsm)(const char*, const char*, const char*, const char*, const int*, const int*, const double*,
               const double*, const int*, double*, const int*);
+double (*digamma)(double, int);
 }
+inline double calc_digamma(double x) { return digamma(x, 0); }
 inline void multiply(char left, char right, int m, int n, int k, double* a, int lda, double* b, int ldb, double beta,
                      double* c, int ldc) {
   double one = 1;

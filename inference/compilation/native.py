@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.linalg import cython_blas, cython_lapack
+from scipy.special import cython_special
 from torch import Tensor
 
 from .fusible import fusible
@@ -22,6 +23,11 @@ from .graph import Graph, NoGraph
 from .kernels import HEADER, source_of
 
 FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math"
+OFFERED = {  # by scipy, for what has no loops
+    **{name: cython_blas.__pyx_capi__[name] for name in ("dgemm", "dtrsm")},
+    "dpotrf": cython_lapack.__pyx_capi__["dpotrf"],
+    "digamma": cython_special.__pyx_capi__["__pyx_fuse_1psi"],  # of doubles
+}
 KEPT_LIBRARIES = 500  # on disk: of 20 to 100 kB each
 
 
@@ -76,8 +82,8 @@ def _library(key: str, graph: Graph, inputs: Sequence[Tensor]) -> ctypes.CDLL:
             file.touch()  # used last of all
         except OSError:  # not there, or not whole
             library = _built(source_of(fusible(graph.module, inputs), inputs), file)
-        for name, capsules in (("dgemm", cython_blas), ("dtrsm", cython_blas), ("dpotrf", cython_lapack)):
-            ctypes.c_void_p.in_dll(library, name).value = _address(capsules.__pyx_capi__[name])
+        for name, capsule in OFFERED.items():
+            ctypes.c_void_p.in_dll(library, name).value = _address(capsule)
         _loaded[key] = library
     return _loaded[key]
 
