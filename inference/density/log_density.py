@@ -16,9 +16,9 @@ from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
 from ...errors import InputError
-from ...models.structure import Model, Structure, model_name, sites_of
+from ...models.structure import Model, Structure, is_deterministic, model_name, sites_of
 from ..data.data import Data, structure_on
-from ..runtime.pyro_private import enumerated_symbol, is_deterministic, packed_dims, set_packed_dims
+from ..runtime.pyro_private import enumerated_symbol, packed_dims, set_packed_dims
 from .params import with_params
 
 Sites = Mapping[str, Tensor]

@@ -17,11 +17,10 @@ from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from torch import Tensor
 
 from ...errors import InputError
-from ...models.structure import model_name
+from ...models.structure import is_deterministic, model_name
 from ..compilation.batched import over_draws
 from ..density.row_density import RowDensity, row_modes
 from ..runtime.isolation import one_thread_if_small
-from ..runtime.pyro_private import is_deterministic
 from .importance import log_mean
 
 if TYPE_CHECKING:
