@@ -19,7 +19,8 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.structure import is_deterministic, model_name
 from ..compilation.batched import over_draws
-from ..density.row_density import RowDensity, row_modes
+from ..density.laplace import row_modes
+from ..density.row_density import RowDensity
 from ..runtime.isolation import one_thread_if_small
 from .importance import log_mean
 
@@ -157,10 +158,10 @@ def _proposals(fit: Fit, rows: RowDensity) -> list[tuple[str, Any]]:
             return [("the guide's q", fit.guide.posterior(rows.data.values, None))]
     start = torch.zeros(rows.data.rows or 0, rows.latent).to(rows.data.like)
     try:
-        mode = row_modes(rows.traced_log_joint, start, WIDEN)
+        q, found = row_modes(rows.traced_log_joint, start, WIDEN)
     except (RuntimeError, ValueError):
         return []
-    return [("a Laplace fit a row", mode.q)] if mode.found.all() else []
+    return [("a Laplace fit a row", q)] if found.all() else []
 
 
 def _weighed(fit: Fit, rows: RowDensity, draws: Sites, q: Any, how: str) -> RowPredictive:
