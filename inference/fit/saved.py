@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # of what is written; another is refused
 DATA, FIT = "data.pt", "fit.json"
 PLAIN = (int, float, str, bool, type(None))
-FACTS = ("name", "estimator", "steps", "seconds", "message", "compiled")  # of a Fit, as JSON
+FACTS = ("name", "estimator", "steps", "seconds", "message", "remarks", "compiled")  # of a Fit, as JSON
 ARRAYS = ("losses", "elbo_draws", "log_weights", "in_pivot", "start_losses", "test_losses")
 
 
@@ -50,8 +50,7 @@ def fit_files(fit: Fit, stem: str) -> Files:
 
 def facts_of(fit: Fit, stem: str) -> dict[str, Any]:
     """What JSON says of a Fit."""
-    facts = {name: getattr(fit, name) for name in FACTS}
-    return {"stem": stem, "exchangeable": list(fit.exchangeable), "remarks": list(fit.remarks), **facts}
+    return {"stem": stem, "exchangeable": fit.exchangeable, **{name: getattr(fit, name) for name in FACTS}}
 
 
 def json_file(facts: Mapping[str, Any]) -> Any:
