@@ -130,12 +130,8 @@ def smoothed(loss: np.ndarray) -> np.ndarray:
 
 def limits(losses: Iterable[np.ndarray]) -> tuple[float, float]:
     """The range that shows every fit from a tenth of its steps on; the spikes of the start run out of the picture."""
-    lows, highs = [], []
-    for loss in losses:
-        late = slice(int(BURN * len(loss)), None)
-        least, most = np.nanquantile(loss[late], (0.005, 0.95))
-        lows.append(float(least))
-        highs.append(max(float(most), float(np.nanmax(smoothed(loss)[late]))))
-    low, high = min(lows), max(highs)
+    late = [loss[int(BURN * len(loss)) :] for loss in losses]
+    low = min(float(np.nanquantile(loss, 0.005)) for loss in late)
+    high = max(float(max(np.nanquantile(loss, 0.95), np.nanmax(smoothed(loss)))) for loss in late)
     margin = 0.05 * (high - low) or 1.0
     return low - margin, high + margin
