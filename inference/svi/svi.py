@@ -27,8 +27,8 @@ from ..local_latents.row_fit import row_fit
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..runtime.pyro_private import copied_guide
+from ..steps.compiled_steps import Schedule
 from ..steps.pairing import pair
-from ..steps.step import Schedule
 from .guide_of import guide_of
 from .training import Start, begin
 

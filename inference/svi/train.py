@@ -30,8 +30,8 @@ from ..local_latents.row_fit import RowFit, row_fit
 from ..local_latents.row_posterior import tells_new, tells_q
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
+from ..steps.compiled_steps import Schedule
 from ..steps.pairing import pair
-from ..steps.step import Schedule
 from . import checkpoint as checkpoints
 from .guide_of import guide_of
 from .svi import optimizer_of
