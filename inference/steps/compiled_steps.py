@@ -135,8 +135,7 @@ def _ineligible(pairing: Pairing, data: Data) -> str:
         return pairing.estimator
     if data.like.device.type != "cpu":
         return f"data on {data.like.device.type}"
-    with torch.random.fork_rng([]):
-        guide = sites_of(data.run(poutine.trace(pairing.guide).get_trace))
+    guide = sites_of(data.run(poutine.trace(pairing.guide).get_trace))
     for name, node in guide.items():
         if not (node["fn"].has_rsample or node["infer"].get("enumerate") == "parallel"):
             return f"site {name} is not reparameterised"
