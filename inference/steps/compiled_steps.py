@@ -152,6 +152,8 @@ def _gradient_for(training: Training) -> tuple[Gradient, Tier]:
     """
     if not training.params:
         raise NoGraph("there is nothing to train")
+    if len({value.dtype for value in training.values}) > 1:
+        raise NoGraph("its parameters are of several precisions")
     batches = Minibatches(training.minibatches.plates, 0).draw(2)
     expected, largest = ROUNDING.get(training.data.dtype, ROUNDING[torch.float32])
     kind, inputs = training.kind, training.inputs(batches[0])
