@@ -16,8 +16,8 @@ from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.mcmc.chains import start_of
 from pyrometer.inference.runtime.isolation import isolated
 from pyrometer.inference.runtime.progress import progress_bar
+from pyrometer.inference.steps.compiled_steps import Schedule
 from pyrometer.inference.steps.pairing import pair
-from pyrometer.inference.steps.step import Schedule
 from pyrometer.inference.svi.training import begin
 from pyrometer.models import BayesianGMM
 from pyrometer.models.structure import Plate, read_structure

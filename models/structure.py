@@ -24,6 +24,7 @@ __all__ = [
     "Structure",
     "deterministic",
     "exchangeable_dims",
+    "is_deterministic",
     "model_name",
     "one_line",
     "read_structure",
@@ -154,6 +155,11 @@ def deterministic(name: str, value: Tensor, dims: tuple[str, ...]) -> Tensor:
     return pyro.sample(name, dist.Delta(value, event_dim=len(dims)), obs=value, infer=infer)
 
 
+def is_deterministic(node: Mapping[str, Any]) -> bool:
+    """Whether a site was made by `pyro.deterministic`."""
+    return bool(node["infer"].get("_deterministic"))
+
+
 def model_name(model: object) -> str:
     """What to call a model or guide in a message."""
     return getattr(model, "__name__", None) or type(model).__name__
@@ -242,7 +248,7 @@ def _site(
     if node["type"] == "param":
         return Site(name, "param", value.shape, dims or unnamed(name, value.dim()), (), None)
     fn = node["fn"]
-    if node["infer"].get("_deterministic"):
+    if is_deterministic(node):
         kind = "deterministic"
     elif node["is_observed"]:
         kind = "factor" if isinstance(fn, dist.Unit) else "observed"
@@ -265,7 +271,7 @@ def _fits(shape: Size, plates: tuple[Plate, ...]) -> bool:
 def _site_dims(name: str, node: dict[str, Any], plates: dict[str, Plate], shares: dict[int, str]) -> tuple[str, ...]:
     """Plate names for batch dims; the declared names, or name_dim_i, for event dims."""
     shape, event_dim = node["value"].shape, node["fn"].event_dim
-    if node["infer"].get("_deterministic") and event_dim == len(shape) and _fits(shape, _plates(node)):
+    if is_deterministic(node) and event_dim == len(shape) and _fits(shape, _plates(node)):
         event_dim = 0  # `pyro.deterministic` takes every dim for one of the event
     dims = list(unnamed(name, len(shape)))
     for plate in _plates(node):

@@ -1,4 +1,12 @@
-"""`pyrometer compare DATA ...`: guides and a reference on a model of the catalogue."""
+"""Fit several guides and a reference to one data set, and print a table of how far each is off.
+
+examples:
+  pyrometer compare faithful --components 2 --out faithful
+  pyrometer compare measurements.csv --columns width,length --components 3 --holdout 0.2
+  pyrometer compare galaxies --components 3 --guides structured,auto_mvn,auto_iaf --draws 2000
+  pyrometer compare digits --model vae --latent 2 --guides encoder,encoder_full,free --steps 4000
+  pyrometer compare iris --model gmm --components 3 --covariance tied --methods em,svi
+"""
 
 import argparse
 import re
@@ -9,26 +17,17 @@ from typing import Any
 from ... import compare
 from ...guides import CATALOGUE
 from ...models import GMM, VAE
-from .options import Parser, add_command, add_data, add_numbers, add_output, names, rows_of, seed_of
+from .options import Parser, add_command, add_data, add_numbers, add_output, names, rows_of, seed_of, taken
 from .train import add_vae, vae_of
 
 MODELS: dict[str, Any] = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", model.__name__).lower(): model for model in CATALOGUE}
 COMPILE: dict[str, Any] = {"auto": "auto", "yes": True, "no": False}
 
-EXAMPLES = """examples:
-  pyrometer compare faithful --components 2 --out faithful
-  pyrometer compare measurements.csv --columns width,length --components 3 --holdout 0.2
-  pyrometer compare galaxies --components 3 --guides structured,auto_mvn,auto_iaf --draws 2000
-  pyrometer compare digits --model vae --latent 2 --guides encoder,encoder_full,free --steps 4000
-  pyrometer compare iris --model gmm --components 3 --covariance tied --methods em,svi
-"""
 
-
-def add_compare(commands: "argparse._SubParsersAction[Parser]") -> None:
+def add_compare(commands: Any) -> None:
     """Add the command."""
     what = "fit several guides and a reference to one data set, and print the table"
-    description = "Fit several guides and a reference to one data set, and print a table of how far each is off."
-    parser = add_command(commands, "compare", _compare, help=what, description=description, epilog=EXAMPLES)
+    parser = add_command(commands, "compare", _compare, __doc__, what)
     add_data(parser)
     _add_model(parser)
     add_vae(parser)
@@ -73,16 +72,8 @@ def _compare(options: argparse.Namespace) -> list[Path]:
     chosen = MODELS[options.model]
     model = vae_of(options, x) if chosen is VAE else _made(chosen, options)
     reference = options.reference or ("none" if chosen is GMM else "nuts")  # maximum likelihood has no posterior
-    passed = ("rows", "guides", "methods", "seed", "jobs", "steps", "starts", "warmup", "draws", "chains", "batch_size")
-    comparison = compare(
-        model,
-        x,
-        x_test=x_test,
-        reference=None if reference == "none" else reference,
-        progress=not options.quiet,
-        compile=COMPILE[options.compile],
-        **{name: getattr(options, name) for name in passed},
-    )
+    named = {"reference": None if reference == "none" else reference, "compile": COMPILE[options.compile]}
+    comparison = compare(model, x, options.guides, x_test=x_test, **{**taken(options, compare), **named})
     print(comparison)
     return [] if options.out is None else comparison.save(options.out)
 

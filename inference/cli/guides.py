@@ -1,5 +1,6 @@
 """Which guides go with which model, as text."""
 
+import inspect
 from collections.abc import Mapping
 from functools import partial
 
@@ -12,12 +13,13 @@ def list_guides(models: Mapping[str, type], only: str | None = None) -> str:
 
     models: what the command line calls them, name -> class. only: the name of one of them, to list no other.
     """
+    known = {name: (CATALOGUE[model], DEFAULTS.get(model, USUAL)) for name, model in models.items()}
+    known |= {"any other": (AUTO, USUAL)}
     lines = [("MODEL", "GUIDE", "WHAT IT IS")]
-    for name, model in models.items():
-        if only in (None, name):
-            lines += _section(name, CATALOGUE[model], DEFAULTS.get(model, USUAL))
-    if only is None:
-        lines += _section("any other", AUTO, USUAL)
+    for name in known if only is None else [only]:
+        guides, chosen = known[name]
+        rows = [(f"{guide}{' *' if guide in chosen else ''}", describe(factory)) for guide, factory in guides.items()]
+        lines += [("" if i else name, guide, what) for i, (guide, what) in enumerate(rows)]
     first, second = (max(len(line[i]) for line in lines) for i in (0, 1))
     text = [f"{model:<{first}}  {guide:<{second}}  {what}".rstrip() for model, guide, what in lines]
     return "\n".join([*text, "* compared where no --guides are given"])
@@ -27,11 +29,4 @@ def describe(factory: GuideFactory) -> str:
     """One line: the start of a guide's docstring, or of the family's where the guide is made for one."""
     if isinstance(factory, partial):
         factory = next(iter(factory.keywords.values()), factory.func)
-    lines = (getattr(factory, "__doc__", None) or "").strip().splitlines()
-    return lines[0].rstrip(".:") if lines else ""
-
-
-def _section(model: str, guides: Mapping[str, GuideFactory], chosen: tuple[str, ...]) -> list[tuple[str, str, str]]:
-    """(model, guide, description) of each guide, the model named once."""
-    rows = [(f"{name}{' *' if name in chosen else ''}", describe(factory)) for name, factory in guides.items()]
-    return [(model if i == 0 else "", guide, what) for i, (guide, what) in enumerate(rows)]
+    return (inspect.getdoc(factory) or "").partition("\n")[0].rstrip(".:")

@@ -1,6 +1,7 @@
 """What the commands share: their options' types, the data they read, and errors of one line."""
 
 import argparse
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -19,13 +20,11 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
-def add_command(
-    commands: "argparse._SubParsersAction[Parser]", name: str, run: Callable[[argparse.Namespace], Any], **texts: Any
-) -> Parser:
-    """A command on DATA that runs this function. texts: help, description and epilog."""
-    usage = f"pyrometer {name} DATA [options]"
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = commands.add_parser(name, usage=usage, formatter_class=formatter, **texts)
+def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], Any], doc: str, what: str) -> Parser:
+    """A command on DATA that runs this function. doc: its module's docstring, whose first line says what it does."""
+    description, epilog = doc.split("\n\n", 1)
+    texts = {"usage": f"pyrometer {name} DATA [options]", "help": what, "description": description, "epilog": epilog}
+    parser = commands.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter, **texts)
     parser.set_defaults(run=run)
     return parser
 
@@ -53,8 +52,14 @@ def add_output(parser: Parser, what: str) -> Any:
     """Where to write, and whether to show progress; what: what is written."""
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", help=f"write {what} here")
-    output.add_argument("--quiet", action="store_true", help="no progress bars")
+    output.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
     return output
+
+
+def taken(options: argparse.Namespace, function: Callable[..., Any]) -> dict[str, Any]:
+    """The options that a function takes by their names alone."""
+    named = inspect.getfullargspec(function).kwonlyargs
+    return {name: getattr(options, name) for name in named if hasattr(options, name)}
 
 
 def rows_of(options: argparse.Namespace) -> tuple[DataFrame, DataFrame | None]:
@@ -88,13 +93,13 @@ def _check_column(name: str, x: DataFrame, *columns: str, option: str = "") -> N
 
 
 def split(x: DataFrame, share: float, seed: int) -> tuple[DataFrame, DataFrame]:
-    """Rows to fit and rows held out, drawn with the seed, each in its old order."""
+    """Rows to fit and rows held out, drawn with the seed, each in its old order; the index has their old numbers."""
     number = round(share * len(x))
     if not 0 < number < len(x):
         raise InputError(f"--holdout {share:g} of {len(x)} rows keeps {number} of them: choose another share")
-    held = np.zeros(len(x), bool)
-    held[np.random.default_rng(seed).permutation(len(x))[:number]] = True
-    return x[~held].reset_index(drop=True), x[held].reset_index(drop=True)
+    held = np.sort(np.random.default_rng(seed).permutation(len(x))[:number])
+    x = x.reset_index(drop=True)
+    return x.drop(index=held), x.loc[held]
 
 
 def names(text: str) -> list[str]:

@@ -1,4 +1,11 @@
-"""`pyrometer train DATA ...`: a VAE by epochs, its pictures and its marginal likelihood."""
+"""Train a VAE by epochs; print its marginal likelihood by every method; write pictures.
+
+examples:
+  pyrometer train digits --model vae --latent 2 --guide encoder --out digits
+  pyrometer train digits --latent 10 --guide encoder_full --holdout 0.1 --patience 10 --warmup 10 --out digits10
+  pyrometer train pictures.csv --white 255 --likelihood bernoulli --label class --out pictures
+  pyrometer train digits --latent 2 --epochs 300 --resume --out digits
+"""
 
 import argparse
 from functools import partial
@@ -15,29 +22,21 @@ from ...models.networks import Likelihood, Network
 from ..compare.columns import as_text
 from ..compare.save import pictures, tables
 from ..data.as_data import as_data
-from ..fit.saved import FIT, data_files, facts_of, fit_files, json_file
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
 from ..local_latents.row_posterior import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
-from ..runtime.folder import stems_of, write_all
+from ..runtime.folder import write_all
 from ..svi import checkpoint
-from .options import Parser, add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, split
+from .options import Parser, add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, taken
 
 ROWS = 20  # of which the marginal likelihood is estimated
-EXAMPLES = """examples:
-  pyrometer train digits --model vae --latent 2 --guide encoder --out digits
-  pyrometer train digits --latent 10 --guide encoder_full --holdout 0.1 --patience 10 --warmup 10 --out digits10
-  pyrometer train pictures.csv --white 255 --likelihood bernoulli --label class --out pictures
-  pyrometer train digits --latent 2 --epochs 300 --resume --out digits
-"""
 
 
-def add_train(commands: "argparse._SubParsersAction[Parser]") -> None:
+def add_train(commands: Any) -> None:
     """Add the command."""
     what = "train a VAE by epochs, and write what it does in pictures"
-    description = "Train a VAE by epochs; print its marginal likelihood by every method; write pictures."
-    parser = add_command(commands, "train", _train, help=what, description=description, epilog=EXAMPLES)
+    parser = add_command(commands, "train", _train, __doc__, what)
     add_data(parser, "the held-out ELBO")
     parser.add_argument("--label", metavar="COLUMN", help="what the rows show: colours the latent space, is not fitted")
     group = parser.add_argument_group("guide")
@@ -101,17 +100,8 @@ def _work(options: argparse.Namespace) -> list[Path]:
     if options.resume and options.out is None:
         raise InputError("--resume needs --out DIR, the folder of the checkpoint")
     x, x_test = rows_of(options)
-    labels = _labels(options)
-    passed = ("epochs", "batch_size", "lr", "warmup", "patience", "binarize", "estimator", "seed", "resume")
-    fit = train(
-        vae_of(options, x),
-        options.guide,
-        x,
-        x_test=x_test,
-        checkpoint=options.out,
-        progress=not options.quiet,
-        **{name: getattr(options, name) for name in passed},
-    )
+    labels = _labels(options, x)
+    fit = train(vae_of(options, x), options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
     print(_summary(fit))
     held_out = x_test if x_test is not None else x
     table = fit.marginal_likelihood(held_out[:ROWS], USUAL, seed=options.seed) if tells_new(fit.guide) else DataFrame()
@@ -119,9 +109,8 @@ def _work(options: argparse.Namespace) -> list[Path]:
         print(f"\nlog p(x), nats a row, over {min(ROWS, len(held_out))} rows by each method:\n{as_text(table)}")
     if options.out is None:
         return []
-    stem = stems_of([fit.name])[fit.name]
-    kept = {**fit_files(fit, stem), **data_files(fit.data), FIT: json_file(facts_of(fit, stem))}
-    return write_all(options.out, {**tables({"marginal": table}), **kept, **pictures(_draws(fit, labels, table))})
+    files = {**tables({"marginal": table}), **pictures(_draws(fit, labels, table))}
+    return [*fit.save(options.out), *write_all(options.out, files)]
 
 
 def _summary(fit: RowFit) -> str:
@@ -134,15 +123,15 @@ def _summary(fit: RowFit) -> str:
     return "\n".join(lines)
 
 
-def _labels(options: argparse.Namespace) -> Series | None:
-    """The label of each row that is fitted, in its order; None where there is none."""
+def _labels(options: argparse.Namespace, x: DataFrame) -> Series | None:
+    """The label of each row of x; None where there is none."""
     if options.label is not None and options.data not in datasets.WHITE:
         found = datasets.load(options.data)[options.label]
     elif options.data in datasets.LABELLED:
         found = datasets.labels(options.data)
     else:
         return None
-    return found if options.holdout is None else split(found.to_frame(), options.holdout, options.seed)[0].iloc[:, 0]
+    return found if options.holdout is None else found.iloc[x.index]
 
 
 def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, Any]:
@@ -156,15 +145,8 @@ def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, An
         rows = fit.rows()[:10]
         pairs = list(zip(rows[:-1:2], rows[1::2], strict=True))
         draws["interpolation"] = partial(latent.plot_interpolation, fit, pairs)
-        draws["completion"] = partial(latent.plot_completion, fit, rows, _upper_half(rows))
+        upper = np.arange(rows.shape[1]) < rows.shape[1] // 2  # half of a picture
+        draws["completion"] = partial(latent.plot_completion, fit, rows, np.broadcast_to(upper, rows.shape))
     if len(table):
         draws["marginal"] = partial(plot_marginal, table)
     return {f"{name}.png": draw for name, draw in draws.items()}
-
-
-def _upper_half(rows: np.ndarray) -> np.ndarray:
-    """A mask of the first half of each row's entries, which is a picture's upper half; a copy a channel."""
-    mask = np.zeros(rows.shape, bool)
-    flat = mask.reshape(*rows.shape[: max(1, rows.ndim - 2)], -1)
-    flat[..., : flat.shape[-1] // 2] = True
-    return mask

@@ -9,10 +9,8 @@ from torch import Tensor
 from torch._decomp import get_decompositions
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx import Graph as Nodes
 from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from ...models.structure import one_line
@@ -91,31 +89,27 @@ def _split(module: GraphModule) -> tuple[GraphModule, tuple[Tensor, ...]]:
 
     What changes nothing is left out, and what is computed twice is computed once.
     """
-    module.graph.eliminate_dead_code()
-    known = _constants(module)
-    nodes, copies, constants, seen = Nodes(), cast(dict[Node, Node], {}), cast(dict[Node, Tensor], {}), {}
-    for node in module.graph.nodes:
-        if node.op == "placeholder":
-            copies[node] = nodes.placeholder(node.name)
-    for node in module.graph.nodes:
-        if node.op == "placeholder" or node in known:
-            continue
-        for needed in node.all_input_nodes:
-            if needed not in copies:
-                copies[needed] = nodes.placeholder(f"constant_{len(constants)}")
-                constants[needed] = known[needed]
-        if _changes_nothing(node):
-            copies[node] = copies[node.all_input_nodes[0]]
-            continue
-        args = map_arg((node.args, node.kwargs), copies.__getitem__)
-        key = node if node.op == "output" or _is_random(node) else (node.target, repr(args))
-        if key not in seen:
-            seen[key] = nodes.node_copy(node, copies.__getitem__)
+    graph, constants, seen = module.graph, [], cast(dict[Any, Node], {})
+    graph.eliminate_dead_code()
+    known, first = _constants(module), next(node for node in graph.nodes if node.op != "placeholder")
+    for node in graph.nodes:
+        if node in known:
+            if any(user not in known for user in node.users):
+                constants.append(known[node])
+                with graph.inserting_before(first):
+                    node.replace_all_uses_with(graph.placeholder(f"constant_{len(constants)}"))
+        elif _changes_nothing(node):
+            node.replace_all_uses_with(node.all_input_nodes[0])
+        elif node.op == "call_function" and not _is_random(node):
             if node.target in VIEWS:
-                seen[key].target = aten.reshape.default  # without a clone before it
-        copies[node] = seen[key]
-    nodes.eliminate_dead_code()
-    return GraphModule(torch.nn.Module(), nodes), tuple(constants.values())
+                node.target = aten.reshape.default  # without a clone before it
+            same = seen.setdefault((node.target, repr((node.args, node.kwargs))), node)
+            if same is not node:
+                node.replace_all_uses_with(same)
+    for node in reversed(known):
+        graph.erase_node(node)
+    graph.eliminate_dead_code()
+    return GraphModule(torch.nn.Module(), graph), tuple(constants)
 
 
 def _changes_nothing(node: Node) -> bool:

@@ -16,9 +16,9 @@ from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
 from ...errors import InputError
-from ...models.structure import Model, Structure, model_name, sites_of
+from ...models.structure import Model, Structure, is_deterministic, model_name, sites_of
 from ..data.data import Data, structure_on
-from ..runtime.pyro_private import enumerated_symbol, is_deterministic, packed_dims, set_packed_dims
+from ..runtime.pyro_private import enumerated_symbol, packed_dims, set_packed_dims
 from .params import with_params
 
 Sites = Mapping[str, Tensor]
@@ -182,14 +182,11 @@ def _contract_rows(trace: poutine.Trace, rows: str, counted: Callable[[str], boo
             outside.append(node["packed"]["log_prob"])  # of a discrete site that all rows share
     each = _with_dim(inside[0].new_zeros(()), data, size)  # keeps the rows where all factors are in a deeper plate
     plates = "".join(set(trace.plate_to_symbol.values()) - {data})  # rows are kept apart: not a plate to multiply over
-    output, single = data, False
-    if keep is not None:
-        symbol = enumerated_symbol(trace.nodes[keep])
-        single = not any(symbol in packed_dims(factor) for factor in inside)  # one component has no dim to keep
-        output += "" if single else symbol
+    kept = "" if keep is None else enumerated_symbol(trace.nodes[keep])
+    output = data + kept if any(kept in packed_dims(factor) for factor in inside) else data
     terms = _einsum([each, *inside, *outside], output, plates)
     terms = terms - _einsum(outside, "", plates) if outside else terms
-    return terms.unsqueeze(-1) if single else terms
+    return terms if keep is None else terms.reshape(size, -1)  # one component has no dim to keep
 
 
 def _with_dim(factor: Tensor, symbol: str, size: int) -> Tensor:

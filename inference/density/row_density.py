@@ -1,4 +1,4 @@
-"""The continuous latents of a row as one unconstrained vector: log p(y_n, z_n | theta), its mode, its prior."""
+"""The continuous latents of a row as one unconstrained vector: log p(y_n, z_n | theta), its prior."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from pyro import poutine
 from torch import Size, Tensor
-from torch.distributions import Distribution, MultivariateNormal
+from torch.distributions import Distribution
 from torch.distributions.transforms import Transform
 
 from ...models.structure import Site
@@ -19,8 +19,6 @@ from ..compilation.batched import batched, repeated
 if TYPE_CHECKING:
     from ..data.data import Data
     from .log_density import Density, Sites
-
-NEWTON_STEPS, HALVINGS = 30, 20
 
 
 class _Place(NamedTuple):
@@ -103,7 +101,7 @@ class RowDensity:
         own = getattr(self.density.model, "log_joint", None)
         if own is not None and len(self.data.tensors) == 1:
             return own(z, self.data.values)
-        return self.traced_log_joint(z) if z.dim() == 2 else self._log_joints(z)
+        return self._log_joints(z)
 
     def traced_log_joint(self, z: Tensor) -> Tensor:
         """The same by the model's trace: (M, L) -> (M,)."""
@@ -146,56 +144,3 @@ class RowPrior(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats: (..., M, L) -> (..., M)."""
         return self._log_priors(value)
-
-
-class RowMode(NamedTuple):
-    """q: Laplace's approximation of each row, batch (M,), event (L,). found: whether the row has a mode, (M,)."""
-
-    q: MultivariateNormal
-    found: Tensor
-
-
-def row_modes(log_joint: Callable[[Tensor], Tensor], start: Tensor, widen: float = 1.0) -> RowMode:
-    """Laplace's approximation of each row's z by Newton's method with halved steps, all rows at once.
-
-    log_joint: (M, L) -> (M,), rows apart from one another. start: (M, L). widen: factor of the covariances.
-    """
-    z = start.detach()
-    value, gradient, precision = _derivatives(log_joint, z)
-    for _ in range(NEWTON_STEPS):
-        step = torch.linalg.solve(_positive(precision), gradient.unsqueeze(-1)).squeeze(-1)
-        size = torch.ones_like(value)
-        for _ in range(HALVINGS):
-            with torch.no_grad():
-                better = log_joint(z + size.unsqueeze(-1) * step) >= value - 1e-10 * value.abs()
-            if better.all():
-                break
-            size = torch.where(better, size, size / 2)
-        size = torch.where(better, size, torch.zeros_like(size))
-        z = z + size.unsqueeze(-1) * step
-        value, gradient, precision = _derivatives(log_joint, z)
-        if (gradient * step).sum(-1).abs().max() < 1e-10:
-            break
-    found = torch.linalg.cholesky_ex(precision).info == 0
-    covariance = torch.linalg.inv(_positive(precision)) * widen
-    return RowMode(MultivariateNormal(z, (covariance + covariance.mT) / 2, validate_args=False), found)
-
-
-def _derivatives(log_joint: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Value (M,), gradient (M, L) and minus the Hessian (M, L, L) of each row."""
-    with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        value = log_joint(z)
-        (gradient,) = torch.autograd.grad(value.sum(), z, create_graph=True)
-        columns = [
-            torch.autograd.grad(column.sum(), z, retain_graph=True)[0] if column.requires_grad else torch.zeros_like(z)
-            for column in gradient.unbind(-1)
-        ]
-    return value.detach(), gradient.detach(), -torch.stack(columns, -1).detach()
-
-
-def _positive(precision: Tensor) -> Tensor:
-    """The nearest matrix whose eigenvalues are all positive: negative ones turned over, small ones lifted."""
-    values, vectors = torch.linalg.eigh((precision + precision.mT) / 2)
-    values = values.abs().clamp(min=1e-6)
-    return (vectors * values.unsqueeze(-2)) @ vectors.mT

@@ -13,9 +13,11 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyro.infer.autoguide import AutoLaplaceApproximation
 from torch import Tensor
 
+from ...errors import InputError
 from ...guides import Guide
 from ..compilation.batched import over_draws, repeated
-from ..density.laplace import laplace
+from ..compilation.graph import graph_of
+from ..density.laplace import row_modes
 
 if TYPE_CHECKING:
     from ..density.log_density import Density
@@ -69,11 +71,19 @@ def _one_draw(guide: Guide, density: Density) -> Callable[[], tuple[dict[str, Te
 
 
 def _laplace_draws(guide: AutoLaplaceApproximation, density: Density, draws: int) -> tuple[dict[str, Tensor], Tensor]:
-    sites, _ = _one_draw(guide, density)()  # a point: this guide is a Delta until its curvature is known
-    normal = laplace(density, sites)
-    flat = normal.sample((draws,))
-    sites, log_jacobian = over_draws(lambda draw: density.constrain(draw["flat"]), {"flat": flat})
-    return sites, normal.log_prob(flat) - log_jacobian
+    """Draws of Normal(mode, H^-1) in unconstrained space, H the Hessian of -log density there, and their log q.
+
+    Newton's method finds the mode near where the guide stands. Raises InputError where there is none.
+    """
+    point, _ = _one_draw(guide, density)()  # this guide is a Delta until its curvature is known
+    flat = density.unconstrain(point)
+    log_density = graph_of(density.log_density, (flat,), (flat + 0.1,)) or density.log_density
+    q, found = row_modes(lambda rows: log_density(rows[0]).unsqueeze(0), flat.unsqueeze(0))
+    if not found:
+        raise InputError("the posterior has no mode where the optimizer stopped: train longer, or use auto_mvn")
+    drawn = q.sample(torch.Size((draws,)))
+    sites, log_jacobian = over_draws(lambda draw: density.constrain(draw["flat"]), {"flat": drawn[:, 0]})
+    return sites, q.log_prob(drawn)[:, 0] - log_jacobian
 
 
 def _elbo_draws(pairing: Pairing, density: Density, draws: int) -> np.ndarray:

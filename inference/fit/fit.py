@@ -1,6 +1,5 @@
 """Fit: what any method gives back."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,9 +19,10 @@ from ..data.as_data import DataLike
 from ..data.as_new_data import as_new_data
 from ..data.data import Data
 from ..density.log_density import Density
+from ..runtime.folder import write_all
 from .predictive import RowPredictive, decoded, from_prior, new_rows, of_rows, replicated, responsibilities
 from .relabel import Labels, component_features
-from .saved import save_fit
+from .saved import files_of
 
 NONE = np.zeros(0)
 
@@ -105,11 +105,6 @@ class Fit:
         """The dims whose labels were put in one order."""
         return tuple(labels.dim for labels in self.labels)
 
-    @property
-    def log_labellings(self) -> float:
-        """log of how many labellings the posterior repeats itself in: sum of log K! over exchangeable dims."""
-        return sum(math.lgamma(self.posterior.sizes.get(labels.dim, 1) + 1) for labels in self.labels)
-
     @cached_property
     def density(self) -> Density:
         """The log density of the model on the data that were fitted."""
@@ -190,7 +185,7 @@ class Fit:
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the fit into a folder, for `pyrometer.load`; the model is code, and is given again there."""
-        return save_fit(self, folder)
+        return write_all(folder, files_of(self))
 
     def prior_predictive(self, draws: int = 500, seed: int = 0) -> az.InferenceData:
         """Draws from the prior and observations drawn from them: groups prior, prior_predictive and observed_data."""

@@ -1,6 +1,5 @@
 """From draws to a Fit: deterministic sites, relabelling, likelihood, and ArviZ's InferenceData."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -10,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ..compilation.batched import over_draws
+from ..data.data import Data
 from ..density.log_density import Density
 from .fit import Fit
 from .relabel import Dims, permute, relabel, seen_exchangeable
@@ -36,7 +36,7 @@ def fit_of(
     """
     shape = next(iter(draws.values())).shape[:2]
     flat = {key: value.flatten(0, 1) for key, value in draws.items()}
-    pointwise, lost = _log_likelihood(density, flat) if isinstance(likelihood, str) else ({}, "")
+    pointwise, lost = _log_likelihood(density, flat) if isinstance(likelihood, str) else ({}, ())
     if isinstance(likelihood, np.ndarray):
         pointwise = {density.structure.observed[0].name: likelihood}
     made = density.structure.of_kind("deterministic")
@@ -51,10 +51,8 @@ def fit_of(
         arrays, in_pivot = permute(arrays, dims, each, order), in_pivot & _commonest(order)
     by_chain = lambda values: {n: v.reshape(*shape, *v.shape[1:]) for n, v in values.items()}  # noqa: E731
     idata = _as_idata(by_chain(arrays), by_chain(pointwise), stats, dims, density)
-    remarks = (*remarks, lost) if lost else remarks
-    return Fit(
-        name, estimator, density.model, density.data, idata, in_pivot=in_pivot, labels=labels, remarks=remarks, **rest
-    )
+    rest |= {"in_pivot": in_pivot, "labels": labels, "remarks": (*remarks, *lost)}
+    return Fit(name, estimator, density.model, density.data, idata, **rest)
 
 
 def matched_to(fit: Fit, pivot: Mapping[str, np.ndarray]) -> Fit:
@@ -72,17 +70,17 @@ def matched_to(fit: Fit, pivot: Mapping[str, np.ndarray]) -> Fit:
     return replace(fit, idata=idata)
 
 
-def _log_likelihood(density: Density, flat: Mapping[str, Tensor]) -> tuple[Arrays, str]:
+def _log_likelihood(density: Density, flat: Mapping[str, Tensor]) -> tuple[Arrays, tuple[str, ...]]:
     """log p(y_n | theta, z_n) of each observed site with rows: name -> (S, N); and why it is missing, where it is."""
     sites = [site.name for site in density.structure.observed if density.structure.by_row(site)]
     if not sites or len(next(iter(flat.values()))) * (density.data.rows or 0) * len(sites) > LARGEST:
-        return {}, ""
+        return {}, ()
     one = sites if len(sites) > 1 else [None]  # one site: factors beside it are counted too
     try:
         each = over_draws(lambda draw: [density.log_likelihood(draw, site=s) for s in one], flat, density.chunk())
     except (RuntimeError, ValueError, NotImplementedError, AssertionError) as error:
-        return {}, f"no pointwise log likelihood ({str(error).splitlines()[0]})"
-    return {site: rows.detach().cpu().numpy() for site, rows in zip(sites, each, strict=True)}, ""
+        return {}, (f"no pointwise log likelihood ({str(error).splitlines()[0]})",)
+    return {site: rows.detach().cpu().numpy() for site, rows in zip(sites, each, strict=True)}, ()
 
 
 def _commonest(order: np.ndarray) -> np.ndarray:
@@ -91,29 +89,25 @@ def _commonest(order: np.ndarray) -> np.ndarray:
     return which.reshape(-1) == counts.argmax()
 
 
-def _coords_of(density: Density, posterior: Mapping[str, np.ndarray], dims: Dims) -> dict[str, Any]:
-    """Names for the entries of dims: plates count, or are called after the categories that index them."""
-    data = density.data
-    coords: dict[str, Any] = {plate.name: np.arange(plate.full_size) for plate in density.structure.plates.values()}
+def _coords_of(data: Data, posterior: Mapping[str, np.ndarray], dims: Dims) -> dict[str, np.ndarray]:
+    """Names for the entries of dims: the categories that index them, or the columns; ArviZ counts the others."""
     sizes = {dim: a.shape[2 + i] for name, a in posterior.items() for i, dim in enumerate(dims[name])}
     named = {**data.coords, **dict.fromkeys(("features", "features_bis"), data.columns)}
-    coords |= {dim: np.array(names) for dim, names in named.items() if names and sizes.get(dim) == len(names)}
-    return coords
+    return {dim: np.array(names) for dim, names in named.items() if names and sizes.get(dim) == len(names)}
 
 
 def _as_idata(
     posterior: Arrays, likelihood: Arrays, stats: Mapping[str, np.ndarray] | None, dims: Dims, density: Density
 ) -> az.InferenceData:
     """ArviZ's view of draws by chain, name -> (chains, draws, ...), with the observed data."""
-    coords, rows = _coords_of(density, posterior, dims), density.structure.rows
+    coords, rows = _coords_of(density.data, posterior, dims), density.structure.rows
     named = {name: list(dims[name]) for name in posterior} | {name: [rows.name] for name in likelihood if rows}
     groups: dict[str, Any] = {"log_likelihood": likelihood or None, "sample_stats": stats or None}
     fitted = az.from_dict(posterior=posterior, **groups, coords=coords, dims=named)
     observed = density.observed()
     if sum(value.size for value in observed.values()) <= LARGEST:
-        shapes = {site.name: site.shape for site in density.structure.sites}
-        names = {name: list(dims[name]) for name, value in observed.items() if value.shape == shapes[name]}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # ArviZ's, of dims without coords
-            fitted.extend(az.from_dict(observed_data=observed, coords=coords, dims=names))
+        sites = [site for site in density.structure.observed if site.shape == observed[site.name].shape]
+        names = {site.name: list(site.dims) for site in sites}
+        dataset = az.dict_to_dataset(observed, coords=coords, dims=names, default_dims=[])
+        fitted.add_groups(observed_data=dataset)
     return fitted

@@ -95,4 +95,5 @@ def log_evidence(fit: Fit) -> float:
     if not len(fit.log_weights) or any(site.flat for site in fit.structure.latent):
         return math.nan
     in_pivot = logsumexp(fit.log_weights[fit.in_pivot])
-    return float(in_pivot - math.log(len(fit.log_weights)) + fit.log_labellings)
+    labellings = sum(math.lgamma(fit.posterior.sizes.get(dim, 1) + 1) for dim in fit.exchangeable)  # log K! of each
+    return float(in_pivot - math.log(len(fit.log_weights)) + labellings)

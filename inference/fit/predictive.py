@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,17 +10,18 @@ import arviz as az
 import numpy as np
 import pandas as pd
 import torch
+import xarray as xr
 from pyro import poutine
 from pyro.infer import config_enumerate, infer_discrete
 from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from torch import Tensor
 
 from ...errors import InputError
-from ...models.structure import model_name
+from ...models.structure import Site, is_deterministic, model_name
 from ..compilation.batched import over_draws
-from ..density.row_density import RowDensity, row_modes
+from ..density.laplace import row_modes
+from ..density.row_density import RowDensity
 from ..runtime.isolation import one_thread_if_small
-from ..runtime.pyro_private import is_deterministic
 from .importance import log_mean
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 WIDEN = 2.0  # of a row's Laplace covariance, so that the weights of draws far from the mean stay bounded
 GOOD_KHAT = 0.7  # Vehtari et al. 2024
+NUMBER = "number of the draw"  # which no site is called
 Sites = dict[str, Tensor]
 
 
@@ -72,11 +73,10 @@ def decoded(fit: Fit, data: Data) -> pd.Series | pd.DataFrame:
         joint = infer_discrete(program, first_available_dim=-1 - structure.max_plate_nesting, temperature=0)
         trace = data.run(poutine.trace(joint).get_trace)
     values = {site.name: trace.nodes[site.name]["value"].cpu().numpy() for site in structure.discrete}
-    if all(value.ndim == 0 for value in values.values()):
-        return pd.Series({name: int(value) for name, value in values.items()}, name="state")
     if all(value.ndim == 1 for value in values.values()) and len({len(value) for value in values.values()}) == 1:
         return pd.DataFrame(values)
-    entries = {f"{name}[{','.join(map(str, i))}]": v[i] for name, v in values.items() for i in np.ndindex(v.shape)}
+    places = [(name, value, place) for name, value in values.items() for place in np.ndindex(value.shape)]
+    entries = {f"{name}[{','.join(map(str, place))}]" if place else name: value[place] for name, value, place in places}
     return pd.Series(entries, name="state")
 
 
@@ -106,30 +106,21 @@ def new_rows(fit: Fit, n: int, seed: int) -> pd.DataFrame:
 
 def replicated(fit: Fit, new: Data | None, seed: int) -> az.InferenceData:
     """Posterior predictive draws of every observed site; those of fitted rows at their own latents."""
-    data, draws = new or fit.data, _draws(fit, local=new is None)
-    run = lambda draw: _observed_in(fit, data.run(_trace_of(fit, draw)))  # noqa: E731
-    with one_thread_if_small(data.numel), data.isolated(seed):
-        chunk = fit.density.chunk(data.rows)
-        found = over_draws(run, draws or {"draw": torch.arange(fit.number)}, chunk, samples=True)
-    chains = fit.posterior.sizes["chain"]
-    predicted = _idata(fit, {"posterior_predictive": found}, chains, observed=new is None)
-    predicted.extend(az.InferenceData(posterior=fit.posterior))
-    return predicted
+    draws = _draws(fit, local=new is None) or {NUMBER: torch.arange(fit.number)}
+    found = _drawn_anew(fit, new or fit.data, fit.structure.observed, draws, seed)
+    predictive = _group(found, fit.structure.observed, fit.posterior.sizes["chain"])
+    observed = _observed_data(fit) if new is None else {}
+    return az.InferenceData(posterior=fit.posterior, posterior_predictive=predictive, **observed)
 
 
 def from_prior(fit: Fit, draws: int, seed: int) -> az.InferenceData:
     """Draws of everything the model samples, from its prior."""
     if flat := [site.name for site in fit.structure.latent if site.flat]:
         raise InputError(f"site {flat[0]!r} has a flat prior, which cannot be drawn from: give it a proper one")
-    names = [site.name for site in fit.structure.of_kind("latent", "deterministic")]
-
-    def run(_: Sites) -> dict[str, Sites]:
-        trace = fit.data.run(_trace_of(fit, {}))
-        return {"prior": {n: trace.nodes[n]["value"] for n in names}, "prior_predictive": _observed_in(fit, trace)}
-
-    with one_thread_if_small(fit.data.numel), fit.data.isolated(seed):
-        found = over_draws(run, {"draw": torch.arange(draws)}, fit.density.chunk(), samples=True)
-    return _idata(fit, found)
+    own, observed = fit.structure.of_kind("latent", "deterministic"), fit.structure.observed
+    found = _drawn_anew(fit, fit.data, (*own, *observed), {NUMBER: torch.arange(draws)}, seed)
+    prior, predictive = _group(found, own), _group(found, observed)
+    return az.InferenceData(prior=prior, prior_predictive=predictive, **_observed_data(fit))
 
 
 def _integrated(fit: Fit, data: Data) -> RowPredictive:
@@ -158,10 +149,10 @@ def _proposals(fit: Fit, rows: RowDensity) -> list[tuple[str, Any]]:
             return [("the guide's q", fit.guide.posterior(rows.data.values, None))]
     start = torch.zeros(rows.data.rows or 0, rows.latent).to(rows.data.like)
     try:
-        mode = row_modes(rows.traced_log_joint, start, WIDEN)
+        q, found = row_modes(rows.traced_log_joint, start, WIDEN)
     except (RuntimeError, ValueError):
         return []
-    return [("a Laplace fit a row", mode.q)] if mode.found.all() else []
+    return [("a Laplace fit a row", q)] if found.all() else []
 
 
 def _weighed(fit: Fit, rows: RowDensity, draws: Sites, q: Any, how: str) -> RowPredictive:
@@ -172,7 +163,7 @@ def _weighed(fit: Fit, rows: RowDensity, draws: Sites, q: Any, how: str) -> RowP
         z = at.prior_draw() if q is None else draw["z"]
         return at.traced_log_joint(z) - (at.log_prior(z) if q is None else q.log_prob(z))
 
-    every = {**draws, "draw": torch.arange(fit.number)}
+    every = {**draws, NUMBER: torch.arange(fit.number)}
     if q is not None:
         every["z"] = q.sample(torch.Size((fit.number,)))
     weights = over_draws(weight, every, fit.density.chunk(rows.data.rows), samples=q is None)
@@ -194,8 +185,15 @@ def _trace_of(fit: Fit, given: Mapping[str, Tensor]) -> Callable[..., poutine.Tr
     return poutine.trace(program).get_trace
 
 
-def _observed_in(fit: Fit, trace: poutine.Trace) -> Sites:
-    return {site.name: trace.nodes[site.name]["value"] for site in fit.structure.observed}
+def _drawn_anew(fit: Fit, data: Data, sites: Sequence[Site], draws: Sites, seed: int) -> Sites:
+    """Some sites at each of the draws, name -> (S, ...): observations anew, and from the prior what no draw gives."""
+
+    def run(draw: Sites) -> Sites:
+        trace = data.run(_trace_of(fit, draw))
+        return {site.name: trace.nodes[site.name]["value"] for site in sites}
+
+    with one_thread_if_small(data.numel), data.isolated(seed):
+        return over_draws(run, draws, fit.density.chunk(data.rows), samples=True)
 
 
 def _draws(fit: Fit, local: bool) -> Sites:
@@ -215,15 +213,13 @@ def _each_chunk(
         return torch.stack([reduce(over_draws(lambda draw: fn(draw, data), chunk)) for chunk in chunks])
 
 
-def _idata(fit: Fit, drawn: Mapping[str, Sites], chains: int = 1, observed: bool = True) -> az.InferenceData:
-    """Groups of draws, name -> (S, ...), as ArviZ has them, the observed data beside where asked for."""
-    arrays = lambda sites: {name: value.unflatten(0, (chains, -1)).cpu().numpy() for name, value in sites.items()}  # noqa: E731
-    groups: dict[str, Any] = {group: arrays(sites) for group, sites in drawn.items()}
-    dims = {site.name: list(site.dims) for site in fit.structure.sites}
-    named = {n: dims[n] for group in groups.values() for n, v in group.items() if len(dims[n]) == v.ndim - 2}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # ArviZ's, of dims without coords
-        idata = az.from_dict(**groups, dims=named)
-    if observed and "observed_data" in fit.idata.groups():
-        idata.extend(az.InferenceData(observed_data=fit.idata["observed_data"]))
-    return idata
+def _group(draws: Sites, sites: Sequence[Site], chains: int = 1) -> xr.Dataset:
+    """Some sites of draws, name -> (S, ...), as ArviZ has them."""
+    arrays = {site.name: draws[site.name].unflatten(0, (chains, -1)).cpu().numpy() for site in sites}
+    dims = {site.name: list(site.dims) for site in sites if len(site.dims) == arrays[site.name].ndim - 2}
+    return az.dict_to_dataset(arrays, dims=dims)
+
+
+def _observed_data(fit: Fit) -> dict[str, Any]:
+    """The group of what was observed, where the fit holds it."""
+    return {name: fit.idata[name] for name in fit.idata.groups() if name == "observed_data"}

@@ -1,41 +1,35 @@
 """Label switching: where labels mean nothing, every draw's are put in the order of one pivot."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from ...models.structure import exchangeable_dims
-
-if TYPE_CHECKING:
-    from ..density.log_density import Density
+from ..density.log_density import Density
 
 Draws = Mapping[str, Any]
 Dims = Mapping[str, tuple[str, ...]]
-Actions = Mapping[str, Callable[[Any, Any], Any]]
 ROUNDS = 50  # of matching and averaging, at most; three settle most posteriors, ten those with noisy features
 POINTS = 3  # draws at which a density is held to its permuted self
 SAME = {torch.float64: 1e-8, torch.float32: 1e-3}  # relative, between sums in another order
 
 
-class Labels:
+class Labels(NamedTuple):
     """One exchangeable dim of a model: its name, and what a permutation does to the variables that do not bear it."""
 
-    def __init__(self, dim: str, actions: Actions) -> None:
-        self.dim, self.actions = dim, actions
+    dim: str
+    actions: Mapping[str, Callable[[Any, Any], Any]]
 
     def permuted(self, values: Any, name: str, dims: Dims, order: np.ndarray) -> Any:
         """One variable's draws (S, ...), tensor or array, under one permutation (K,)."""
         if self.dim in dims[name]:
-            axis = 1 + dims[name].index(self.dim)
-            if isinstance(values, Tensor):
-                return values.index_select(axis, torch.as_tensor(order, device=values.device))
-            return np.take(values, order, axis)
+            before = (slice(None),) * (1 + dims[name].index(self.dim))
+            return values[(*before, order)]
         return self.actions[name](values, order) if name in self.actions else values
 
 
@@ -48,16 +42,16 @@ def seen_exchangeable(density: Density, draws: Mapping[str, Tensor]) -> tuple[tu
     dims = {site.name: site.dims for site in density.structure.sites}
     kept, refused = [], []
     for dim, actions in exchangeable_dims(density.model).items():
-        sizes = {draws[name].shape[1 + dims[name].index(dim)] for name in draws if dim in dims[name]}
-        if not sizes or max(sizes) < 2:
+        bearers = [name for name in draws if dim in dims[name]]
+        sizes = {draws[name].shape[1 + dims[name].index(dim)] for name in bearers}
+        labels, size = Labels(dim, actions), max(sizes, default=0)
+        if size < 2:
             continue
-        labels, size = Labels(dim, actions), max(sizes)
         swap, turn = np.array([1, 0, *range(2, size)]), np.roll(np.arange(size), 1)
         if len(sizes) == 1 and all(_unchanged(density, draws, dims, labels, order) for order in (swap, turn)):
             kept.append(labels)
         else:
-            bearers = ", ".join(name for name in draws if dim in dims[name])
-            why = f"permuting {bearers} changes the density, so labels stay as drawn"
+            why = f"permuting {', '.join(bearers)} changes the density, so labels stay as drawn"
             refused.append(f"{dim} is not exchangeable: {why}")
     return tuple(kept), tuple(refused)
 
@@ -77,12 +71,8 @@ def _unchanged(density: Density, draws: Mapping[str, Tensor], dims: Dims, labels
 
 def component_features(draws: Draws, dims: Dims, dim: str) -> np.ndarray:
     """All that varies by component, side by side: name -> (S, ...) becomes (S, K, F)."""
-    parts = []
-    for name, values in draws.items():
-        if dim in dims[name]:
-            moved = np.moveaxis(values, 1 + dims[name].index(dim), 1)
-            parts.append(moved.reshape(*moved.shape[:2], -1))
-    return np.concatenate(parts, -1)
+    parts = [np.moveaxis(draws[name], 1 + dims[name].index(dim), 1) for name in draws if dim in dims[name]]
+    return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], -1)
 
 
 def match(features: np.ndarray, pivot: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -91,20 +81,18 @@ def match(features: np.ndarray, pivot: np.ndarray, scale: np.ndarray) -> np.ndar
     features: (S, K, F). pivot: (K, F). scale: (F,), the unit of each feature's squared distance. Returns (S, K):
     component `order[s, k]` of draw s plays the part of component k of the pivot.
     """
-    a, b = features / scale, pivot / scale
-    cost = np.square(a).sum(-1)[:, None, :] + np.square(b).sum(-1)[None, :, None] - 2 * np.einsum("kf,sjf->skj", b, a)
-    return np.stack([linear_sum_assignment(c)[1] for c in cost])
+    costs = (cdist(pivot / scale, draw, "sqeuclidean") for draw in features / scale)
+    return np.stack([linear_sum_assignment(cost)[1] for cost in costs])
 
 
 def permute(draws: Draws, dims: Dims, labels: Labels, order: np.ndarray) -> dict[str, np.ndarray]:
     """Draws with their labels in that order: name -> (S, ...), order (S, K)."""
     result = {name: values.copy() for name, values in draws.items()}
     orders, which = np.unique(order, axis=0, return_inverse=True)
-    for name, values in draws.items():
-        if labels.dim in dims[name] or name in labels.actions:
-            for number, one in enumerate(orders):
-                chosen = which.reshape(-1) == number
-                result[name][chosen] = labels.permuted(values[chosen], name, dims, one)
+    for number, one in enumerate(orders):
+        chosen = which.reshape(-1) == number
+        for name, values in draws.items():
+            result[name][chosen] = labels.permuted(values[chosen], name, dims, one)
     return result
 
 
@@ -119,8 +107,7 @@ def relabel(draws: Draws, dims: Dims, dim: str, pivot: np.ndarray | None = None,
     scale = _spread(features.reshape(-1, features.shape[-1]))
     if pivot is not None:
         return match(features, pivot, scale)
-    pivot = features[first]
-    order = match(features, pivot, scale)
+    order = match(features, features[first], scale)
     for _ in range(ROUNDS):
         matched = np.take_along_axis(features, order[..., None], 1)
         scale = _spread((matched - matched.mean(0)).reshape(-1, features.shape[-1]))

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..data.data import Data
-from ..runtime.folder import Files, stems_of, write_all
+from ..runtime.folder import Files, stems_of
 
 if TYPE_CHECKING:
     from .fit import Fit
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
 FORMAT = 1  # of what is written; another is refused
 DATA, FIT = "data.pt", "fit.json"
 PLAIN = (int, float, str, bool, type(None))
-FACTS = ("name", "estimator", "steps", "seconds", "message", "compiled")  # of a Fit, as JSON
+FACTS = ("name", "estimator", "steps", "seconds", "message", "remarks", "compiled")  # of a Fit, as JSON
 ARRAYS = ("losses", "elbo_draws", "log_weights", "in_pivot", "start_losses", "test_losses")
 
 
-def save_fit(fit: Fit, folder: str | Path) -> list[Path]:
-    """Write a Fit into a folder: posterior as NetCDF, data and parameters as tensors, the rest in fit.json."""
+def files_of(fit: Fit) -> Files:
+    """The files of a Fit: posterior as NetCDF, data and parameters as tensors, the rest in fit.json."""
     stem = stems_of([fit.name])[fit.name]
-    return write_all(folder, {**fit_files(fit, stem), **data_files(fit.data), FIT: json_file(facts_of(fit, stem))})
+    return {**fit_files(fit, stem), **data_files(fit.data), FIT: json_file(facts_of(fit, stem))}
 
 
 def data_files(data: Data, test: Data | None = None) -> Files:
@@ -51,8 +50,7 @@ def fit_files(fit: Fit, stem: str) -> Files:
 
 def facts_of(fit: Fit, stem: str) -> dict[str, Any]:
     """What JSON says of a Fit."""
-    facts = {name: getattr(fit, name) for name in FACTS}
-    return {"stem": stem, "exchangeable": list(fit.exchangeable), "remarks": list(fit.remarks), **facts}
+    return {"stem": stem, "exchangeable": fit.exchangeable, **{name: getattr(fit, name) for name in FACTS}}
 
 
 def json_file(facts: Mapping[str, Any]) -> Any:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
-from matplotlib.lines import Line2D
-from matplotlib.patches import Ellipse, Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
-from .style import GREY, REFERENCE, Compared, Draw, panel_a_fit
+from .style import GREY, REFERENCE, Compared, panel_a_fit
 
 if TYPE_CHECKING:
     from ..fit.fit import Fit
@@ -24,6 +23,7 @@ DRAWS = 300  # at most so many, evenly spaced, behind a predictive density: a pi
 FAINT = 20  # posterior draws shown as faint ellipses
 CELLS = 60  # grid points a side
 MASS = (0.95, 0.8, 0.5)  # what the contours enclose
+POINTS = 100  # of an ellipse
 BARS = 60  # whole numbers are counted one by one up to this range
 SHADES = ("#EFEFEF", "#DCDCDC", "#C4C4C4")
 
@@ -43,64 +43,54 @@ def has_density(fit: Fit) -> bool:
 
 def draw_densities(figure: FigureBase, shown: Compared) -> None:
     """A panel a method: one column as a histogram with densities, of several the first two as a scatter of points."""
-    columns = next(iter(shown.fits.values())).data.columns
-    draw, handles = (_histogram if len(columns) == 1 else _scatter)(shown)
-    panel_a_fit(figure, shown, [draw], handles, sharex=True)
+    draw = _histogram if len(shown.main.data.columns) == 1 else _scatter
+    panel_a_fit(figure, shown, draw(shown), sharex=True)
 
 
-def _histogram(shown: Compared) -> tuple[Draw, list[Artist]]:
-    """The one column's histogram, the fitted density, and the reference's dashed; the legend's handles."""
-    first, reference = next(iter(shown.fits.values())), shown.reference
-    values = _rows(first)[:, 0]
-    most = getattr(first.structure.observed[0].support, "upper_bound", np.inf)  # a category beyond has no density
+def _histogram(shown: Compared) -> Callable[[Axes, str, str], None]:
+    """What draws a fit: the one column's histogram, the fitted density, and the reference's dashed."""
+    main, values = shown.main, _rows(shown.main)[:, 0]
+    most = getattr(main.structure.observed[0].support, "upper_bound", np.inf)  # a category beyond has no density
     points = _points(values, float(np.max(most)))
-    expected = None if reference is None else density(shown.fits[reference], points)
+    heights = cache(lambda name: density(shown.fits[name], points))
     counted = bool((values == values.round()).all() and np.ptp(values) <= BARS)
     bins = max(15, min(60, int(2 * np.sqrt(len(values)))))
     edges = np.arange(values.min(), values.max() + 2) - 0.5 if counted else np.histogram_bin_edges(values, bins)
-    style: dict[str, Any] = {"marker": "o", "markersize": 3} if counted else {}
-    dashed: dict[str, Any] = {"color": REFERENCE, "linestyle": "--", "linewidth": 1}
 
     def draw(axis: Axes, name: str, colour: str) -> None:
-        axis.hist(values, bins=edges.tolist(), density=True, color=SHADES[1], edgecolor="white", linewidth=0.3)
-        if expected is not None and name != reference:
-            axis.plot(points, expected, **dashed)
-        own = expected if expected is not None and name == reference else density(shown.fits[name], points)
-        axis.plot(points, own, color=colour, linewidth=1.6, **style)
-        axis.set(xlabel=first.data.columns[0], ylabel="density")
+        axis.hist(values, edges.tolist(), density=True, color=SHADES[1], edgecolor="white", linewidth=0.3, label="data")
+        axis.plot(points, heights(name), "-o" if counted else "-", color=colour, markersize=3, label="fitted density")
+        if shown.reference not in (None, name):
+            expected = heights(shown.reference)
+            axis.plot(points, expected, "--", color=REFERENCE, linewidth=1, label="reference's density", zorder=1.9)
+        axis.set(xlabel=main.data.columns[0], ylabel="density")
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=counted))
 
-    handles = [Patch(color=SHADES[1], label="data"), Line2D([], [], color=GREY, label="fitted density", **style)]
-    return draw, handles if reference is None else [*handles, Line2D([], [], label="reference's density", **dashed)]
+    return draw
 
 
-def _scatter(shown: Compared) -> tuple[Draw, list[Artist]]:
-    """The first two columns, contours of the reference's density, and components as ellipses; the legend's handles.
+def _scatter(shown: Compared) -> Callable[[Axes, str, str], None]:
+    """What draws a fit: the first two columns, contours of the reference's density, and components as ellipses.
 
     Where there is no reference, or no component to draw, the contours are those of each fit.
     """
-    fits, first = shown.fits, next(iter(shown.fits.values()))
-    values, components = _rows(first)[:, :2], _has_components(first)
+    columns, values = shown.main.data.columns, _rows(shown.main)[:, :2]
     margin = 0.12 * np.ptp(values, 0)
     sides = np.linspace(values.min(0) - margin, values.max(0) + margin, CELLS).T
     cells = np.stack(np.meshgrid(*sides))
-    common = _heights(fits[shown.reference], cells) if shown.reference and components else None
+    heights = cache(lambda name: _heights(shown.fits[name], cells))
+    common = shown.reference if _has_components(shown.main) else None
+    whose = "fitted density" if common is None else "reference's density"
 
     def draw(axis: Axes, name: str, colour: str) -> None:
-        _contours(axis, cells, _heights(fits[name], cells) if common is None else common)
-        axis.scatter(values[:, 0], values[:, 1], s=4, color=GREY, alpha=0.6, linewidth=0, zorder=2)
-        if _has_components(fits[name]):
-            _ellipses(axis, fits[name], colour)
-        axis.set(xlabel=first.data.columns[0], ylabel=first.data.columns[1])
+        axis.plot(*values.T, "o", color=GREY, alpha=0.6, markersize=2, markeredgewidth=0, label="data")
+        _contours(axis, cells, heights(common or name))
+        axis.plot([], [], "s", color=SHADES[1], label=f"{whose}:\n50, 80, 95 % of its mass")
+        if _has_components(shown.fits[name]):
+            _ellipses(axis, shown.fits[name], colour)
+        axis.set(xlabel=columns[0], ylabel=columns[1])
 
-    whose = "fitted density" if common is None else "reference's density"
-    handles: list[Artist] = [Line2D([], [], linestyle="", marker="o", markersize=3, color=GREY, label="data")]
-    handles += [Patch(color=SHADES[1], label=f"{whose}:\n50, 80, 95 % of its mass")]
-    if components:
-        handles += [Line2D([], [], color=GREY, linewidth=1.5, label="components: mean,\n1 and 2 sd")]
-        if not all(fit.is_point for fit in fits.values()):
-            handles += [Line2D([], [], color=GREY, linewidth=0.5, alpha=0.6, label=f"1 sd in {FAINT} draws")]
-    return draw, handles
+    return draw
 
 
 def density(fit: Fit, points: np.ndarray) -> np.ndarray:
@@ -124,28 +114,33 @@ def _contours(axis: Axes, cells: np.ndarray, heights: np.ndarray) -> None:
     share = ordered.cumsum() / ordered.sum()
     levels = np.unique(ordered[np.searchsorted(share, MASS).clip(max=len(ordered) - 1)])
     if len(levels) == len(MASS):
-        axis.contourf(*cells, heights, [*levels, max(float(ordered[0]), levels[-1] * 1.001)], colors=SHADES)
+        axis.contourf(*cells, heights, levels, colors=SHADES, extend="max")
 
 
 def _ellipses(axis: Axes, fit: Fit, colour: str) -> None:
     """Each component at its posterior mean, numbered, with a few draws behind it."""
     draws = fit.draws()
     locs, covariances = draws["locs"][..., :2], draws["covariances"][..., :2, :2]
-    for draw in np.linspace(0, fit.number - 1, FAINT).astype(int) if not fit.is_point else []:
-        for loc, covariance in zip(locs[draw], covariances[draw], strict=True):
-            axis.add_patch(_ellipse(loc, covariance, 1, edgecolor=colour, linewidth=0.4, alpha=0.35))
-    for k, (loc, covariance) in enumerate(zip(locs.mean(0), covariances.mean(0), strict=True)):
-        for deviations in (1, 2):
-            axis.add_patch(_ellipse(loc, covariance, deviations, edgecolor=colour, linewidth=1.4, zorder=3))
+    if not fit.is_point:
+        few = np.linspace(0, fit.number - 1, FAINT).astype(int)
+        behind = _around(locs[few], covariances[few])
+        axis.plot(*behind, color=colour, linewidth=0.5, alpha=0.4, label=f"1 sd in {FAINT} draws")
+    mean, covariance = locs.mean(0), covariances.mean(0)
+    for deviations in (1, 2):
+        around = _around(mean, covariance * deviations**2)
+        axis.plot(*around, color=colour, linewidth=1.4, label="components: mean,\n1 and 2 sd")
+    for k, loc in enumerate(mean):
         halo = [withStroke(linewidth=2.5, foreground="white")]
         axis.annotate(str(k), loc, color=colour, fontweight="bold", ha="center", va="center", path_effects=halo)
 
 
-def _ellipse(loc: np.ndarray, covariance: np.ndarray, deviations: float, **style: Any) -> Ellipse:
-    """So many standard deviations around loc (2,): the eigenvectors of covariance (2, 2) are its axes."""
-    variances, vectors = np.linalg.eigh(covariance)
-    sides, angle = 2 * deviations * np.sqrt(variances), np.degrees(np.arctan2(*vectors[::-1, 0]))
-    return Ellipse((loc[0], loc[1]), *sides, angle=angle, fill=False, **style)
+def _around(locs: np.ndarray, covariances: np.ndarray) -> np.ndarray:
+    """The ellipses of one standard deviation around M locs (..., 2), covariances (..., 2, 2): (2, POINTS, M)."""
+    variances, vectors = np.linalg.eigh(covariances)
+    angles = np.linspace(0, 2 * np.pi, POINTS)
+    circle = np.stack([np.cos(angles), np.sin(angles)], 1)
+    ellipses = locs[..., None, :] + circle * np.sqrt(variances)[..., None, :] @ vectors.swapaxes(-1, -2)
+    return ellipses.reshape(-1, POINTS, 2).T
 
 
 def _has_components(fit: Fit) -> bool:
@@ -173,9 +168,9 @@ def _rows(fit: Fit) -> np.ndarray:
 
 def _points(values: np.ndarray, most: float = np.inf) -> np.ndarray:
     """Where to evaluate a density: (M,). For whole numbers, whole numbers only: the data may be counts."""
-    whole = bool((values == values.round()).all())
     margin = 0.15 * np.ptp(values)
-    low, high = values.min() - margin, min(values.max() + margin, most)
-    low = max(low, 0.0) if whole and values.min() >= 0 else low
-    points = np.linspace(low, high, 300)
-    return np.unique(points.round()) if whole else points
+    points = np.linspace(values.min() - margin, min(values.max() + margin, most), 300)
+    if (values != values.round()).any():
+        return points
+    whole = np.unique(points.round())
+    return whole if values.min() < 0 else whole[whole >= 0]

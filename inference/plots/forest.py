@@ -1,16 +1,18 @@
 """The picture of the posteriors side by side: each scalar parameter by method."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from operator import attrgetter
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from .style import GREY, REFERENCE, Compared, attempt, colours, grid
+from ..fit.moments import varies
+from .style import REFERENCE, Compared, attempt, grid, say
 
 TAILS = (0.03, 0.97)  # a 94 % interval, as ArviZ draws it
 MOST = 36  # panels; where there are more parameters, those farthest from the reference are shown
@@ -21,16 +23,21 @@ LONGEST = 10  # characters of a coordinate in a label
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """One scalar: its variable, what to call it, its component (-1 for none), and its draws, fit -> (S,)."""
+    """One scalar: its variable, what to call it, its component (-1 for none), and its draws, fit -> (S,).
+
+    expected: its draws in the reference, else in the first fit.
+    """
 
     variable: str
     label: str
     component: int
     draws: dict[str, np.ndarray]
+    expected: np.ndarray
 
-    def means(self) -> np.ndarray:
-        """Its mean in each fit that has it."""
-        return np.array([draws.mean() for draws in self.draws.values()])
+    def bias(self) -> float:
+        """The largest distance of a mean from the expected one, in standard deviations of that."""
+        distance = max(abs(draws.mean() - self.expected.mean()) for draws in self.draws.values())
+        return float(distance / (self.expected.std() or 1.0))
 
 
 def parameters(shown: Compared) -> list[Parameter]:
@@ -39,31 +46,25 @@ def parameters(shown: Compared) -> list[Parameter]:
     Left out are rows' own variables, constants, repetitions (a covariance matrix holds each covariance twice), and the
     inner workings of a covariance where that is there itself.
     """
-    main = _main(shown)
-    dims, rows = shown.fits[main].dims(), shown.fits[main].structure.rows
+    dims, rows = shown.main.dims(), shown.main.structure.rows
     kept: list[Parameter] = []
     for variable in dims:
         internal = variable.startswith("precision") or "_tril" in variable or variable == "scales"
         if not (rows and rows.name in dims[variable]) and not (internal and "covariances" in dims):
-            kept += _distinct(_scalars(shown, variable), main)
-    return sorted(kept, key=lambda parameter: parameter.component)
-
-
-def _main(shown: Compared) -> str:
-    """The name of the reference, else of the first fit."""
-    return shown.reference or next(iter(shown.fits))
+            kept += _distinct(_scalars(shown, variable))
+    return sorted(kept, key=attrgetter("component"))
 
 
 def draw_forest(figure: FigureBase, shown: Compared) -> None:
     """A panel a parameter, each in its own units: mean and 94 % interval by method, over a band for the reference's."""
     found = parameters(shown)
-    chosen = _farthest(found, shown)
+    chosen = _farthest(found)
     if not chosen:
-        figure.text(0.5, 0.5, "no parameters to show", color=GREY, ha="center")
+        say(figure, "no parameters to show")
         return
     panels, _ = grid(figure, len(chosen), _columns(chosen), sharey=True)
     for axis, parameter in zip(panels, chosen, strict=True):
-        attempt(axis, partial(_forest, parameter=parameter, shown=shown))
+        attempt(axis, _forest, parameter, shown)
     panels[0].set_ylim(len(shown.fits) - 0.4, -0.6)
     what = "Parameters" if all(fit.is_point for fit in shown.fits.values()) else "Parameters: mean and 94 % interval"
     left_out = f" ({len(chosen)} of {len(found)}, where the methods differ most)" if len(chosen) < len(found) else ""
@@ -72,29 +73,30 @@ def draw_forest(figure: FigureBase, shown: Compared) -> None:
 
 def forest_height(shown: Compared) -> float:
     """Inches that `draw_forest` needs, each row of panels a line a method; 0 where there is no parameter to show."""
-    chosen = _farthest(parameters(shown), shown)
+    chosen = _farthest(parameters(shown))
     rows = math.ceil(len(chosen) / _columns(chosen))
     return 0.4 + rows * (0.7 + 0.17 * len(shown.fits)) if rows else 0.0
 
 
 def _columns(chosen: list[Parameter]) -> int:
     """Panels side by side: one component a row where that fits."""
-    sizes = {sum(other.component == one.component for other in chosen) for one in chosen}
+    sizes = set(Counter(parameter.component for parameter in chosen).values())
     return sizes.pop() if len(sizes) == 1 and NARROW <= max(sizes) <= WIDE else max(NARROW, min(WIDE, len(chosen)))
 
 
 def _scalars(shown: Compared, variable: str) -> Iterator[Parameter]:
     """Every entry of a variable, labelled by its coordinates."""
-    values = shown.fits[_main(shown)].posterior[variable]
+    values, expected = shown.main.posterior[variable], shown.main.draws()[variable]
     dims = values.dims[2:]
-    names = [_short(values.coords[dim].values if dim in values.coords else range(values.sizes[dim])) for dim in dims]
-    draws = {name: fit.draws().get(variable) for name, fit in shown.fits.items()}
-    known = {name: found for name, found in draws.items() if found is not None and found.ndim == len(dims) + 1}
+    names = [_short(values[dim].values) for dim in dims]  # 0, 1, ... where a dim has no coordinates
+    draws = {name: fit.draws()[variable] for name, fit in shown.fits.items() if variable in fit.posterior}
+    known = {name: found for name, found in draws.items() if found.ndim == len(dims) + 1}
     for index in np.ndindex(*values.shape[2:]):
         coords = ", ".join(name[i] for name, i in zip(names, index, strict=True))
         component = index[dims.index("components")] if "components" in dims else -1
-        entries = {name: found[(slice(None), *index)] for name, found in known.items()}
-        yield Parameter(variable, f"{variable}\n[{coords}]" if coords else variable, component, entries)
+        label = f"{variable}\n[{coords}]" if coords else variable
+        entries = {name: found[:, *index] for name, found in known.items()}
+        yield Parameter(variable, label, component, entries, expected[:, *index])
 
 
 def _short(coords: Iterable[object]) -> list[str]:
@@ -104,27 +106,21 @@ def _short(coords: Iterable[object]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(i) for i in range(len(whole))]
 
 
-def _distinct(candidates: Iterable[Parameter], main: str) -> Iterator[Parameter]:
+def _distinct(candidates: Iterable[Parameter]) -> Iterator[Parameter]:
     """Those that vary, each set of equal ones once."""
-    seen: dict[str, list[np.ndarray]] = {}
+    seen = set[str]()
     for parameter in candidates:
-        draws = parameter.draws[main]
-        scale = 1e-9 * np.abs(draws).max(initial=1e-300)
-        alike = seen.setdefault(f"{draws.mean():.6g} {draws.std():.6g}", [])
-        varies = np.ptp(parameter.means()) > scale or np.ptp(draws) > scale
-        if varies and not any(np.allclose(draws, other, 1e-9, 0) for other in alike):
-            alike.append(draws)
+        draws = parameter.expected
+        everywhere = np.concatenate([*parameter.draws.values()])
+        known_by = f"{draws.mean():.7g} {draws.std():.7g} {draws[0]:.7g} {draws[-1]:.7g}"
+        if varies(everywhere[:, None]) and known_by not in seen:
+            seen.add(known_by)
             yield parameter
 
 
-def _farthest(found: list[Parameter], shown: Compared) -> list[Parameter]:
+def _farthest(found: list[Parameter]) -> list[Parameter]:
     """At most MOST, those with the largest bias of any fit, in their old order."""
-
-    def bias(parameter: Parameter) -> float:
-        draws = parameter.draws[_main(shown)]
-        return float(np.abs(parameter.means() - draws.mean()).max() / (draws.std() or 1.0))
-
-    top = found if len(found) <= MOST else sorted(found, key=bias, reverse=True)[:MOST]
+    top = sorted(found, key=Parameter.bias, reverse=True)[:MOST]
     return [parameter for parameter in found if parameter in top]
 
 
@@ -133,19 +129,20 @@ def _forest(axis: Axes, parameter: Parameter, shown: Compared) -> None:
 
     An arrow at the edge stands for a mean that lies beyond it.
     """
-    palette, rows = colours(shown.fits, shown.reference), list(shown.fits)
-    known = [(rows.index(name), palette[name], draws) for name, draws in parameter.draws.items()]
-    for row, colour, values in known:
+    known = [(row, name) for row, name in enumerate(shown.fits) if name in parameter.draws]
+    for row, name in known:
+        colour, values = shown.palette[name], parameter.draws[name]
         axis.plot(np.quantile(values, TAILS), [row, row], color=colour, linewidth=2, solid_capstyle="butt")
         axis.plot(values.mean(), row, "o", color=colour, markersize=4)
-    _band(axis, parameter.draws[shown.reference] if shown.reference else np.zeros(0))
+    _band(axis, parameter.expected if shown.reference else np.zeros(0))
     left, right = axis.get_xlim()
-    for row, colour, values in known:
-        if not left <= (mean := values.mean()) <= right:
-            edge, arrow = (left, "<") if mean < left else (right, ">")
-            axis.plot(edge, row, arrow, color=colour, markersize=5, clip_on=False)
+    for row, name in known:
+        mean = parameter.draws[name].mean()
+        edge = np.clip(mean, left, right)
+        if edge != mean:
+            axis.plot(edge, row, "<" if mean < edge else ">", color=shown.palette[name], markersize=5, clip_on=False)
     axis.set_title(parameter.label, loc="center", fontsize=7.5, fontweight="normal")
-    axis.set_yticks(range(len(rows)), rows)
+    axis.set_yticks(range(len(shown.fits)), shown.fits)
     axis.tick_params(axis="y", length=0)
     axis.xaxis.set_major_locator(MaxNLocator(3))
 
@@ -153,8 +150,8 @@ def _forest(axis: Axes, parameter: Parameter, shown: Compared) -> None:
 def _band(axis: Axes, draws: np.ndarray) -> None:
     """The reference's interval, and limits that no stray method may stretch beyond REACH of its widths."""
     left, right = axis.get_xlim()
-    short = 3e-3 * max(abs(left), abs(right)) - (right - left)  # a narrower axis would have unreadable ticks
-    left, right = (left - short / 2, right + short / 2) if short > 0 else (left, right)
+    short = max(0.0, 3e-3 * max(abs(left), abs(right)) - (right - left))  # else its ticks would be unreadable
+    left, right = left - short / 2, right + short / 2
     if len(draws):
         low, high = np.quantile(draws, TAILS)
         axis.axvspan(low, high, color=REFERENCE, alpha=0.08, linewidth=0, zorder=0)

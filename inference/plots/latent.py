@@ -13,7 +13,7 @@ from matplotlib.figure import Figure, FigureBase
 from scipy.stats import norm
 
 from ...errors import InputError
-from .losses import draw_losses
+from .comparison import draw_losses
 from .style import GREY, attempt, compared, drawn
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ MISSING = "#E8C9A0"  # what no pixel was seen of
 
 def plot_reconstructions(fit: RowFit, x: DataLike | None = None, number: int = 12) -> Figure:
     """The first rows, and below each E[x | z] at the mean of q(z | x). x: None takes the rows that were fitted."""
-    return drawn(lambda figure: _reconstructions(figure, fit, x, number), 8.0, 2.0)
+    return drawn(8.0, 2.0, _reconstructions, fit, x, number)
 
 
 def plot_samples(fit: RowFit, number: int = 49, seed: int = 0) -> Figure:
     """E[x | z] for draws of z from the prior."""
-    return drawn(lambda figure: _samples(figure, fit, number, seed), 5.0, 4.0)
+    return drawn(5.0, 4.0, _samples, fit, number, seed)
 
 
 def plot_plane(fit: RowFit, side: int = 15) -> Figure:
@@ -40,7 +40,7 @@ def plot_plane(fit: RowFit, side: int = 15) -> Figure:
 
     After Kingma and Welling (2014), figure 4.
     """
-    return drawn(lambda figure: _plane(figure, fit, side), 5.0, 5.2)
+    return drawn(5.0, 5.2, _plane, fit, side)
 
 
 def plot_latent(fit: RowFit, labels: Any = None, x: DataLike | None = None) -> Figure:
@@ -48,29 +48,20 @@ def plot_latent(fit: RowFit, labels: Any = None, x: DataLike | None = None) -> F
 
     labels: one a row: a Series, array or list of names or numbers; None leaves them grey.
     """
-    return drawn(lambda figure: _latent(figure, fit, labels, x), 5.6, 4.6)
+    return drawn(5.6, 4.6, _latent, fit, labels, x)
 
 
 def plot_interpolation(fit: RowFit, pairs: list[tuple[DataLike, DataLike]], steps: int = 10) -> Figure:
     """A line of pictures for each pair of rows: the first, the way between them in latent space, the second."""
-    lines = [fit.interpolate(a, b, steps) for a, b in pairs]
-
-    rows, title = np.concatenate(lines), "From one row to another"
-    return drawn(lambda figure: _sheet(figure, rows, steps, fit, title), 8.0, 0.5 + 0.8 * len(lines))
+    rows = np.concatenate([fit.interpolate(a, b, steps) for a, b in pairs])
+    return drawn(8.0, 0.5 + 0.8 * len(pairs), _sheet, fit, rows, steps, "From one row to another")
 
 
 def plot_completion(fit: RowFit, x: DataLike, mask: np.ndarray, steps: int = 100, seed: int = 0) -> Figure:
     """Rows with their missing entries marked, below them the rows as completed, and as they are in x."""
     rows, known = fit.rows(x), np.asarray(mask, bool)
-    completed = fit.complete(rows, known, steps, seed)
-
-    def draw(figure: FigureBase) -> None:
-        lines = {"observed": np.where(known, rows, np.nan), "completed": completed, "as it was": rows}
-        for axis, (name, line) in zip(figure.subplots(3, 1), lines.items(), strict=True):
-            _show(axis, line, len(rows), fit)
-            axis.set_ylabel(name, rotation=0, ha="right", va="center")
-
-    return drawn(draw, 8.0, 2.6)
+    lines = np.concatenate([np.where(known, rows, np.nan), fit.complete(rows, known, steps, seed), rows])
+    return drawn(8.0, 2.6, _sheet, fit, lines, len(rows), "Rows as observed, below them completed, and as they were")
 
 
 def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
@@ -79,18 +70,22 @@ def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
     def draw(figure: Figure) -> None:
         left, right = figure.subfigures(1, 2, width_ratios=[1.25, 1], squeeze=False).ravel()
         top, middle, bottom = left.subfigures(3, 1, height_ratios=[1, 1.7, 0.7], squeeze=False).ravel()
-        attempt(top, lambda part: draw_losses(part, compared(fit)))
-        attempt(middle, lambda part: _latent(part, fit, labels, None))
-        attempt(bottom, lambda part: _reconstructions(part, fit, None, 10))
-        attempt(right, lambda part: _plane(part, fit, 17) if fit.latent <= 2 else _samples(part, fit, 90, 0))
+        attempt(top, draw_losses, compared(fit))
+        attempt(middle, _latent, fit, labels)
+        attempt(bottom, _reconstructions, fit, None, 10)
+        if fit.latent <= 2:
+            attempt(right, _plane, fit, 17)
+        else:
+            attempt(right, _samples, fit, 90)
 
-    return drawn(draw, 11.0, 7.6)
+    return drawn(11.0, 7.6, draw)
 
 
-def _latent(figure: FigureBase, fit: RowFit, labels: Any, x: DataLike | None) -> None:
+def _latent(figure: FigureBase, fit: RowFit, labels: Any, x: DataLike | None = None) -> None:
     z = fit.encode(x)
     units = _most_active(z)
-    axis, across, up = figure.subplots(), z[:, units[0]], z[:, units[1]] if len(units) > 1 else np.zeros(len(z))
+    axis = figure.subplots()
+    across, up = [*z[:, units].T, np.zeros(len(z))][:2]
     if labels is None:
         axis.scatter(across, up, s=5, color=GREY, alpha=0.6, linewidths=0)
     else:
@@ -103,13 +98,12 @@ def _coloured(axis: Axes, across: np.ndarray, up: np.ndarray, labels: pd.Series)
     """A colour a label where they are few, a scale of colours where they are many numbers."""
     if len(labels) != len(across):
         raise InputError(f"there are {len(labels)} labels for {len(across)} rows: give one a row")
-    names = sorted(labels.dropna().unique())
-    if len(names) > 10 and pd.api.types.is_numeric_dtype(labels):
+    rows = labels.groupby(labels).indices
+    if len(rows) > 10 and pd.api.types.is_numeric_dtype(labels):
         points = axis.scatter(across, up, s=6, c=labels, cmap="viridis", linewidths=0)
         axis.figure.colorbar(points, ax=axis)
         return
-    for name in names:
-        chosen = (labels == name).to_numpy()
+    for name, chosen in rows.items():
         axis.scatter(across[chosen], up[chosen], s=6, alpha=0.75, linewidths=0, label=str(name))
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5, title=labels.name)
 
@@ -117,13 +111,12 @@ def _coloured(axis: Axes, across: np.ndarray, up: np.ndarray, labels: pd.Series)
 def _reconstructions(figure: FigureBase, fit: RowFit, x: DataLike | None, number: int) -> None:
     rows = fit.rows(x)[:number]
     again = fit.reconstruct(rows) if x is not None else fit.reconstruct()[:number]
-    both = np.concatenate([rows, again])
-    _sheet(figure, both, len(rows), fit, "Rows, and below them their reconstructions")
+    _sheet(figure, fit, np.concatenate([rows, again]), len(rows), "Rows, and below them their reconstructions")
 
 
-def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int) -> None:
+def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int = 0) -> None:
     z = np.random.default_rng(seed).normal(size=(number, fit.latent))
-    _sheet(figure, fit.decode(z), math.ceil(math.sqrt(number)), fit, "E[x | z], z drawn from the prior")
+    _sheet(figure, fit, fit.decode(z), math.ceil(math.sqrt(number)), "E[x | z], z drawn from the prior")
 
 
 def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
@@ -131,7 +124,7 @@ def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
     places = norm.ppf(np.linspace(0.02, 0.98, side))
     z = np.zeros((side ** len(units), fit.latent))
     z[:, units] = np.stack(np.meshgrid(*[places, places[::-1]][: len(units)]), -1).reshape(len(z), -1)
-    axis = _sheet(figure, fit.decode(z), side, fit, "E[x | z] over the latent plane")
+    axis = _sheet(figure, fit, fit.decode(z), side, "E[x | z] over the latent plane")
     axis.set_xlabel(f"z{units[0]}: {places[0]:.1f} to {places[-1]:.1f}")
     axis.set_ylabel("".join(f"z{unit}" for unit in units[1:]))
 
@@ -141,40 +134,33 @@ def _most_active(z: np.ndarray) -> list[int]:
     return sorted(np.argsort(-z.var(0))[:2].tolist())
 
 
-def _sheet(figure: FigureBase, rows: np.ndarray, columns: int, fit: RowFit, title: str) -> Axes:
-    """The one panel of a figure: rows as pictures."""
-    axis = figure.subplots()
-    _show(axis, rows, columns, fit)
-    axis.set_title(title)
-    return axis
-
-
-def _show(axis: Axes, rows: np.ndarray, columns: int, fit: RowFit) -> None:
-    """Rows as pictures, so many side by side, dark where they are large; NaN is marked.
+def _sheet(figure: FigureBase, fit: RowFit, rows: np.ndarray, columns: int, title: str) -> Axes:
+    """The one panel of a figure: rows as pictures, so many side by side, dark where they are large; NaN is marked.
 
     From 0 to 1, or from the least to the largest value of the data where some lie outside.
     """
     low, high = float(fit.data.values.min()), float(fit.data.values.max())
     low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, max(high, low + 1e-9))
     pictures = np.clip((_pictures(rows) - low) / (high - low), 0, 1)
-    if pictures.ndim == 3:
-        pictures = np.repeat(1 - pictures[..., None], 3, -1)
+    pictures = pictures if pictures.shape[-1] == 3 else 1 - pictures
     pictures = np.where(np.isnan(pictures), to_rgb(MISSING), pictures)
     number, height, width, _ = pictures.shape
     lines = math.ceil(number / columns)
     margins = ((0, lines * columns - number), (0, GAP), (0, GAP), (0, 0))
     cells = np.pad(pictures, margins, constant_values=1.0).reshape(lines, columns, height + GAP, width + GAP, 3)
     canvas = cells.swapaxes(1, 2).reshape(lines * (height + GAP), -1, 3)[:-GAP, :-GAP]
+    axis = figure.subplots()
     axis.imshow(canvas, interpolation="nearest", aspect="equal" if height > 1 else "auto")
-    axis.set(xticks=[], yticks=[], anchor="NW")
+    axis.set(xticks=[], yticks=[], anchor="NW", title=title)
     axis.spines[:].set_visible(False)
+    return axis
 
 
 def _pictures(rows: np.ndarray) -> np.ndarray:
-    """Rows as (M, H, W) or (M, H, W, 3): square ones from a table, else a strip a row."""
-    if rows.ndim == 4:
-        return rows[:, 0] if rows.shape[1] != 3 else rows.transpose(0, 2, 3, 1)
+    """Rows as (M, H, W, C), C of 1 or 3: square ones from a table, else a strip a row."""
+    if rows.ndim == 2:
+        side = math.isqrt(rows.shape[1])
+        rows = rows.reshape(len(rows), side, side) if side * side == rows.shape[1] else rows[:, None]
     if rows.ndim == 3:
-        return rows
-    side = math.isqrt(rows.shape[1])
-    return rows.reshape(len(rows), side, side) if side * side == rows.shape[1] else rows[:, None, :]
+        rows = rows[:, None]
+    return rows.transpose(0, 2, 3, 1)[..., : 3 if rows.shape[1] == 3 else 1]

@@ -1,6 +1,5 @@
 """Pictures of log p(x) of rows: every estimate by its draws, what is unbiased, and the gaps of guides."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from .style import GREY, PALETTE, REFERENCE, colours, drawn
 BAND = 2  # standard errors either side
 BLUE, RED = PALETTE[:2]
 COLOURS = {"naive": RED, "importance": BLUE, "ais": PALETTE[2], "ais_guide": PALETTE[3]}
+GAPS = {"approximation: the family": BLUE, "amortisation: the encoder": PALETTE[4], "not told apart": "#B6B6B6"}
 LINES = {"naive": "naive, from the prior", "ais": "AIS from the prior", "ais_guide": "AIS from the guide"}
 
 
@@ -34,7 +34,7 @@ def plot_marginal(table: pd.DataFrame, truth: float | None = None) -> Figure:
         _spread(right, table)
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
-    return drawn(draw, 9.0, 3.8)
+    return drawn(9.0, 3.8, draw)
 
 
 def plot_unbiasedness(table: pd.DataFrame) -> Figure:
@@ -54,32 +54,23 @@ def plot_unbiasedness(table: pd.DataFrame) -> Figure:
         for axis in (left, right):
             axis.set(xlabel="draws n, ± 2 standard errors", xscale="log")
 
-    return drawn(draw, 8.0, 3.2)
+    return drawn(8.0, 3.2, draw)
 
 
 def _bounds(axis: Axes, table: pd.DataFrame) -> None:
-    """The ELBO, the IWAE bounds and importance sampling, at their number of draws."""
-    draws = {name: _draws_in(str(name), table) for name in table.index}
-    points = pd.Series({name: k for name, k in draws.items() if k}, dtype=int).sort_values(kind="stable")
+    """The ELBO, the IWAE bounds and importance sampling, by how many draws are inside the logarithm."""
+    iwae = {name: int(name.removeprefix("iwae_")) for name in table.index if name.startswith("iwae_")}
+    inside = pd.Series({"elbo": 1, **iwae, "importance": table["draws"].get("importance")}, dtype=float)
+    points = inside[inside.index.isin(table.index)].sort_values(kind="stable")
     if points.empty:
         return
     nats, se = table.loc[points.index, "nats"], BAND * table.loc[points.index, "se"]
     axis.fill_between(points, nats - se, nats + se, color=BLUE, alpha=0.2, linewidth=0)
-    axis.errorbar(
-        points, nats, se, fmt="o-", color=BLUE, capsize=3, markersize=4, label="guide: ELBO, IWAE, importance"
-    )
+    style: Any = {"fmt": "o-", "color": BLUE, "capsize": 3, "markersize": 4}
+    axis.errorbar(points, nats, se, label="guide: ELBO, IWAE, importance", **style)
     for name, k in points.items():
         label = {"elbo": "ELBO", "importance": "IS"}.get(str(name), str(name).replace("iwae_", "IWAE "))
         axis.annotate(label, (k, nats[name]), (4, -11), textcoords="offset points", color=BLUE, fontsize=7)
-
-
-def _draws_in(name: str, table: pd.DataFrame) -> int:
-    """How many draws are inside the logarithm; 0 for what does not belong on this axis."""
-    if name == "elbo":
-        return 1
-    if name.startswith("iwae_"):
-        return int(name.removeprefix("iwae_"))
-    return int(table.loc[name, "draws"]) if name == "importance" else 0
 
 
 def _bands(axis: Axes, table: pd.DataFrame) -> None:
@@ -98,9 +89,8 @@ def _spread(axis: Axes, table: pd.DataFrame) -> None:
     """The standard deviation of the log weights of each method that has weights of its own."""
     shown = table.loc[[name for name in COLOURS if name in table.index]]
     values = shown["log_weight_sd"]
-    axis.barh(shown.index, values, color=[COLOURS[name] for name in shown.index], height=0.6)
-    for place, (sd, ess, draws) in enumerate(zip(values, shown["ess"], shown["draws"], strict=True)):
-        axis.text(sd, place, f" ESS {ess:.1f} of {draws:.0f}", va="center")
+    bars = axis.barh(shown.index, values, color=[COLOURS[name] for name in shown.index], height=0.6)
+    axis.bar_label(bars, [f" ESS {row.ess:.1f} of {row.draws:.0f}" for row in shown.itertuples()])
     positive = values[values > 0]
     if len(positive):
         reach = 3 * positive.max() * (positive.max() / positive.min()) ** 0.8
@@ -117,7 +107,7 @@ def plot_gaps(gaps: pd.DataFrame, table: pd.DataFrame) -> Figure:
     row's bias and sd_ratio against NUTS, ideally 0 and 1, hollow where NUTS did not converge. A guide whose q* was not
     looked for has its whole gap in grey.
     """
-    return drawn(lambda figure: draw_gaps(figure, gaps, table), 10.0, gaps_height(gaps))
+    return drawn(10.0, gaps_height(gaps), draw_gaps, gaps, table)
 
 
 def gaps_height(gaps: pd.DataFrame) -> float:
@@ -134,25 +124,19 @@ def draw_gaps(figure: FigureBase, gaps: pd.DataFrame, table: pd.DataFrame) -> No
     _dots(ratio, gaps, "sd_ratio", 1.0)
     bias.set_xlabel("|mean − NUTS| / sd, worst latent")
     ratio.set_xlabel("sd / NUTS sd, smallest latent")
-    bars.set_yticks(range(len(summary)), list(summary.index))
     bars.set_ylim(len(summary) - 0.4, -0.6)
     figure.legend(*bars.get_legend_handles_labels(), loc="outside lower left", ncols=4)
 
 
 def _bars(axis: Axes, summary: pd.DataFrame) -> None:
-    """A bar a guide: the approximation gap, then the amortisation gap."""
-    places = np.arange(len(summary))
-    known = summary["approximation_gap"].notna().to_numpy()
-    first, second = (summary[f"{kind}_gap"].where(known, 0.0) for kind in ("approximation", "amortisation"))
-    bars = partial(axis.barh, places, height=0.6)
-    bars(first, color=PALETTE[0], label="approximation: the family")
-    bars(second, left=first.clip(lower=0), color=PALETTE[4], label="amortisation: the encoder")
-    if not known.all():
-        bars(summary["gap"].where(~known, 0.0), color=GREY, alpha=0.5, label="not told apart")
-    errors: Any = {"color": REFERENCE, "fmt": "none", "capsize": 3, "linewidth": 1}
-    axis.errorbar(summary["gap"], places, xerr=BAND * summary["gap_se"], label="± 2 se", **errors)
+    """A bar a guide: the approximation gap, then the amortisation gap; the whole where they are not told apart."""
+    untold = summary["gap"].where(summary["approximation_gap"].isna())
+    gaps = summary[["approximation_gap", "amortisation_gap"]].assign(untold=untold).set_axis([*GAPS], axis=1)
+    gaps.dropna(axis=1, how="all").plot.barh(stacked=True, width=0.6, color=GAPS, legend=False, ax=axis)
+    style: Any = {"color": REFERENCE, "fmt": "none", "capsize": 3, "linewidth": 1}
+    axis.errorbar(summary["gap"], range(len(summary)), xerr=BAND * summary["gap_se"], label="± 2 se", **style)
     axis.axvline(0, color=REFERENCE, linewidth=0.8)
-    axis.set(xlabel="log p(x) − ELBO, nats a row", title="Gaps")
+    axis.set(xlabel="log p(x) − ELBO, nats a row", ylabel="", title="Gaps")
 
 
 def _dots(axis: Axes, gaps: pd.DataFrame, column: str, ideal: float) -> None:

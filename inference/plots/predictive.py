@@ -6,11 +6,8 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from ...models.structure import Site
 from .densities import with_draws
@@ -32,12 +29,11 @@ REACH = 1.5  # of the range of what was observed, beyond which an interval is cu
 
 def draw_predictive(figure: FigureBase, shown: Compared) -> None:
     """A panel a method, and a row of them an observed site: intervals of 50 and 94 %, and what was observed."""
-    fits, first = shown.fits, next(iter(shown.fits.values()))
-    sites, observed = first.structure.observed[:SITES], first.density.observed()
-    predicted = cache(lambda name: _new_observations(fits[name]))
-    in_order = first.structure.rows is None
+    main = shown.main
+    observed = main.density.observed()
+    predicted = cache(lambda name: _new_observations(shown.fits[name]))
 
-    def draw(axis: Axes, name: str, colour: str, site: Site) -> None:
+    def draw(site: Site, axis: Axes, name: str, colour: str) -> None:
         drawn = predicted(name)[site.name]
         seen = np.broadcast_to(observed[site.name], drawn.shape[1:]).ravel()
         known = np.isfinite(seen)
@@ -46,14 +42,12 @@ def draw_predictive(figure: FigureBase, shown: Compared) -> None:
         if ((drawn == 0) | (drawn == 1)).all() and seen.min() >= 0 and seen.max() <= 1:
             _shares_of_ones(axis, seen, drawn, colour)
         elif discrete and len(np.union1d(seen, drawn)) <= CATEGORIES:
-            _frequencies(axis, seen, drawn, colour, first.data.coords.get(site.name, ()))
+            _frequencies(axis, seen, drawn, colour, main.data.coords.get(site.name, ()))
         else:
-            _intervals(axis, seen, drawn, colour, in_order)
+            _intervals(axis, seen, drawn, colour, in_order=main.structure.rows is None)
         axis.set_ylabel(": ".join(filter(None, (site.name, axis.get_ylabel()))))
 
-    handles: list[Artist] = [Line2D([], [], color=REFERENCE, marker=".", linestyle="", label="observed")]
-    handles += [Patch(color=GREY, alpha=opacity, linewidth=0, label=name) for name, (*_, opacity) in BANDS.items()]
-    panel_a_fit(figure, shown, [partial(draw, site=site) for site in sites], handles)
+    panel_a_fit(figure, shown, *(partial(draw, site) for site in main.structure.observed[:SITES]))
 
 
 def _new_observations(fit: Fit) -> dict[str, np.ndarray]:
@@ -69,39 +63,39 @@ def _intervals(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str, in_
     """Numbers, by their predicted mean or in the order of the data. seen: (N,). drawn: (S, N)."""
     order = np.arange(len(seen)) if in_order else np.argsort(drawn.mean(0), kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(len(order), POINTS)).astype(int)]
-    seen, drawn, places = seen[chosen], drawn[:, chosen], np.arange(len(chosen))
+    seen, drawn = seen[chosen], drawn[:, chosen]
     beyond = REACH * np.ptp(seen)
     drawn = drawn.clip(seen.min() - beyond, seen.max() + beyond)
-    _bands(axis, places, drawn, colour, 0.7 if len(seen) <= SINGLE else None)
-    axis.plot(places, seen, ".", color=REFERENCE, markersize=5 if len(seen) <= SINGLE else 2.5)
+    _bands(axis, range(len(seen)), seen, drawn, colour, 0.7 if len(seen) <= SINGLE else None)
     axis.set(xlabel="in the order of the data" if in_order else "ordered by predicted mean", xticks=[])
 
 
 def _shares_of_ones(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str) -> None:
     """Of 0 and 1: the share of ones among rows of like probability. seen: (N,). drawn: (S, N)."""
-    probability = drawn.mean(0)
-    bins = np.array_split(np.argsort(probability, kind="stable"), max(1, min(BINS, len(seen) // BINS)))
-    places = [probability[rows].mean() for rows in bins]
+    order = np.argsort(drawn.mean(0), kind="stable")
+    bins = np.array_split(order, max(1, min(BINS, len(seen) // BINS)))
+    shares = np.stack([drawn[:, rows].mean(1) for rows in bins], 1)
     axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=0.8)
-    _bands(axis, places, np.stack([drawn[:, rows].mean(1) for rows in bins], 1), colour, 0.025)
-    axis.plot(places, [seen[rows].mean() for rows in bins], ".", color=REFERENCE)
+    _bands(axis, shares.mean(0), [seen[rows].mean() for rows in bins], shares, colour, 0.025)
     axis.set(xlabel="predicted probability of 1", ylabel="share of 1", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
 
 
 def _frequencies(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str, names: tuple[str, ...]) -> None:
     """Of a few categories: how often each occurs. seen: (N,). drawn: (S, N)."""
     values = np.union1d(seen, drawn)
-    _bands(axis, range(len(values)), np.stack([(drawn == value).sum(1) for value in values], 1), colour, 0.7)
-    axis.plot([(seen == value).sum() for value in values], ".", color=REFERENCE)
+    counts = np.stack([(drawn == value).sum(1) for value in values], 1)
+    _bands(axis, range(len(values)), [(seen == value).sum() for value in values], counts, colour, 0.7)
     axis.set_xticks(range(len(values)), [names[int(value)] if names else f"{value:g}" for value in values])
     axis.set(ylabel="how often", ylim=(0, None))
 
 
-def _bands(axis: Axes, places: Any, drawn: np.ndarray, colour: str, width: float | None) -> None:
-    """The intervals of BANDS at places, as bars of a width or as one area. drawn: (S, places)."""
-    for low, high, opacity in BANDS.values():
+def _bands(axis: Axes, places: Any, seen: Any, drawn: np.ndarray, colour: str, width: float | None) -> None:
+    """At places, what was observed, and the intervals of BANDS: bars of a width, or one area. drawn: (S, places)."""
+    for name, (low, high, opacity) in BANDS.items():
         bottom, top = np.quantile(drawn, (low, high), axis=0)
+        style: dict[str, Any] = {"color": colour, "alpha": opacity, "linewidth": 0, "label": name}
         if width is None:
-            axis.fill_between(places, bottom, top, color=colour, alpha=opacity, linewidth=0)
+            axis.fill_between(places, bottom, top, **style)
         else:
-            axis.bar(places, top - bottom, bottom=bottom, width=width, color=colour, alpha=opacity, linewidth=0)
+            axis.bar(places, top - bottom, bottom=bottom, width=width, **style)
+    axis.plot(places, seen, ".", color=REFERENCE, markersize=2.5 if width is None else 5, label="observed")

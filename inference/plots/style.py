@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
@@ -20,92 +18,83 @@ from ...models.structure import one_line
 if TYPE_CHECKING:
     from ..fit.fit import Fit
 
-
 # Okabe and Ito (2008) without its yellow, then three of Tol's muted scheme: told apart by colour-blind readers too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288")
 REFERENCE, GREY = "#000000", "#6E6E6E"
 STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 9,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 9),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 8),
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right", "axes.formatter.useoffset"), False),
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.formatter.useoffset": False,
     "savefig.dpi": 150,
 }
 LINE = 40  # characters of a message on a picture
-Draw: TypeAlias = Callable[..., object]  # (axis, name, colour): a fit on a panel
-Part = TypeVar("Part", Axes, FigureBase)
 
 
-class Compared(Protocol):
-    """What a picture of fits is drawn from, a Comparison for example.
+class Compared(NamedTuple):
+    """What a picture of fits is drawn from.
 
     fits: name -> Fit. reference: the name of the one the others are measured against. table: a row a fit. gaps: a row
     each (guide, data row); empty where they are not known.
     """
 
-    @property
-    def fits(self) -> Mapping[str, Fit]: ...
-    @property
-    def reference(self) -> str | None: ...
-    @property
-    def table(self) -> pd.DataFrame: ...
-    @property
-    def gaps(self) -> pd.DataFrame: ...
-
-
-class Alone(NamedTuple):
-    """One fit, compared with none."""
-
-    fits: dict[str, Fit]
-    reference: None = None
+    fits: Mapping[str, Fit]
+    reference: str | None = None
     table: pd.DataFrame = pd.DataFrame()
     gaps: pd.DataFrame = pd.DataFrame()
 
+    @property
+    def main(self) -> Fit:
+        """The fit that the others are shown against: the reference, else the first."""
+        return self.fits[self.reference or next(iter(self.fits))]
 
-def compared(shown: Compared | Fit) -> Compared:
-    """A comparison as it is, a fit as a comparison with none."""
-    given: Any = shown
-    return given if hasattr(given, "fits") else Alone({given.name: given})
+    @property
+    def palette(self) -> dict[str, str]:
+        """The colour of each fit."""
+        return colours(self.fits, self.reference)
+
+
+def compared(shown: Any) -> Compared:
+    """What is drawn of a Comparison; a Fit is a comparison with none."""
+    if hasattr(shown, "fits"):
+        return Compared(shown.fits, shown.reference, shown.table, shown.gaps)
+    return Compared({shown.name: shown})
 
 
 def colours(names: Iterable[str], reference: str | None = None) -> dict[str, str]:
     """A colour a fit, name -> hex: black for the reference."""
-    others = [name for name in names if name != reference]
-    chosen = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(others)}
-    return chosen if reference is None else {reference: REFERENCE, **chosen}
+    hues = cycle(PALETTE)
+    return {name: REFERENCE if name == reference else next(hues) for name in names}
 
 
-def drawn(draw: Callable[[Figure], object], width: float, height: float) -> Figure:
-    """A Figure of so many inches, filled by `draw`; pyplot forgets it, so that a notebook shows it once."""
+def drawn(width: float, height: float, draw: Callable[..., object], *args: Any) -> Figure:
+    """A Figure of so many inches, filled by `draw(figure, *args)`; pyplot forgets it: a notebook shows it once."""
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(width, height), layout="constrained")
         try:
-            draw(figure)
+            draw(figure, *args)
         finally:
             plt.close(figure)
     return figure
 
 
-def attempt(part: Part, draw: Callable[[Part], object]) -> None:
+def attempt(part: Axes | FigureBase, draw: Callable[..., object], *args: Any) -> None:
     """Draw on a part of a picture; where that fails, a grey line says why, and the other parts are left alone."""
     try:
-        draw(part)
+        draw(part, *args)
     except Exception as error:
         part.clear()
-        place: dict[str, Any] = {}
-        if isinstance(part, Axes):
-            part.set_axis_off()
-            place["transform"] = part.transAxes
-        text = textwrap.fill(f"not drawn: {one_line(error)}", LINE)
-        part.text(0.5, 0.5, text, color=GREY, fontsize=8, ha="center", va="center", **place)
+        say(part, f"not drawn: {one_line(error)}")
+
+
+def say(part: Axes | FigureBase, text: str) -> None:
+    """A grey line in the middle of a part of a picture, in place of what is not there."""
+    style: dict[str, Any] = {"color": GREY, "fontsize": 8, "ha": "center", "va": "center"}
+    if isinstance(part, Axes):
+        part.set_axis_off()
+        style["transform"] = part.transAxes
+    part.text(0.5, 0.5, textwrap.fill(text, LINE), **style)
 
 
 def columns_of(number: int) -> int:
@@ -121,36 +110,31 @@ def grid(figure: FigureBase, number: int, columns: int, **share: Any) -> tuple[l
     return axes[:number], axes[number:]
 
 
-def panel_a_fit(
-    figure: FigureBase, shown: Compared, draws: Sequence[Draw], handles: list[Artist], sharex: bool = False
-) -> None:
-    """Panels of each of `draws`, one a fit: its name in its colour, and what the table says of it; a legend of handles.
+def panel_a_fit(figure: FigureBase, shown: Compared, *draws: Callable[..., object], sharex: bool = False) -> None:
+    """Panels of each of `draws`, one a fit: its name in its colour, what the table says of it; a legend of all labels.
 
-    The panels of one of `draws` share their y axis, and their x axis where sharex; labels stand at the left and at the
-    bottom only where there is one of `draws`.
+    draws: (axis, name, colour) -> a fit on a panel. The panels of one of them share their y axis, and their x axis
+    where sharex; labels stand at the left and at the bottom only.
     """
-    number, columns, palette = len(shown.fits), columns_of(len(shown.fits)), colours(shown.fits, shown.reference)
-    panels, spare = grid(figure, len(draws) * number, columns)
-    for place, (axis, (draw, name)) in enumerate(zip(panels, product(draws, shown.fits), strict=True)):
-        if place % number:
-            first = panels[place - place % number]
-            axis.sharey(first)
-            if sharex:
-                axis.sharex(first)
-        attempt(axis, partial(draw, name=name, colour=palette[name]))
-        axis.set_title(name, color=palette[name], pad=15)
-        text = "reference" if name == shown.reference else _figures(shown.table, name)
-        axis.annotate(text, (0, 1), (0, 4), "axes fraction", "offset points", color=GREY, fontsize=7.5)
-        if len(draws) == 1 and place % columns:
-            axis.set_ylabel("")
-            axis.tick_params(labelleft=False)
-        if len(draws) == 1 and place + columns < number:  # a spare panel may lie below
-            axis.set_xlabel("")
-            axis.tick_params(labelbottom=False)
+    number, columns = len(shown.fits), columns_of(len(shown.fits))
+    labelled, spare = dict[str, Any](), list[Axes]()
+    for part, draw in zip(figure.subfigures(len(draws), 1, squeeze=False).ravel(), draws, strict=True):
+        panels, spare = grid(part, number, columns, sharex=sharex, sharey=True)
+        for place, (axis, (name, colour)) in enumerate(zip(panels, shown.palette.items(), strict=True)):
+            attempt(axis, draw, name, colour)
+            axis.set_title(name, color=colour, pad=15)
+            text = "reference" if name == shown.reference else _figures(shown.table, name)
+            axis.annotate(text, (0, 1), (0, 4), "axes fraction", "offset points", color=GREY, fontsize=7.5)
+            lowest = place + columns >= number  # a spare panel may lie below
+            axis.tick_params(labelbottom=lowest or not sharex)
+            axis.set_xlabel(axis.get_xlabel() if lowest else "")
+            axis.set_ylabel("" if place % columns else axis.get_ylabel())
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                labelled.setdefault(label, handle)
     if spare:
-        spare[0].legend(handles=handles, loc="center left")
-    else:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        spare[0].legend(labelled.values(), labelled, loc="center left", markerscale=1.6)
+    elif labelled:
+        figure.legend(labelled.values(), labelled, loc="outside lower center", ncols=len(labelled), markerscale=1.6)
 
 
 def _figures(table: pd.DataFrame, name: str) -> str:

@@ -3,7 +3,8 @@
 import os
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,70 +25,56 @@ def write_all(
     remarks. Raises InputError where nothing can be written.
     """
     folder, remarks = Path(folder).expanduser(), [*remarks]
-    check_folder(folder)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".pyrometer-", dir=_ground(folder)) as aside:
-            ready = Path(aside) / "ready"
-            ready.mkdir()
-            for name, write in files.items():
-                try:
-                    write(ready / name)
-                except OSError:
-                    raise
-                except Exception as error:
-                    (ready / name).unlink(missing_ok=True)
-                    done = "drawn" if name.endswith(".png") else "written"
-                    remarks.append(f"{name} could not be {done}: {one_line(error)}")
-            if remarks:
-                (ready / NOTES).write_text("\n".join(remarks) + "\n", encoding="utf-8")
-            return _move(ready, folder, stale)
-    except OSError as error:
-        raise InputError(_refusal(folder, error)) from error
+    with _aside(folder) as ready:
+        for name, write in files.items():
+            try:
+                write(ready / name)
+            except OSError:
+                raise
+            except Exception as error:
+                (ready / name).unlink(missing_ok=True)
+                done = "drawn" if name.endswith(".png") else "written"
+                remarks.append(f"{name} could not be {done}: {one_line(error)}")
+        if remarks:
+            (ready / NOTES).write_text("\n".join(remarks) + "\n", encoding="utf-8")
+        written = sorted(path.name for path in ready.iterdir())
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in written:
+            os.replace(ready / name, folder / name)
+        for name in set(stale).difference(written):
+            (folder / name).unlink(missing_ok=True)
+    return [folder / name for name in written]
 
 
 def check_folder(folder: str | Path) -> None:
     """Raise InputError where `save` could not write into this folder; nothing is left there."""
-    folder = Path(folder).expanduser()
+    with _aside(Path(folder).expanduser()):
+        pass
+
+
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """An empty folder in that one, or in the nearest above it that exists; gone afterwards.
+
+    Raises InputError where it cannot be made, and for whatever the disk refuses meanwhile.
+    """
     try:
-        ground = _ground(folder)
+        ground = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not ground.is_dir():
             raise InputError(f"cannot write into {folder}: {ground} is a file; choose another folder")
-        with tempfile.TemporaryDirectory(prefix=".pyrometer-", dir=ground):
-            pass
+        with tempfile.TemporaryDirectory(prefix=".pyrometer-", dir=ground) as aside:
+            yield Path(aside)
     except OSError as error:
-        raise InputError(_refusal(folder, error)) from error
+        why = (error.strerror or str(error)).lower()
+        raise InputError(f"cannot write into {folder}: {why}; choose another folder") from error
 
 
 def stems_of(names: Iterable[str]) -> dict[str, str]:
     """What the files of each fit are called, name -> stem; unlike ones, on file systems that ignore case too."""
     chosen: dict[str, str] = {}
     for name in names:
-        stem = unique = re.sub(r"[^\w.+-]+", "_", name).lstrip(".") or "fit"
+        unique = re.sub(r"[^\w.+-]+", "_", name).lstrip(".") or "fit"
         while unique.lower() in {other.lower() for other in chosen.values()}:
-            unique = f"{stem}_{len(chosen)}"
+            unique = f"{unique}_{len(chosen)}"
         chosen[name] = unique
     return chosen
-
-
-def _ground(folder: Path) -> Path:
-    """The folder itself, or the nearest above it that exists."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
-
-
-def _refusal(folder: Path, error: OSError) -> str:
-    return f"cannot write into {folder}: {(error.strerror or str(error)).lower()}; choose another folder"
-
-
-def _move(ready: Path, folder: Path, stale: Collection[str]) -> list[Path]:
-    """Everything in `ready` into place: at once where the folder is new, else file by file."""
-    written = [folder / path.name for path in sorted(ready.iterdir())]
-    if folder.exists():
-        for path in written:
-            os.replace(ready / path.name, path)
-        for name in stale:
-            if folder / name not in written:
-                (folder / name).unlink(missing_ok=True)
-    else:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(ready, folder)
-    return written

@@ -19,7 +19,7 @@ def isolated(seed: int, dtype: torch.dtype, params: dict | None = None, promote:
     is done in float64. Validation is off inside.
     """
     before = torch.get_default_dtype()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), pyro.get_param_store().scope(params), pyro.validation_enabled(False):
         torch.manual_seed(seed)
         torch.set_default_dtype(dtype)

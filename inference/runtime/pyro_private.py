@@ -1,34 +1,19 @@
 """All underscored names of Pyro that inference touches, each under a public one: what to check when Pyro changes."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 
 import pyro
 from pyro import poutine
-from pyro.infer import ELBO, NUTS
-from pyro.infer.traceenum_elbo import _compute_dice_elbo as enumerated_elbo  # of a pair of traces, nats: ()
-from pyro.params.param_store import _MODULE_NAMESPACE_DIVIDER as MODULE_DIVIDER  # in a network's param: "net$$$weight"
-from pyro.poutine.subsample_messenger import _Subsample as Subsample  # the distribution of a plate's own site
+from pyro.infer import ELBO, NUTS, traceenum_elbo
+from pyro.params import param_store
+from pyro.poutine import subsample_messenger
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-__all__ = [
-    "MODULE_DIVIDER",
-    "Subsample",
-    "copied_guide",
-    "enumerated_elbo",
-    "enumerated_symbol",
-    "is_deterministic",
-    "num_divergences",
-    "packed_dims",
-    "potential_energy",
-    "set_packed_dims",
-    "stored_constraint",
-    "stored_params",
-    "traces_of",
-]
+enumerated_elbo = traceenum_elbo._compute_dice_elbo  # of a pair of traces, nats: ()
+MODULE_DIVIDER = param_store._MODULE_NAMESPACE_DIVIDER  # in a network's param: "net$$$weight"
+Subsample = subsample_messenger._Subsample  # the distribution of a plate's own site
 
 
 def stored_params() -> dict[str, Tensor]:
@@ -45,11 +30,6 @@ def traces_of(elbo: ELBO, model: Any, guide: Any, args: Any, kwargs: Any) -> tup
     """The traces of model and guide that an estimator of one particle, or of vectorized ones, takes."""
     ((joint, own),) = elbo._get_traces(model, guide, args, kwargs)
     return joint, own
-
-
-def is_deterministic(node: dict[str, Any]) -> bool:
-    """Whether a site was made by `pyro.deterministic`."""
-    return bool(node["infer"].get("_deterministic"))
 
 
 def packed_dims(factor: Tensor) -> str:

@@ -1,81 +1,102 @@
-"""SVI without Python: ELBO, gradient and Adam in one graph, several steps a call, held to `pyro.infer.SVI` first."""
+"""SVI without Pyro at work: ELBO and gradient in one graph, held to `pyro.infer.SVI` first, and Adam in place."""
 
 import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeAlias
 
 import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
+from pyro.infer.util import zero_grads
 from pyro.optim import PyroOptim
 from torch import Tensor
 
-from ...models.structure import sites_of
-from ..compilation.compiled import Tier, compile_graph, known_to_inductor, worth_compiling
+from ...models.structure import Plate, one_line, sites_of
+from ..compilation.compiled import Compile, Tier, compile_graph, known_to_inductor, worth_compiling
 from ..compilation.graph import NoGraph, traced
 from ..data.data import Data
 from ..runtime.pyro_private import stored_params
-from .adam import State, adam_of, joined
+from .adam import Adam, adam_of
 from .iwae import IWAE
 from .minibatches import Minibatches
 from .objective import objective
 from .pairing import Pairing
-from .step import Schedule, Step, Training, gap_to_pyro
 
 MIN_STEPS = 100  # that make up for tracing one
-MAX_KEPT = 16  # compiled steps for later fits in this process
+MAX_KEPT = 16  # compiled gradients for later fits in this process
 SAME_MODEL = 10  # times the gap of an earlier fit; further off, a constant of the model may be another
 # Gaps between a graph and Pyro, relative, by sums in another order: always to be expected, and the largest that is.
 ROUNDING = {torch.float32: (1e-6, 1e-3), torch.float64: (1e-12, 1e-8)}
 
+Gradient: TypeAlias = Callable[..., Any]  # parameters, batch (R,), number of the step () -> loss (), a gradient each
 
-_kept: dict[Any, tuple[Data, Step, float]] = {}  # kind of training -> its data, step, and gap to Pyro
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a training is, how compiled, and on which rows.
+
+    steps: in all. compile: as `svi` has it. plates: those that are subsampled. warmup: steps until the divergence
+    counts in full. changing: whether the data are replaced in place on the way.
+    """
+
+    steps: int
+    compile: Compile = "auto"
+    plates: tuple[Plate, ...] = ()
+    warmup: int = 0
+    changing: bool = False
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained: a pair on data. params: the unconstrained parameters in Pyro's store, by name."""
+
+    pairing: Pairing
+    data: Data
+    minibatches: Minibatches
+    schedule: Schedule
+    params: dict[str, Tensor]
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What trainings that may share a graph have in common; whether they do is for a check to say."""
+        elbo, batches = self.pairing.elbo, self.minibatches
+        names = (repr(self.pairing.model), type(self.pairing.guide), type(elbo), elbo.num_particles)
+        sizes = tuple((name, value.shape, value.dtype) for name, value in self.params.items())
+        arrays = tuple((value.shape, value.dtype) for value in self.data.tensors)
+        return *names, batches.warmup, self.schedule.compile, batches.plates, sizes, arrays
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers of the data a step looks at."""
+        share = [plate.size / plate.full_size for plate in self.minibatches.plates if plate.full_size == self.data.rows]
+        return int(self.data.numel * (share[0] if share else 1))
+
+    @cached_property
+    def values(self) -> list[Tensor]:
+        """The parameters, to be read and changed in place where no gradient is taken."""
+        return [value.detach() for value in self.params.values()]
+
+    def inputs(self, batch: Tensor, step: int = 0) -> tuple[Tensor, ...]:
+        """What the gradient of a step is taken at."""
+        return *self.values, batch, torch.tensor(float(step))
 
 
 @dataclass
 class CompiledSteps:
-    """A training at work on the parameters in Pyro's store. state: the same, side by side in one vector."""
+    """A training at work on the parameters in Pyro's store."""
 
     training: Training
-    step: Step
-    state: State
+    gradient: Gradient
+    adam: Adam
 
-    def take(self, size: int) -> list[float]:
-        """Losses of so many steps, nats, up to and with the first that is not finite."""
-        noise, batches = torch.get_rng_state(), self.training.minibatches.draw(size)
-        try:
-            *state, losses = self.step.many(*self.state, batches)
-            sound = bool(losses.isfinite().all())
-        except RuntimeError:  # a factorization of NaNs, say
-            sound = False
-        if not sound:
-            torch.set_rng_state(noise)
-            return self._one_by_one(batches)
-        self._set(State(*state))
-        return losses.tolist()
-
-    def _one_by_one(self, batches: Tensor) -> list[float]:
-        """The same steps again, no further than the first bad one."""
-        state, losses = self.state, list[float]()
-        for batch in batches:
-            try:
-                loss, _, *after = self.step.one(*state, batch)
-            except RuntimeError:
-                losses.append(math.nan)
-                break
-            state = State(*after)
-            losses.append(float(loss))
-            if not loss.isfinite():
-                break
-        self._set(state)
-        return losses
-
-    def _set(self, state: State) -> None:
-        self.state = state
-        self.training.write(state.flat)
+    def take(self, batch: Tensor, step: int) -> float:
+        """Take step number `step`, from 0, on a batch of rows (R,); minus the ELBO before it, nats."""
+        loss, *gradients = self.gradient(*self.training.inputs(batch, step))
+        self.adam.step(self.training.values, gradients)
+        return float(loss)
 
 
 def compiled_steps(
@@ -98,12 +119,12 @@ def compiled_steps(
         params = stored_params()
         once = {id(value): name for name, value in params.items() if value.requires_grad}  # one may bear two names
         trained = {name: params[name] for name in once.values()}
-        training = Training(pairing, data, adam, minibatches, trained, schedule)
+        training = Training(pairing, data, minibatches, schedule, trained)
         try:
-            step = _step_for(training)
+            gradient, tier = _gradient_for(training)
         except NoGraph as error:
             return None, f"eager: {error}"
-    return CompiledSteps(training, step, training.start()), step.tier
+    return CompiledSteps(training, gradient, adam), tier
 
 
 def _ineligible(pairing: Pairing, data: Data) -> str:
@@ -114,49 +135,44 @@ def _ineligible(pairing: Pairing, data: Data) -> str:
         return pairing.estimator
     if data.like.device.type != "cpu":
         return f"data on {data.like.device.type}"
-    with torch.random.fork_rng([]):
-        guide = sites_of(data.run(poutine.trace(pairing.guide).get_trace))
+    guide = sites_of(data.run(poutine.trace(pairing.guide).get_trace))
     for name, node in guide.items():
         if not (node["fn"].has_rsample or node["infer"].get("enumerate") == "parallel"):
             return f"site {name} is not reparameterised"
     return ""
 
 
-def _step_for(training: Training) -> Step:
-    """The compiled step of a training, from an earlier fit where it fits.
+_kept: dict[Any, tuple[Data, float, Gradient, Tier]] = {}  # kind of training -> its data, gap to Pyro, and graph
+
+
+def _gradient_for(training: Training) -> tuple[Gradient, Tier]:
+    """The compiled gradient of a training, from an earlier fit where it fits, and how it is compiled.
 
     The parameters are left as they were. Raises NoGraph where there is none that gives what Pyro gives.
     """
     if not training.params:
         raise NoGraph("there is nothing to train")
-    state, batches = training.start(), Minibatches(training.minibatches.plates, 0).draw(2)
-    moved = state._replace(flat=state.flat + 0.01 * torch.randn_like(state.flat))
-    examples = (*state, batches[0]), (*moved, batches[1])
+    if len({value.dtype for value in training.values}) > 1:
+        raise NoGraph("its parameters are of several precisions")
+    batches = Minibatches(training.minibatches.plates, 0).draw(2)
     expected, largest = ROUNDING.get(training.data.dtype, ROUNDING[torch.float32])
-    if training.schedule.changing:
-        return _built(training, examples, largest)[0]
-    data, step, gap = _kept.get(training.kind, (None, None, 0.0))
-    if data and step and data.equals(training.data):
-        if gap_to_pyro(step, training, *examples) <= SAME_MODEL * max(gap, expected):
-            return step
-    elif len(_kept) >= MAX_KEPT:
-        del _kept[next(iter(_kept))]
-    step, gap = _built(training, examples, largest)
-    _kept[training.kind] = training.data, step, gap
-    return step
+    kind, inputs = training.kind, training.inputs(batches[0])
+    if not training.schedule.changing and kind in _kept and _kept[kind][0].equals(training.data):
+        _, gap, gradient, tier = _kept[kind]
+        if gap_to_pyro(gradient, training, *batches) <= SAME_MODEL * max(gap, expected):
+            return gradient, tier
+    graph = traced(_eager_gradient(training), inputs)
 
-
-def _built(training: Training, examples: tuple[tuple[Tensor, ...], ...], largest: float) -> tuple[Step, float]:
-    """A fresh step, and how far it is from Pyro's, which is at most `largest`."""
-    inputs = examples[0]
-    graph = traced(_step_of(training), inputs)
-
-    def made(tier: Tier) -> tuple[Step, float]:
-        step = _step_by(compile_graph(graph, tier, *inputs), training, tier)
-        gap = gap_to_pyro(step, training, *examples)
+    def made(tier: Tier) -> tuple[Gradient, Tier]:
+        gradient = compile_graph(graph, tier, *inputs)
+        gap = gap_to_pyro(gradient, training, *batches)
         if gap > largest:
             raise NoGraph("its graph gave other numbers than pyro.infer.SVI")
-        return step, gap
+        if not training.schedule.changing:
+            if kind not in _kept and len(_kept) >= MAX_KEPT:
+                del _kept[next(iter(_kept))]
+            _kept[kind] = training.data, gap, gradient, tier
+        return gradient, tier
 
     if training.schedule.compile is True or known_to_inductor(graph, *inputs):
         return made("inductor")
@@ -169,73 +185,58 @@ def _built(training: Training, examples: tuple[tuple[Tensor, ...], ...], largest
     return scripted
 
 
-def _step_of(training: Training) -> Callable[..., Any]:
-    """State and rows -> loss (), gradient (P,), the next state; gradients apart and no state where Adam is in place."""
+def _eager_gradient(training: Training) -> Gradient:
     loss = objective(training.pairing, training.data)
 
-    def step(*inputs: Tensor) -> tuple[Tensor, ...]:
-        *state, batch = inputs
+    def gradient(*inputs: Tensor) -> tuple[Tensor, ...]:
+        *values, batch, step = inputs
         with torch.enable_grad():
-            parts = {name: part.detach().requires_grad_() for name, part in training.parts(state[0]).items()}
-            with training.messenger(batch, state[3].to(state[0])):
-                value = loss(parts)
-            gradients = torch.autograd.grad(value, list(parts.values()), materialize_grads=True)
-        if training.in_place:
-            return value.detach(), *gradients
-        gradient = joined(gradients)
-        return value.detach(), gradient, *training.adam.step(State(*state), gradient)
+            params = {name: part.detach().requires_grad_() for name, part in zip(training.params, values, strict=True)}
+            with training.minibatches.messenger(batch, step):
+                value = loss(params)
+            return value.detach(), *torch.autograd.grad(value, list(params.values()), materialize_grads=True)
 
-    return step
+    return gradient
 
 
-def _step_by(one: Callable[..., Any], training: Training, tier: Tier) -> Step:
-    """The step whose graph is `one`, and several such steps in a loop."""
-    if not training.in_place:
-        return Step(one, _scripted_loop(one) if tier == "script" else _loop(one), tier)
+def gap_to_pyro(gradient: Gradient, training: Training, *batches: Tensor) -> float:
+    """How far loss and gradient are from Pyro's own, relative, under the same noise: the largest of all batches (R,).
 
-    def in_place(*inputs: Tensor) -> tuple[Any, ...]:
-        *state, _ = inputs
-        loss, *gradients = one(*inputs)
-        training.adam.descend(State(*state), gradients)
-        return loss, gradients, *state
-
-    def whole(*inputs: Tensor) -> tuple[Tensor, ...]:
-        loss, gradients, *state = in_place(*(value.clone() for value in inputs))
-        return loss, joined(gradients), *state
-
-    return Step(whole, _loop(in_place), tier)
-
-
-def _loop(one: Callable[..., Any]) -> Callable[..., Any]:
-    def many(*inputs: Tensor) -> tuple[Tensor, ...]:
-        *before, batches = inputs
-        state, losses = [value.clone() for value in before], []
+    The first is looked at where the parameters are, each further one a little way off.
+    """
+    before, gaps = [value.clone() for value in training.values], []
+    try:
         for batch in batches:
-            loss, _, *state = one(*state, batch)
-            losses.append(loss)
-        return *state, torch.stack(losses)
+            loss, expected = pyro_gradient(training, batch)
+            torch.manual_seed(0)
+            got_loss, *gradients = gradient(*training.inputs(batch))
+            largest = expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny)
+            gaps += [
+                float((joined(gradients) - expected).abs().max() / largest),
+                abs(got_loss.item() - loss) / max(1.0, abs(loss)),
+            ]
+            for value in training.values:
+                value.add_(0.01 * torch.randn_like(value))
+    except (RuntimeError, ValueError, AssertionError) as error:  # a factorization that fails, say
+        raise NoGraph(f"it could not be checked ({one_line(error)})") from error
+    finally:
+        for value, old in zip(training.values, before, strict=True):
+            value.copy_(old)
+    return max(gaps) if all(map(math.isfinite, gaps)) else math.inf
 
-    return many
+
+def pyro_gradient(training: Training, batch: Tensor) -> tuple[float, Tensor]:
+    """Loss, nats, and gradient, (P,), of Pyro's estimator at the parameters in its store, seed 0, the first step."""
+    pairing, params = training.pairing, training.params.values()
+    zero_grads(params)
+    torch.manual_seed(0)
+    with torch.enable_grad(), training.minibatches.messenger(batch, 0):
+        loss = float(training.data.run(partial(pairing.elbo.loss_and_grads, pairing.program, pairing.guide)))
+    gradient = joined([torch.zeros_like(value) if value.grad is None else value.grad for value in params])
+    zero_grads(params)
+    return loss, gradient
 
 
-def _scripted_loop(one: Any) -> Callable[..., Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of TorchScript as a whole
-        return torch.jit.script(_Loop(one))
-
-
-class _Loop(torch.nn.Module):
-    """A step taken again and again without a return to Python."""
-
-    def __init__(self, step: torch.jit.ScriptFunction) -> None:
-        super().__init__()
-        self.step = step
-
-    def forward(
-        self, flat: Tensor, mean: Tensor, square: Tensor, step: Tensor, schedule: Tensor, batches: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        losses: list[Tensor] = []
-        for batch in batches:
-            loss, _gradient, flat, mean, square, step, schedule = self.step(flat, mean, square, step, schedule, batch)
-            losses.append(loss)
-        return flat, mean, square, step, schedule, torch.stack(losses)
+def joined(parts: list[Tensor]) -> Tensor:
+    """Tensors as one flat vector, end to end: (P,)."""
+    return torch.cat([part.reshape(-1) for part in parts])

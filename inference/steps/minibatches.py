@@ -1,5 +1,7 @@
 """What differs from step to step of SVI: the rows of a minibatch, and the weight of the divergence in a KL warm-up."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import torch
@@ -14,11 +16,11 @@ class Minibatches:
     """Rows of every subsampled plate, each once an epoch: a batch costs what it holds, where Pyro shuffles all rows.
 
     A row is in a batch with the same probability as any other, so that estimates stay unbiased. Rows left at the end of
-    an epoch, too few for a batch, sit that one out.
+    an epoch, too few for a batch, sit that one out. warmup: steps until the divergence counts in full.
     """
 
-    def __init__(self, plates: tuple[Plate, ...], seed: int) -> None:
-        self.plates = plates
+    def __init__(self, plates: tuple[Plate, ...], seed: int, warmup: int = 0) -> None:
+        self.plates, self.warmup = plates, warmup
         self._generator = torch.Generator().manual_seed(seed)
         self._rest: dict[str, Tensor] = {}
 
@@ -28,10 +30,11 @@ class Minibatches:
         width = sum(plate.size for plate in self.plates)
         return torch.cat([torch.empty(0, dtype=torch.long), *batches]).reshape(number, width)
 
-    def by_plate(self, batch: Tensor) -> dict[str, Tensor]:
-        """A batch (R,), plate by plate."""
+    def messenger(self, batch: Tensor, step: Tensor | int) -> StepMessenger:
+        """What runs guide and model on a batch of rows (R,), as step number `step` does, from 0."""
         parts = batch.split([plate.size for plate in self.plates])
-        return {plate.name: rows for plate, rows in zip(self.plates, parts, strict=True)}
+        rows = {plate.name: rows for plate, rows in zip(self.plates, parts, strict=True)}
+        return StepMessenger(rows, step, self.warmup)
 
     def _batch(self, plate: Plate) -> Tensor:
         rest = self._rest.get(plate.name)
@@ -48,7 +51,7 @@ class StepMessenger(Messenger):
     (step + 1) / warmup; 0 for none.
     """
 
-    def __init__(self, rows: dict[str, Tensor], step: Tensor | int = 0, warmup: int = 0) -> None:
+    def __init__(self, rows: dict[str, Tensor], step: Tensor | int, warmup: int) -> None:
         super().__init__()
         self.rows, self.warmup = rows, warmup
         share = (step + 1) / max(warmup, 1)

@@ -17,10 +17,10 @@ from torch.distributions import kl_divergence, transform_to
 from torch.overrides import TorchFunctionMode
 
 from ...guides import Guide
-from ...models.structure import Model, sites_of
+from ...models.structure import Model, is_deterministic, sites_of
 from ..data.data import Data
 from ..density.params import InPlaceOf
-from ..runtime.pyro_private import enumerated_elbo, is_deterministic, stored_constraint, stored_params, traces_of
+from ..runtime.pyro_private import enumerated_elbo, stored_constraint, stored_params, traces_of
 from .iwae import IWAE
 from .pairing import Pairing
 

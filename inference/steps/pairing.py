@@ -6,17 +6,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyro import poutine
+from pyro import infer, poutine
 from pyro.distributions import Delta
-from pyro.infer import (
-    ELBO,
-    RenyiELBO,
-    Trace_ELBO,
-    TraceEnum_ELBO,
-    TraceGraph_ELBO,
-    TraceMeanField_ELBO,
-    config_enumerate,
-)
+from pyro.infer import ELBO
 from torch.distributions import constraints, kl_divergence
 
 from ...errors import InputError
@@ -29,11 +21,11 @@ from ..density.batch_size import on_all_rows
 from .iwae import IWAE
 
 ESTIMATORS: dict[str, type[ELBO]] = {
-    "Trace": Trace_ELBO,
-    "TraceMeanField": TraceMeanField_ELBO,
-    "TraceGraph": TraceGraph_ELBO,
-    "TraceEnum": TraceEnum_ELBO,
-    "Renyi": RenyiELBO,
+    "Trace": infer.Trace_ELBO,
+    "TraceMeanField": infer.TraceMeanField_ELBO,
+    "TraceGraph": infer.TraceGraph_ELBO,
+    "TraceEnum": infer.TraceEnum_ELBO,
+    "Renyi": infer.RenyiELBO,
     "IWAE": IWAE,
 }
 Sites = dict[str, dict[str, Any]]
@@ -62,7 +54,7 @@ class Pairing:
     @property
     def program(self) -> Model:
         """The model, annotated for enumeration where the estimator sums sites out."""
-        return config_enumerate(self.model) if isinstance(self.elbo, TraceEnum_ELBO) else self.model
+        return infer.config_enumerate(self.model) if isinstance(self.elbo, infer.TraceEnum_ELBO) else self.model
 
     def on_all_rows(self) -> Pairing:
         """The same pair without minibatches."""
@@ -173,7 +165,7 @@ def _make(estimator: str | ELBO, structure: Structure) -> ELBO:
         known = f"auto, {', '.join(ESTIMATORS)}, or an ELBO of Pyro's"
         raise InputError(f"estimator={estimator!r} is unknown: choose {known}")
     if name == "IWAE" and structure.shared:  # one weight for all rows together
-        return RenyiELBO(alpha=0, num_particles=5, max_plate_nesting=nesting)
+        return infer.RenyiELBO(alpha=0, num_particles=5, max_plate_nesting=nesting)
     options = {"num_particles": 10} if name == "Renyi" else {}
     return ESTIMATORS[name](max_plate_nesting=nesting, **options)
 
@@ -181,17 +173,17 @@ def _make(estimator: str | ELBO, structure: Structure) -> ELBO:
 def _check_estimator(elbo: ELBO, name: str, sites: Sites, structure: Structure) -> None:
     """Refuse an estimator that would be wrong for this pair without saying so."""
     kind = type(elbo).__name__
-    if isinstance(elbo, RenyiELBO) and structure.subsampled:
+    if isinstance(elbo, infer.RenyiELBO) and structure.subsampled:
         raise InputError("RenyiELBO is biased under minibatches: leave batch_size out, or choose another estimator")
     if isinstance(elbo, IWAE):
         _check_local(name, sites, structure)
-    if isinstance(elbo, TraceEnum_ELBO):
+    if isinstance(elbo, infer.TraceEnum_ELBO):
         return
     for site in structure.discrete:
         if site.name not in sites or sites[site.name]["infer"].get("enumerate"):
             left = f"site {site.name!r}, which guide {name} leaves to the estimator"
             raise InputError(f"{kind} cannot sum out {left}: choose TraceEnum, or sample the site in the guide")
-    if isinstance(elbo, TraceMeanField_ELBO | RenyiELBO | IWAE) and structure.discrete:
+    if isinstance(elbo, infer.TraceMeanField_ELBO | infer.RenyiELBO | IWAE) and structure.discrete:
         first = structure.discrete[0].name
         raise InputError(f"{kind} needs reparameterised sites, and {first!r} is discrete: choose TraceGraph")
 

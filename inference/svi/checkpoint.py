@@ -14,7 +14,7 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.structure import Model, model_name
 from ..runtime.pyro_private import MODULE_DIVIDER
-from ..steps.adam import State
+from ..steps.adam import Adam
 from .training import Start
 
 TENSORS, OWNER = "checkpoint.pt", "checkpoint.json"
@@ -25,7 +25,7 @@ def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any
     """Put a training on disk, between steps. owner: what a resumed one must agree with. more: tensors, in dicts too."""
     kept: dict[str, Any] = {"values": start.values, "losses": start.losses, **more}
     if start.fast:
-        kept["state"] = tuple(start.fast.state)
+        kept["adam"] = vars(start.fast.adam)
     else:
         with start.at_work(start.seed):  # Pyro's optimizer goes by the names in the store
             kept["optimizer"] = start.svi.optim.get_state()
@@ -83,15 +83,15 @@ def decoder(folder: str | Path, model: Any, x: Tensor) -> Any:
 
 def restore(start: Start, kept: dict[str, Any], folder: Path) -> None:
     """Bring a fresh start to where the checkpoint was; to be called after its first, empty, advance."""
-    if ("state" in kept) != bool(start.fast):
-        was = "compiled" if "state" in kept else "not compiled"
+    if ("adam" in kept) != bool(start.fast):
+        was = "compiled" if "adam" in kept else "not compiled"
         these = f"and these are {start.compiled}: see compile"
         raise InputError(f"the steps of the checkpoint in {folder} were {was}, {these}")
     start.losses = list(kept["losses"])
     start.values = kept["values"]
     start.minibatches.draw(len(start.losses))
     if start.fast:
-        start.fast.state = State(*kept["state"])
+        start.fast.adam = Adam(**kept["adam"])
     else:
         start.svi.optim.set_state(kept["optimizer"])
 

@@ -27,8 +27,8 @@ from ..local_latents.row_fit import row_fit
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..runtime.pyro_private import copied_guide
-from ..steps.pairing import pair
-from ..steps.step import Schedule
+from ..steps.compiled_steps import Schedule
+from ..steps.pairing import Pairing, pair
 from .guide_of import guide_of
 from .training import Start, begin
 
@@ -101,14 +101,11 @@ def svi(
     local = whole.only_local
     rows = data.rows or 1 if local else 1
 
+    def paired() -> Pairing:
+        return pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator)
+
     def start(number: int) -> Start:
-        return begin(
-            lambda: pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator),
-            optimizer_of(optimizer, lr, steps, rows),
-            data,
-            seed + 1000 * number,
-            schedule,
-        )
+        return begin(paired, optimizer_of(optimizer, lr, steps, rows), data, seed + 1000 * number, schedule)
 
     with one_thread_if_small(data.numel):
         best = _race(start, starts, steps, progress, name)

@@ -30,8 +30,8 @@ from ..local_latents.row_fit import RowFit, row_fit
 from ..local_latents.row_posterior import tells_new, tells_q
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
-from ..steps.pairing import pair
-from ..steps.step import Schedule
+from ..steps.compiled_steps import Schedule
+from ..steps.pairing import Pairing, pair
 from . import checkpoint as checkpoints
 from .guide_of import guide_of
 from .svi import optimizer_of
@@ -114,14 +114,13 @@ def train(
     changing = binarize == "stochastic"
     compile = False if changing and not structure.subsampled else compile  # a graph may fold data that it sees whole
     schedule = Schedule(epochs * steps, compile, structure.subsampled, warmup * steps, changing)
+    seen = data.map(torch.clone) if changing else data
+
+    def paired() -> Pairing:
+        return pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator)
+
     with one_thread_if_small(data.numel):
-        start = begin(
-            lambda: pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator),
-            optimizer_of(optimizer, lr, schedule.steps, data.rows or 1),
-            data.map(torch.clone) if changing else data,
-            seed,
-            schedule,
-        )
+        start = begin(paired, optimizer_of(optimizer, lr, schedule.steps, data.rows or 1), seen, seed, schedule)
         if test is not None:
             check(test.values)
             if not tells_new(start.pairing.guide):

@@ -16,11 +16,10 @@ from tqdm import std
 
 from ...models.structure import sites_of
 from ..data.data import Data
-from ..steps.compiled_steps import CompiledSteps, compiled_steps
-from ..steps.minibatches import Minibatches, StepMessenger
+from ..steps.compiled_steps import CompiledSteps, Schedule, compiled_steps
+from ..steps.minibatches import Minibatches
 from ..steps.objective import traces
 from ..steps.pairing import Pairing
-from ..steps.step import Schedule
 
 SNAPSHOT_EVERY = 25  # steps between two copies of the parameters that a NaN falls back on
 
@@ -59,7 +58,7 @@ class Start:
             good = _copied(params)
             for taken in range(0, steps, SNAPSHOT_EVERY):
                 candidate, size = _copied(params), min(SNAPSHOT_EVERY, steps - taken)
-                losses = self.fast.take(size) if self.fast else self._block(size)
+                losses = self._block(size)
                 sound = losses if math.isfinite(losses[-1]) else losses[:-1]
                 self.losses += sound
                 bar.update(len(sound))
@@ -106,20 +105,24 @@ class Start:
             warnings.warn(f"{name}: the steps are not compiled but {self.compiled}", stacklevel=3)
 
     def _block(self, size: int) -> list[float]:
-        """Losses of so many steps by `pyro.infer.SVI`, up to and with the first that is not finite."""
+        """Losses of so many steps, up to and with the first that is not finite."""
         losses: list[float] = []
         for batch in self.minibatches.draw(size):
-            taken = len(self.losses) + len(losses)
             try:
-                with StepMessenger(self.minibatches.by_plate(batch), taken, self.schedule.warmup):
-                    losses.append(self.data.run(self.svi.step))
+                losses.append(self._step(batch, len(self.losses) + len(losses)))
             except (ValueError, RuntimeError):  # a factorization of NaNs, say
-                if taken == 0:
+                if not (self.fast or self.losses or losses):
                     raise
                 losses.append(math.nan)
             if not math.isfinite(losses[-1]):
                 break
         return losses
+
+    def _step(self, batch: Tensor, number: int) -> float:
+        if self.fast:
+            return self.fast.take(batch, number)
+        with self.minibatches.messenger(batch, number):
+            return self.data.run(self.svi.step)
 
     def _culprits(self) -> str:
         """The sites and parameters that are not finite now."""
@@ -142,8 +145,9 @@ def begin(make: Callable[[], Pairing], optimizer: PyroOptim, data: Data, seed: i
         data = replace(data, mixed=data.mixed or pairing.mixed)
         svi = SVI(pairing.program, pairing.guide, optimizer, pairing.elbo)
         store = pyro.get_param_store().get_state()
+        minibatches = Minibatches(schedule.plates, seed, schedule.warmup)
         initial, values = _copied(store["params"]), _copied(store["params"])
-        return Start(pairing, svi, data, Minibatches(schedule.plates, seed), seed, schedule, store, initial, values)
+        return Start(pairing, svi, data, minibatches, seed, schedule, store, initial, values)
 
 
 def _copied(params: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -116,3 +116,4 @@ def test_names_that_no_file_can_bear_still_get_files_of_their_own() -> None:
     assert files["nuts"] == "nuts"
     assert len({file.lower() for file in files.values()}) == 5
     assert not any("/" in file or file.startswith(".") for file in files.values())
+    assert len(set(stems_of(["a_b", "a_b_2", "a b"]).values())) == 3  # the name that comes to mind is taken

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pandas as pd
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer import Fit, svi
@@ -113,3 +115,17 @@ def test_a_fit_says_what_it_is(fit: Fit) -> None:
     assert fit.number == 50
     assert not fit.is_point
     assert not fit.is_mcmc
+
+
+def test_states_of_several_shapes_are_decoded_by_name_and_place() -> None:
+    """s shifts all rows by 10, z_n row n by 4: y_n ~ Normal(loc + 10 s + 4 z_n, 0.5)."""
+
+    def shifted(y: torch.Tensor) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 0.1))
+        s = pyro.sample("s", dist.Bernoulli(0.5))
+        with pyro.plate("data", len(y)):
+            z = pyro.sample("z", dist.Bernoulli(0.5))
+            pyro.sample("y", dist.Normal(loc + 10 * s + 4 * z, 0.5), obs=y)
+
+    found = svi(shifted, "auto_normal", torch.tensor([10.1, 13.9, 14.2]).double(), steps=2, draws=2, progress=False)
+    assert found.predict().to_dict() == {"s": 1, "z[0]": 0, "z[1]": 1, "z[2]": 1}

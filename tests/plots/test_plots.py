@@ -14,12 +14,13 @@ import pyrometer
 import pytest
 import torch
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.patches import Ellipse, Rectangle
+from matplotlib.patches import Rectangle
 from pyrometer.inference.plots import comparison as parts
 from pyrometer.inference.plots import plot, plot_fit, plot_forest, plot_losses
+from pyrometer.inference.plots.comparison import limits, smoothed
 from pyrometer.inference.plots.densities import FAINT, _points, density, has_density
 from pyrometer.inference.plots.forest import parameters
-from pyrometer.inference.plots.losses import limits, smoothed
+from pyrometer.inference.plots.style import compared
 from pyrometer.models import BayesianGMM
 from torch import Tensor
 
@@ -145,15 +146,17 @@ def test_ellipses_stand_at_the_posterior_mean_with_draws_behind_unless_it_is_a_p
     two_columns: pyrometer.Comparison,
 ) -> None:
     for axis, (name, fit) in zip(plot_fit(two_columns).axes, two_columns.fits.items(), strict=False):
-        ellipses = [patch for patch in axis.patches if isinstance(patch, Ellipse)]
-        behind = 0 if fit.is_point else 2 * FAINT
-        assert len(ellipses) == 2 * 2 + behind, name
-        inner, outer = ellipses[behind : behind + 2]
-        np.testing.assert_allclose(inner.center, fit.draws()["locs"].mean(0)[0])
-        # semi-axes are root eigenvalues of the covariance: their product is the root of its determinant
-        determinant = np.linalg.det(fit.draws()["covariances"].mean(0)[0])
-        assert inner.width * inner.height / 4 == pytest.approx(np.sqrt(determinant))
-        assert outer.width == pytest.approx(2 * inner.width)
+        behind = [line for line in axis.lines if str(line.get_label()).startswith("1 sd")]
+        assert len(behind) == (0 if fit.is_point else 2 * FAINT), name
+        around = [line for line in axis.lines if str(line.get_label()).startswith("components")]
+        ellipses = [np.stack(line.get_data(), 1)[:-1] for line in around]
+        assert len(ellipses) == 2 * 2, name
+        loc, covariance = fit.draws()["locs"].mean(0)[0], fit.draws()["covariances"].mean(0)[0]
+        for deviations, ellipse in ((1, ellipses[0]), (2, ellipses[2])):
+            np.testing.assert_allclose(ellipse.mean(0), loc)
+            away = ellipse - loc
+            distances = np.einsum("pi,ij,pj->p", away, np.linalg.inv(covariance), away)  # Mahalanobis, squared
+            np.testing.assert_allclose(distances, deviations**2)
 
 
 def test_the_density_of_counts_is_evaluated_at_whole_numbers_and_sums_to_one(counts: pyrometer.Comparison) -> None:
@@ -165,16 +168,16 @@ def test_the_density_of_counts_is_evaluated_at_whole_numbers_and_sums_to_one(cou
 
 
 def test_the_forest_shows_each_covariance_once_and_no_inner_workings(two_columns: pyrometer.Comparison) -> None:
-    labels = [parameter.label.replace("\n", "") for parameter in parameters(two_columns)]
+    labels = [parameter.label.replace("\n", "") for parameter in parameters(compared(two_columns))]
     one = ["weights[0]", "locs[0, eruptions]", "locs[0, waiting]", "covariances[0, eruptions, eruptions]"]
     one += ["covariances[0, eruptions, waiting]", "covariances[0, waiting, waiting]"]
     assert sorted(labels[:6]) == sorted(one)
     assert len(labels) == 12
-    assert sorted(titles(plot_forest(two_columns))) == sorted(p.label for p in parameters(two_columns))
+    assert sorted(titles(plot_forest(two_columns))) == sorted(p.label for p in parameters(compared(two_columns)))
 
 
 def test_the_forest_draws_the_mean_of_each_method(two_columns: pyrometer.Comparison) -> None:
-    parameter, axis = parameters(two_columns)[0], plot_forest(two_columns).axes[0]
+    parameter, axis = parameters(compared(two_columns))[0], plot_forest(two_columns).axes[0]
     drawn = [np.asarray(line.get_xdata()) for line in axis.lines if line.get_marker() == "o"]
     np.testing.assert_allclose(np.concatenate(drawn), [draws.mean() for draws in parameter.draws.values()])
 
@@ -191,7 +194,7 @@ def test_the_losses_have_a_line_for_each_trained_fit_only(two_columns: pyrometer
 
 def test_an_early_spike_does_not_squash_the_losses() -> None:
     loss = np.concatenate([[1e9], np.linspace(200, 100, 999)])
-    low, high = limits({"a": loss}, {"a": smoothed(loss)})
+    low, high = limits([loss])
     assert 90 < low < 101
     assert 180 < high < 210
 
@@ -235,7 +238,7 @@ def test_zeros_and_ones_are_shown_as_shares_by_predicted_probability() -> None:
 
 
 def test_the_forest_leaves_out_rows_own_variables_whatever_their_plate_is_called() -> None:
-    variables = {parameter.variable for parameter in parameters(fitted("schools"))}
+    variables = {parameter.variable for parameter in parameters(compared(fitted("schools")))}
     assert {"mu", "tau"} <= variables
     assert "eta" not in variables
 
