@@ -18,6 +18,7 @@ from ...models.structure import one_line
 aten = torch.ops.aten
 SAME = (aten.detach.default, aten.clone.default, aten.alias.default, aten.lift_fresh_copy.default)
 VIEWS = (aten.view.default, aten._unsafe_view.default)
+CHOOSING = (aten.index.Tensor, aten.index_put.default)
 SAME_SHAPED = (*VIEWS, aten.expand.default, aten._to_copy.default)
 # A Bernoulli's log_prob: torch runs it by in-place operations on what it captures, which no graph can do without.
 PURE: Any = get_decompositions([aten.binary_cross_entropy_with_logits])
@@ -92,6 +93,7 @@ def _split(module: GraphModule) -> tuple[GraphModule, tuple[Tensor, ...]]:
     graph, constants, seen = module.graph, [], cast(dict[Any, Node], {})
     graph.eliminate_dead_code()
     known, first = _constants(module), next(node for node in graph.nodes if node.op != "placeholder")
+    _number_masks(graph, known)
     for node in graph.nodes:
         if node in known:
             if any(user not in known for user in node.users):
@@ -110,6 +112,21 @@ def _split(module: GraphModule) -> tuple[GraphModule, tuple[Tensor, ...]]:
         graph.erase_node(node)
     graph.eliminate_dead_code()
     return GraphModule(torch.nn.Module(), graph), tuple(constants)
+
+
+def _number_masks(graph: torch.fx.Graph, known: dict[Node, Any]) -> None:
+    """Let masks that are constants choose by number: how much they choose is then a matter of shapes."""
+    for node in [node for node in graph.nodes if node.target in CHOOSING]:
+        indices: list[Any] = []
+        for index in node.args[1]:
+            if index in known and known[index].dtype == torch.bool:
+                for places in known[index].nonzero(as_tuple=True):
+                    with graph.inserting_before(node):
+                        indices.append(graph.call_function(aten.nonzero.default, (index,)))
+                    known[indices[-1]] = places
+            else:
+                indices.append(index)
+        node.args = (node.args[0], indices, *node.args[2:])
 
 
 def _changes_nothing(node: Node) -> bool:
