@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,8 @@ from ..local_latents.gaps import amortisation_gaps, summarised
 from ..local_latents.row_fit import RowFit
 from ..local_latents.row_posterior import tells_q
 from ..plots import plot
-from .columns import COLUMNS, ROW_COLUMNS, Scored, as_text, first_line, scores
+from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, as_text, first_line, table_of
 from .entries import Entries, chosen_guides, run
-from .invariants import invariants
 from .problem import Problem
 from .save import save
 
@@ -36,13 +35,14 @@ class Comparison:
 
     Attributes
     ----------
-    fits : name -> Fit, the reference first, all with their labels in its order.
+    fits : name -> Fit, all with their labels in the order of the reference, or of the first.
     table : a row a fit, the columns of `pyrometer.inference.compare.columns`: COLUMNS, or ROW_COLUMNS, in nats a row,
         where rows share no continuous latent.
     reference : the name of the fit that bias and sd_ratio are measured against; None where there is none.
     skipped : what could not be fitted, name -> why.
     notes : what a reader of the table must know: a reference that did not converge, a score that failed.
-    invariant : label-invariant distances from the reference, a row a fit, as `invariants` has them.
+    invariant : label-invariant distances from the reference, or from the first, a row a fit, columns INVARIANTS; empty
+        where the model has no plate of rows, or rows share no latent.
     gaps : a row each (guide, data row), see `amortisation_gaps`; empty where rows share a latent.
     model : what was fitted; where rows share no latent, with its params as the first guide trained them.
     problem : the model and the data as `compare` was given them, and its options.
@@ -117,26 +117,19 @@ def compared(
         notes += more
     if problem.test is not None and problem.structure.rows is None:
         notes.append("no lpd_test: the model has no plate of rows, so that none can be held out")
-    columns, rows = ROW_COLUMNS if by_row else COLUMNS, {}
-    means = summarised(gaps) if len(gaps) else gaps
-    for name, fit in fits.items():
-        scored = Scored(fit, standard, problem.test, means)
-        try:
-            rows[name], failed = scores(scored, columns)
-            notes += [*failed, *scored.remarks()]
-        except KeyboardInterrupt:
-            rows[name] = dict.fromkeys([column.name for column in columns], np.nan) | {"estimator": fit.estimator}
-            notes.append(f"{name}: interrupted before it was scored")
-    table = pd.DataFrame.from_dict(rows, orient="index").infer_objects()
+    means = summarised(gaps).to_dict("index") if len(gaps) else {}
+    lead = Scored(first, standard, problem.test, means.get(first.name, {}))
+    scored = [
+        lead if fit is first else replace(lead, fit=fit, gaps=means.get(name, {}), first=lead)
+        for name, fit in fits.items()
+    ]
+    table, lost = table_of(scored, ROW_COLUMNS if by_row else COLUMNS)
+    notes += [*lost, *(remark for each in scored for remark in each.remarks())]
     if standard is not None and (fault := unconverged(standard)):
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
-    distances, lost = pd.DataFrame(), list[str]()
-    if not by_row:
-        try:
-            distances, lost = invariants(fits, first)
-        except Exception as error:  # costs the distances and nothing else
-            lost = [f"no label-invariant distances ({first_line(error)})"]
+    no_labels = by_row or first.structure.rows is None
+    distances, lost = table_of([] if no_labels else scored, INVARIANTS)
     held_to = reference if standard is not None else None
     return Comparison(fits, table, held_to, skipped, (*notes, *lost), distances, gaps, model, problem)
 

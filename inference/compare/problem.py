@@ -10,7 +10,7 @@ from ...errors import InputError
 from ...models.structure import Model, Structure, model_name
 from ..data.as_data import DataLike, data_for
 from ..data.as_new_data import as_new_data
-from ..data.data import Data
+from ..data.data import Data, evenly_spaced
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
 from ..fit.fit import Fit
@@ -44,7 +44,7 @@ class Problem:
         if isinstance(self.rows, int):
             if not self.rows >= 1:
                 raise InputError(f"rows={self.rows} must be 1 or more, or the numbers of the rows")
-            return torch.linspace(0, number - 1, min(self.rows, number)).round().long()
+            return evenly_spaced(number, self.rows)
         chosen = torch.as_tensor(list(self.rows))
         if chosen.numel() == 0 or chosen.is_floating_point() or not ((chosen >= 0) & (chosen < number)).all():
             raise InputError(f"rows must be numbers of rows from 0 to {number - 1}")

@@ -123,6 +123,11 @@ class Data:
         )
 
 
+def evenly_spaced(number: int, at_most: int) -> Tensor:
+    """The places of at most so many of a number of things, the first and the last among them: int64."""
+    return torch.linspace(0, number - 1, min(number, at_most), dtype=torch.float64).round().long()
+
+
 def structure_on(model: Model, data: Data) -> Structure:
     """The structure of a model on its data. Raises InputError where it fails or does not mask what is missing."""
     with data.isolated(0):
