@@ -22,8 +22,7 @@ from ..local_latents.row_fit import RowFit
 from ..local_latents.row_posterior import tells_q
 from ..plots import plot
 from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, as_text, first_line, table_of
-from .entries import Entries, chosen_guides, run
-from .problem import Problem
+from .entries import Entries, Problem, chosen_guides, run
 from .save import save
 
 SPREAD = 5.0  # nats between the ends of the best and the worst start beyond which a reader should know
@@ -83,10 +82,12 @@ class Comparison:
 
     def add(self, more: Entries) -> Comparison:
         """A Comparison with more entries, as `compare` takes them; what is here is not run again."""
-        entries = {**self.fits, **chosen_guides(self.problem, more)}
-        fits, skipped, model = run(self.problem, entries, self.model)
+        added = chosen_guides(self.problem, more)
+        fits, skipped, model = run(self.problem, {**self.fits, **added}, self.model)
         kept = {name: why for name, why in self.skipped.items() if name not in fits}
-        return compared(self.problem, fits, {**kept, **skipped}, model, self.reference, self.gaps)
+        known = self.gaps[~self.gaps.index.isin(list(added), level=0)]
+        reference = "nuts" if len(self.gaps) else self.reference  # over z, which is no fit
+        return compared(self.problem, fits, {**kept, **skipped}, model, reference, known)
 
     def plot(self) -> Figure:
         """All that can be drawn of the fits in one picture; `inference.plots` has each part alone."""
@@ -99,11 +100,11 @@ class Comparison:
 
 def compared(
     problem: Problem,
-    fits: Mapping[str, Fit],
+    fits: dict[str, Fit],
     skipped: dict[str, str],
     model: Model,
     reference: str | None,
-    gaps: pd.DataFrame | None = None,
+    gaps: pd.DataFrame,
 ) -> Comparison:
     """Fits brought to one labelling and scored; a score that fails is a dash and a note. gaps: those known already."""
     standard = fits.get(reference or "")
@@ -111,7 +112,6 @@ def compared(
     pivot, by_row = first.pivot(), problem.structure.only_local
     fits = {name: fit if fit is first else matched_to(fit, pivot) for name, fit in fits.items()}
     notes = [*_notes(fits)]
-    gaps = pd.DataFrame() if gaps is None else gaps
     if by_row and reference:
         gaps, more = _gaps(problem, fits, model, gaps)
         notes += more
@@ -156,8 +156,8 @@ def _gaps(
     notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
     left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
     if left:
-        options = {name: value for name, value in problem.nuts.items() if name in ("warmup", "draws", "chains")}
-        settings = {"progress": problem.progress, **options}
+        sizes = {name: value for name, value in problem.nuts.items() if name in ("warmup", "draws", "chains")}
+        settings = {"progress": problem.progress, **sizes}
         density = RowDensity(Density(model, problem.data), problem.data.take(chosen))
         try:
             more = amortisation_gaps(density, left, rows=chosen, nuts=settings, seed=problem.seed)
@@ -168,8 +168,6 @@ def _gaps(
             notes.append(f"no gaps ({first_line(error)})")
     if len(known):
         sound = known.groupby(level="guide")["converged"].sum().iloc[0]
-        notes.append(
-            f"gaps are means over {len(known.index.unique('row'))} rows, nats a row; NUTS converged on {sound} of "
-            "them, and bias and sd_ratio are medians over those"
-        )
+        over = f"gaps are means over {len(known.index.unique('row'))} rows, nats a row"
+        notes.append(f"{over}; NUTS converged on {sound} of them, and bias and sd_ratio are medians over those")
     return known, notes

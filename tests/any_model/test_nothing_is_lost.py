@@ -167,6 +167,14 @@ def test_a_reference_that_fails_leaves_the_guides() -> None:
     assert found.table["elbo"].notna().all()
 
 
+def test_where_a_fit_made_before_is_all_there_is_each_failure_keeps_its_own_reason() -> None:
+    made = svi(programs.regression, "auto_normal", DATA, steps=20, draws=20, progress=False)
+    found = run({"made": made, "first": fails, "later": FailsLater(None)}, reference=None, compile=False)
+    assert list(found) == ["made"]
+    assert "out of paper" in found.skipped["first"]
+    assert "out of ink" in found.skipped["later"]
+
+
 def interrupted(model: Any, data: Any, *, seed: int, progress: bool, name: str, **options: Any) -> Fit:
     """A method during which the user presses Ctrl-C."""
     raise KeyboardInterrupt
