@@ -96,7 +96,7 @@ def compare(
     entries = {**extra, **entries}
     if not entries:
         raise InputError("there is nothing to fit: name a guide, a method or a reference")
-    return compared(problem, *run(problem, entries), chosen, gaps=DataFrame())
+    return compared(problem, run(problem, entries), chosen, gaps=DataFrame())
 
 
 def _methods(methods: Collection[str]) -> list[str]:

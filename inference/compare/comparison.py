@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
+from pandas import DataFrame, concat
 
 from ...models.structure import Model
 from ..density.log_density import Density
@@ -22,7 +22,7 @@ from ..local_latents.row_fit import RowFit
 from ..local_latents.row_posterior import tells_q
 from ..plots import plot
 from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, as_text, first_line, table_of
-from .entries import Entries, Problem, chosen_guides, run
+from .entries import Entries, Outcome, Problem, chosen_guides, run
 from .save import save
 
 SPREAD = 5.0  # nats between the ends of the best and the worst start beyond which a reader should know
@@ -48,12 +48,12 @@ class Comparison:
     """
 
     fits: dict[str, Fit]
-    table: pd.DataFrame
+    table: DataFrame
     reference: str | None
     skipped: dict[str, str]
     notes: tuple[str, ...]
-    invariant: pd.DataFrame
-    gaps: pd.DataFrame
+    invariant: DataFrame
+    gaps: DataFrame
     model: Model
     problem: Problem
 
@@ -87,7 +87,7 @@ class Comparison:
         kept = {name: why for name, why in self.skipped.items() if name not in fits}
         known = self.gaps[~self.gaps.index.isin(list(added), level=0)]
         reference = "nuts" if len(self.gaps) else self.reference  # over z, which is no fit
-        return compared(self.problem, fits, {**kept, **skipped}, model, reference, known)
+        return compared(self.problem, (fits, {**kept, **skipped}, model), reference, known)
 
     def plot(self) -> Figure:
         """All that can be drawn of the fits in one picture; `inference.plots` has each part alone."""
@@ -98,15 +98,9 @@ class Comparison:
         return save(self, folder)
 
 
-def compared(
-    problem: Problem,
-    fits: dict[str, Fit],
-    skipped: dict[str, str],
-    model: Model,
-    reference: str | None,
-    gaps: pd.DataFrame,
-) -> Comparison:
-    """Fits brought to one labelling and scored; a score that fails is a dash and a note. gaps: those known already."""
+def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: DataFrame) -> Comparison:
+    """Fits brought to one labelling and scored. outcome: of `run`. gaps: those known already."""
+    fits, skipped, model = outcome
     standard = fits.get(reference or "")
     first = standard or next(iter(fits.values()))
     pivot, by_row = first.pivot(), problem.structure.only_local
@@ -128,8 +122,8 @@ def compared(
     if standard is not None and (fault := unconverged(standard)):
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
-    no_labels = by_row or first.structure.rows is None
-    distances, lost = table_of([] if no_labels else scored, INVARIANTS)
+    labelled = [] if by_row or first.structure.rows is None else scored
+    distances, lost = table_of(labelled, INVARIANTS)
     held_to = reference if standard is not None else None
     return Comparison(fits, table, held_to, skipped, (*notes, *lost), distances, gaps, model, problem)
 
@@ -147,9 +141,7 @@ def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:
         yield remark if len(names) == len(fits) > 1 else f"{', '.join(names)}: {remark}"
 
 
-def _gaps(
-    problem: Problem, fits: Mapping[str, Fit], model: Model, known: pd.DataFrame
-) -> tuple[pd.DataFrame, list[str]]:
+def _gaps(problem: Problem, fits: Mapping[str, Fit], model: Model, known: DataFrame) -> tuple[DataFrame, list[str]]:
     """The gaps of every guide, those known already as they are, and what a reader must know of them."""
     chosen = problem.chosen_rows
     told = {name: fit.by_row() for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
@@ -161,7 +153,7 @@ def _gaps(
         density = RowDensity(Density(model, problem.data), problem.data.take(chosen))
         try:
             more = amortisation_gaps(density, left, rows=chosen, nuts=settings, seed=problem.seed)
-            known = pd.concat([known, more]) if len(known) else more
+            known = concat([known, more]) if len(known) else more
         except KeyboardInterrupt:  # the fits are not lost
             notes.append("interrupted before the gaps were known")
         except Exception as error:

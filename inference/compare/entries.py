@@ -31,6 +31,7 @@ LR, BATCH = 3e-3, 128  # of networks, which see rows and not their numbers
 Entry: TypeAlias = str | GuideFactory | Guide | Fit | Callable[..., Fit]
 Entries: TypeAlias = str | Iterable[Entry] | Mapping[str, Entry]
 Job: TypeAlias = Callable[..., Fit]
+Outcome: TypeAlias = tuple[dict[str, Fit], dict[str, str], Model]  # fits, why others are skipped, the shared model
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,7 @@ def _name_of(entry: Any) -> str:
     return entry if isinstance(entry, str) else model_name(getattr(entry, "func", entry))
 
 
-def run(
-    problem: Problem, entries: Mapping[str, Entry], model: Model | None = None
-) -> tuple[dict[str, Fit], dict[str, str], Model]:
+def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = None) -> Outcome:
     """Every fit that works, why the others did not, and the model that they share; a Fit is taken as it is.
 
     Where every row has latents of its own and the model params besides, as a decoder has, the first fit trains these
@@ -163,7 +162,7 @@ def run(
     results = dict(zip(left, _results([*left.values()], shared, problem.jobs), strict=True))
     done |= {name: result for name, result in results.items() if isinstance(result, Fit)}
     failed = {name: result for name, result in results.items() if isinstance(result, BaseException)}
-    if not done and failed:
+    if not done:
         raise min(failed.values(), key=lambda error: isinstance(error, Exception))  # Ctrl-C before any other
     skipped = {name: str(error) if isinstance(error, Exception) else "interrupted" for name, error in failed.items()}
     return {name: done[name] for name in entries if name in done}, skipped, shared
@@ -182,6 +181,7 @@ def _results(jobs: Sequence[Job], model: Model, at_once: int) -> list[Fit | Base
 
 def _attempt(job: Job, model: Model) -> Fit | Exception:
     try:
-        return job(model)
+        fit = job(model)
     except Exception as error:  # one guide's failure must not cost the others their work
         return error
+    return fit if isinstance(fit, Fit) else InputError(f"it gave a {type(fit).__name__}: a method gives a Fit")

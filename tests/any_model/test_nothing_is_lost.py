@@ -169,7 +169,13 @@ def test_a_reference_that_fails_leaves_the_guides() -> None:
 
 def test_where_a_fit_made_before_is_all_there_is_each_failure_keeps_its_own_reason() -> None:
     made = svi(programs.regression, "auto_normal", DATA, steps=20, draws=20, progress=False)
-    found = run({"made": made, "first": fails, "later": FailsLater(None)}, reference=None, compile=False)
+
+    def gives_nothing(model: Any, data: Any, *, seed: int, progress: bool, name: str) -> None:
+        """A method that forgot its result."""
+
+    entries = {"made": made, "first": fails, "later": FailsLater(None), "nothing": gives_nothing}
+    found = run(entries, reference=None, compile=False)
+    assert "it gave a NoneType" in found.skipped["nothing"]
     assert list(found) == ["made"]
     assert "out of paper" in found.skipped["first"]
     assert "out of ink" in found.skipped["later"]
