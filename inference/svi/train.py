@@ -20,8 +20,7 @@ from ...guides import Guide, GuideFactory
 from ...models.networks import check_choices
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
-from ..data.as_data import DataLike, data_for
-from ..data.as_new_data import as_new_data
+from ..data.as_data import DataLike, as_new_data, data_for
 from ..data.data import Data, structure_on
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..density.log_density import Density

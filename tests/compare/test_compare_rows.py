@@ -90,6 +90,18 @@ def test_a_trained_decoder_is_taken_as_it_is_and_nuts_can_be_left_out() -> None:
     assert found.table[["gap", "bias"]].isna().all(axis=None)
 
 
+def test_the_rows_may_be_a_range_and_a_guide_added_under_a_name_known_gets_gaps_of_its_own(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"steps": 30, "starts": 1, "warmup": 50, "draws": 50, "chains": 2, "progress": False}
+    found = pyrometer.compare(VAE(2, "linear"), X, {"a": "encoder", "b": "encoder"}, rows=range(3), **options)
+    again = found.add({"b": "encoder_full"})
+    assert again.gaps.loc["a"].equals(found.gaps.loc["a"])
+    assert (again.gaps.loc["b", "elbo"] != found.gaps.loc["b", "elbo"]).all()
+    again.save(tmp_path)
+    loaded = pyrometer.load(tmp_path, VAE(2, "linear"))
+    assert isinstance(loaded, Comparison)
+    pd.testing.assert_frame_equal(loaded.gaps, again.gaps, check_dtype=False)
+
+
 def test_an_interrupt_while_nuts_runs_keeps_the_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
