@@ -18,7 +18,7 @@ from ..data.as_data import as_data
 from ..fit.saved import FIT, data_files, facts_of, fit_files, json_file
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
-from ..local_latents.row_posterior import tells_new, tells_q
+from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
 from ..runtime.folder import stems_of, write_all
 from ..svi import checkpoint

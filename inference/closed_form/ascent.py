@@ -38,11 +38,13 @@ HEAD_ROWS = 64  # that the model's structure is read off
 
 @dataclass(frozen=True)
 class Options:
-    """How a mixture is fitted: the arguments of `em` and `cavi` by their own names. began: the clock at its start.
+    """How a mixture is fitted: the arguments of `em` and `cavi` by their own names.
 
+    estimator: which of the two. began: the clock at its start.
     Raises InputError where sizes are not whole and positive, or the tolerance is negative or missing.
     """
 
+    estimator: str
     name: str
     responsibilities: object
     max_steps: int
@@ -96,16 +98,11 @@ class Ascent(Generic[S]):
 
 
 def mixture_fit(
-    estimator: str,
-    model: Mixture,
-    blocks: RowBlocks,
-    start: Callable[..., Updates[Any, Any]],
-    clusters: Sequence[int],
-    options: Options,
+    model: Mixture, blocks: RowBlocks, kind: Callable[..., Updates[Any, Any]], clusters: Sequence[int], options: Options
 ) -> Fit:
     """The Fit at the end of the best ascent.
 
-    start: (model, blocks, pool, seed) -> the updates of a start. clusters: of each start from k-means++.
+    kind: (model, blocks, pool, seed) -> the updates of a start. clusters: of each start from k-means++.
     Raises InputError where every start is refused: the reason of the last.
     """
     model, whole = replace(model, batch_size=None), blocks.data
@@ -113,13 +110,13 @@ def mixture_fit(
     if options.responsibilities is not None:
         starts = [_check_responsibilities(options.responsibilities, blocks.rows, model.components)]
     with worker_pool() as pool, isolated(options.seed, torch.float64):
-        updates_of = partial(start, model, blocks, pool)
+        updates_of = partial(kind, model, blocks, pool)
         best, losses = _best_ascent(updates_of, starts, options)
         rest = updates_of(options.seed).result(best, options.draws)
         rest |= {"start_losses": losses, "steps": best.steps, "message": best.message}
         head = whole.take(slice(max(HEAD_ROWS, 2 * model.components))).map(Tensor.double)
         density = HeadDensity(model, head, rest["params"], whole)
-        fit = fit_of(options.name, estimator, density, losses=-np.array(best.values), **rest)
+        fit = fit_of(options.name, options.estimator, density, losses=-np.array(best.values), **rest)
     return replace(fit, data=whole, seconds=time.perf_counter() - options.began)
 
 
@@ -133,11 +130,11 @@ def _best_ascent(
     max_steps, losses = options.max_steps, np.full(len(starts), math.inf)
     ends: list[Ascent[S]] = []
     with progress_bar(len(starts) * max_steps, options.name, options.progress) as bar:
-        for number, start in enumerate(starts):
+        for number, at in enumerate(starts):
             updates = updates_of(options.seed + 1000 * number)
-            begin = updates.from_responsibilities if isinstance(start, Tensor) else updates.from_kmeans
             try:
-                ends.append(ascend(begin(start), updates, max_steps, options.tol, bar))  # type: ignore[operator]
+                first = updates.from_responsibilities(at) if isinstance(at, Tensor) else updates.from_kmeans(at)
+                ends.append(ascend(first, updates, max_steps, options.tol, bar))
                 losses[number] = -ends[-1].values[-1]
             except InputError as error:
                 refusal = error

@@ -66,7 +66,7 @@ def cavi(
     InputError
         Another model, bad data or options.
     """
-    options = Options(name, responsibilities, max_steps, tol, starts, seed, progress, draws)
+    options = Options("CAVI", name, responsibilities, max_steps, tol, starts, seed, progress, draws)
     if not isinstance(model, BayesianGMM | UnivariateMixture):
         raise InputError(f"cavi fits a BayesianGMM or UnivariateMixture, not {model_name(model)}: use em, svi or nuts")
     blocks = as_row_blocks(x, model)
@@ -77,7 +77,7 @@ def cavi(
     # hold a few rows, seldom finds. Where the weights are fixed none is ever empty.
     fewest = model.components if isinstance(model, UnivariateMixture) else min(model.components, 2)
     clusters = [round(number) for number in np.linspace(model.components, fewest, starts)]
-    return mixture_fit("CAVI", model, blocks, CAVIUpdates, clusters, options)
+    return mixture_fit(model, blocks, CAVIUpdates, clusters, options)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from torch.distributions import Dirichlet, Normal, kl_divergence
 
 from ...models import BayesianGMM, UnivariateMixture
 from ...models.gaussians.covariance import Covariance, as_trils, inverse_tril, laid_out, precision_site, structured
-from ...models.gaussians.distributions import NormalPrecisionCholesky
+from ...models.gaussians.distributions import NormalPrecisionCholesky, WishartCholesky
 from ...models.gaussians.sufficient import Components, Sums, Units
 from .e_step import weighted_normals, whiteners
 
@@ -112,28 +112,19 @@ class MixtureFamily:
         return precision_site(self.covariance, df, inverse_tril(scales))
 
     def _expected_log_det(self) -> Tensor:
-        """E[log |precision_k|] (eq. 10.65): (K,)."""
-        if self.covariance == "spherical":
-            digammas = self.size * ((self.df * self.size / 2).digamma() - math.log(self.size))
-        elif self.covariance == "diagonal":
-            digammas = self.size * (self.df / 2).digamma()
-        else:
-            rows = self.df.unsqueeze(-1) - torch.arange(self.size, dtype=self.df.dtype, device=self.df.device)
-            digammas = (rows / 2).digamma().sum(-1)
-        return digammas + self.size * math.log(2) - torch.logdet(self.scales)
+        """E[log |precision_k|] (eq. 10.65): (K,), or () where tied."""
+        _, precisions = self._precisions()
+        if isinstance(precisions, WishartCholesky):
+            return precisions.expected_log_det()
+        joint = self.size if self.covariance == "spherical" else 1  # dims that have one precision in common
+        digammas = self.size * ((self.df * joint / 2).digamma() - math.log(joint / 2))
+        return digammas - torch.logdet(self.scales)
 
     def _kl_precisions(self, prior: MixtureFamily) -> Tensor:
-        if self.covariance in ("diagonal", "spherical"):
-            return kl_divergence(self._precisions()[1], prior._precisions()[1]).sum()
-        trace = torch.linalg.solve(self.scales, prior.scales).diagonal(dim1=-2, dim2=-1).sum(-1)
-        gain = (self.df - prior.df) * self._expected_log_det() + self.df * (trace - self.size)
-        each = self._log_normalizer() - prior._log_normalizer() + gain / 2
-        return each[0] if self.covariance == "tied" else each.sum()
-
-    def _log_normalizer(self) -> Tensor:
-        """log B(W, df) of a Wishart (Bishop 2006, eq. B.79): (K,)."""
-        constant = self.df * self.size / 2 * math.log(2) + torch.mvlgamma(self.df / 2, self.size)
-        return self.df / 2 * torch.logdet(self.scales) - constant
+        ours, theirs = self._precisions()[1], prior._precisions()[1]
+        if isinstance(ours, WishartCholesky) and isinstance(theirs, WishartCholesky):
+            return ours.divergence(theirs).sum()
+        return kl_divergence(ours, theirs).sum()
 
 
 @dataclass(frozen=True, eq=False)

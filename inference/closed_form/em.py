@@ -70,7 +70,7 @@ def em(
         Another model, bad data or options, columns that depend on each other linearly, or a collapse that no start
         escaped.
     """
-    options = Options(name, responsibilities, max_steps, tol, starts, seed, progress)
+    options = Options("EM", name, responsibilities, max_steps, tol, starts, seed, progress)
     if not isinstance(model, GMM):
         raise InputError(f"em fits a GMM, not {model_name(model)}: use cavi, svi or nuts")
     blocks = as_row_blocks(x, model)
@@ -79,8 +79,8 @@ def em(
     if not 0 < floor < 1:
         raise InputError(f"floor={floor!r} must lie between 0 and 1")
     _refuse_dependent(blocks, floor)
-    start = partial(EMUpdates, floor=floor, max_reseeds=MAX_RESEEDS if on_collapse == "reseed" else 0)
-    return mixture_fit("EM", model, blocks, start, [model.components] * starts, options)
+    kind = partial(EMUpdates, floor=floor, max_reseeds=MAX_RESEEDS if on_collapse == "reseed" else 0)
+    return mixture_fit(model, blocks, kind, [model.components] * starts, options)
 
 
 class Evidence(NamedTuple):

@@ -19,7 +19,7 @@ from ..fit.importance import khat, log_evidence
 from ..fit.moments import bias_and_sd_ratio, varies
 from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
-from ..local_latents.row_posterior import tells_new, tells_q
+from ..local_latents.target import tells_new, tells_q
 
 NAN = float("nan")
 DRAWS = 200  # of importance sampling, a held-out row with latents of its own
