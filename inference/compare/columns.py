@@ -23,7 +23,7 @@ from ..fit.importance import khat, log_evidence
 from ..fit.moments import bias_and_sd_ratio, varies
 from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
-from ..local_latents.row_posterior import tells_new, tells_q
+from ..local_latents.target import tells_new, tells_q
 from ..runtime.isolation import one_thread_if_small
 
 NAN = float("nan")

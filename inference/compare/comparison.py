@@ -19,7 +19,7 @@ from ..fit.fit import Fit
 from ..fit.idata import matched_to
 from ..local_latents.gaps import amortisation_gaps, summarised
 from ..local_latents.row_fit import RowFit
-from ..local_latents.row_posterior import tells_q
+from ..local_latents.target import target_of, tells_q
 from ..plots import plot
 from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, as_text, first_line, table_of
 from .entries import Entries, Outcome, Problem, chosen_guides, run
@@ -144,7 +144,7 @@ def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:
 def _gaps(problem: Problem, fits: Mapping[str, Fit], model: Model, known: DataFrame) -> tuple[DataFrame, list[str]]:
     """The gaps of every guide, those known already as they are, and what a reader must know of them."""
     chosen = problem.chosen_rows
-    told = {name: fit.by_row() for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
+    told = {name: fit.guide for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
     notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
     left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
     if left:
@@ -152,7 +152,8 @@ def _gaps(problem: Problem, fits: Mapping[str, Fit], model: Model, known: DataFr
         settings = {"progress": problem.progress, **sizes}
         density = RowDensity(Density(model, problem.data), problem.data.take(chosen))
         try:
-            more = amortisation_gaps(density, left, rows=chosen, nuts=settings, seed=problem.seed)
+            targets = {name: target_of(density, guide, chosen) for name, guide in left.items()}
+            more = amortisation_gaps(targets, nuts=settings, seed=problem.seed)
             known = concat([known, more]) if len(known) else more
         except KeyboardInterrupt:  # the fits are not lost
             notes.append("interrupted before the gaps were known")

@@ -14,7 +14,8 @@ def with_batch_size(program: Callable[..., Any], batch_size: int | None) -> Call
     """A model or guide that takes `batch_size` rows a step, all of them where None.
 
     Looked for in this order: a dataclass field `batch_size`, a dataclass field `model` that has one, a parameter
-    `batch_size` of a function, whose other arguments may be bound. Raises InputError where none is there and a size is asked for.
+    `batch_size` of a function, whose other arguments may be bound. Raises InputError where none is there and a size is
+    asked for.
     """
     fields = {field.name for field in dataclasses.fields(program)} if dataclasses.is_dataclass(program) else set()
     if "batch_size" in fields:

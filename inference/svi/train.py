@@ -26,7 +26,7 @@ from ..density.batch_size import on_all_rows, with_batch_size
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..local_latents.row_fit import RowFit, row_fit
-from ..local_latents.row_posterior import tells_new, tells_q
+from ..local_latents.target import tells_new, tells_q
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..steps.compiled_steps import Schedule

@@ -10,7 +10,7 @@ import pytest
 from pyrometer import InputError
 from pyrometer.inference.compare.columns import ROW_COLUMNS
 from pyrometer.inference.compare.comparison import Comparison
-from pyrometer.inference.local_latents.marginal import Budget, marginal_estimates
+from pyrometer.inference.local_latents.marginal import Budget, estimate
 from pyrometer.inference.local_latents.row_fit import RowFit
 from pyrometer.inference.plots import latent, plot_losses
 from pyrometer.models import VAE
@@ -130,11 +130,10 @@ def test_the_bounds_of_a_bernoulli_decoder_rise_to_annealed_importance_sampling(
     )
     assert isinstance(fit, RowFit)
     budget = Budget(draws=5000, chains=32, temperatures=300)
-    methods = ("elbo", "iwae_5", "iwae_50", "ais")
-    rows = fit.data.values[:40]
-    estimates = marginal_estimates(fit.model, fit.guide, rows, methods, budget=budget).values()
-    means = [estimate.value.mean() for estimate in estimates]
-    errors = [np.linalg.norm(estimate.se) / len(rows) for estimate in estimates]
+    rows = fit.target().take(slice(40))
+    estimates = [estimate(rows, method, budget) for method in ("elbo", "iwae_5", "iwae_50", "ais")]
+    means = [found.value.mean() for found in estimates]
+    errors = [np.linalg.norm(found.se) / len(rows) for found in estimates]
     for (low, low_error), (high, high_error) in zip(
         zip(means, errors, strict=True), list(zip(means, errors, strict=True))[1:], strict=False
     ):
