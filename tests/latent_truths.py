@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyro
 import torch
+from pyrometer.inference.data.data import Data
+from pyrometer.inference.density.log_density import Density
+from pyrometer.inference.density.row_density import RowDensity
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+
+
+def row_density(model: object, x: Tensor) -> RowDensity:
+    """log p(x_n, z_n) of a program on rows x (M, ...)."""
+    data = Data((x,), rows=len(x))
+    return RowDensity(Density(model, data), data)  # type: ignore[arg-type]
+
+
+def run_program(latent: int, likelihood: Callable[[Tensor], Distribution], x: Tensor) -> None:
+    """z_n ~ Normal(0, I), x_n | z_n ~ likelihood(z_n)."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", pyro.distributions.Normal(x.new_zeros(latent), 1.0).to_event(1))
+        pyro.sample("x", likelihood(z), obs=x)
 
 
 @dataclass(frozen=True)
@@ -23,10 +41,17 @@ class LinearGaussian:
     mean: Tensor
     variance: float
 
+    def __call__(self, x: Tensor) -> None:
+        """Run the program on x, (M, D)."""
+        run_program(self.loadings.shape[1], self.likelihood, x)
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """p(x | z): batch (..., M), event (D,)."""
+        return pyro.distributions.Normal(z @ self.loadings.T + self.mean, math.sqrt(self.variance)).to_event(1)
+
     def log_joint(self, z: Tensor, x: Tensor) -> Tensor:
         """z (..., M, L), x (M, D) -> (..., M)."""
-        given = Normal(z @ self.loadings.T + self.mean, math.sqrt(self.variance)).log_prob(x).sum(-1)
-        return given + Normal(torch.zeros_like(z), 1.0).log_prob(z).sum(-1)
+        return self.likelihood(z).log_prob(x) + Normal(torch.zeros_like(z), 1.0).log_prob(z).sum(-1)
 
     def evidence(self, x: Tensor) -> Tensor:
         """log p(x_n): (M,)."""
@@ -84,11 +109,18 @@ class Pixels:
     weights: Tensor
     bias: Tensor
 
+    def __call__(self, x: Tensor) -> None:
+        """Run the program on x, (M, D)."""
+        run_program(2, self.likelihood, x)
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """p(x | z): batch (..., M), event (D,)."""
+        logits = torch.tanh(z @ self.inner.T) @ self.weights.T + self.bias
+        return pyro.distributions.Bernoulli(logits=logits, validate_args=False).to_event(1)
+
     def log_joint(self, z: Tensor, x: Tensor) -> Tensor:
         """z (..., M, 2), x (M, D) -> (..., M)."""
-        logits = torch.tanh(z @ self.inner.T) @ self.weights.T + self.bias
-        given = Bernoulli(logits=logits, validate_args=False).log_prob(x).sum(-1)
-        return given + Normal(torch.zeros_like(z), 1.0).log_prob(z).sum(-1)
+        return self.likelihood(z).log_prob(x) + Normal(torch.zeros_like(z), 1.0).log_prob(z).sum(-1)
 
     def on_grid(self, x: Tensor, reach: float = 7.0, points: int = 281) -> tuple[Tensor, Tensor, Tensor]:
         """log p(x_n) (M,), posterior mean (M, 2) and sd (M, 2), by the trapezoidal rule: exact to many digits."""

@@ -24,7 +24,7 @@ from ..compare.save import pictures, tables
 from ..data.as_data import as_data
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
-from ..local_latents.row_posterior import tells_new, tells_q
+from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
 from ..runtime.folder import write_all
 from ..svi import checkpoint

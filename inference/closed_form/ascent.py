@@ -1,21 +1,64 @@
-"""Coordinate ascent: evaluate and update in turn until the objective settles, from several starts, the best kept."""
+"""Coordinate ascent on a mixture: evaluate and update in turn until the objective settles; the best becomes a Fit.
+
+The model itself is never run on all rows.
+"""
+
+from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, Protocol, TypeVar
+from functools import cached_property, partial
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Size, Tensor
+from torch.distributions import constraints
 from tqdm import std
 
 from ...errors import InputError, check_positive
+from ...models.gaussians.sufficient import Components
+from ...models.structure import Site, Structure, read_structure
+from ..data.data import Data
+from ..density.log_density import Density
+from ..fit.fit import Fit
+from ..fit.idata import LARGEST, fit_of
+from ..runtime.isolation import isolated
 from ..runtime.progress import progress_bar
+from .e_step import terms, worker_pool
+from .row_blocks import Mixture, RowBlocks
 
 S = TypeVar("S")
 E = TypeVar("E")
 ROUNDING = 1e-10  # a relative decrease that rounding explains
+HEAD_ROWS = 64  # that the model's structure is read off
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a mixture is fitted: the arguments of `em` and `cavi` by their own names.
+
+    estimator: which of the two. began: the clock at its start.
+    Raises InputError where sizes are not whole and positive, or the tolerance is negative or missing.
+    """
+
+    estimator: str
+    name: str
+    responsibilities: object
+    max_steps: int
+    tol: float
+    starts: int
+    seed: int
+    progress: bool
+    draws: int = 1
+    began: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        check_positive(max_steps=self.max_steps, starts=self.starts, draws=self.draws)
+        if not 0 <= self.tol < 1:
+            raise InputError(f"tol={self.tol!r} must be 0 or more, and below 1")
 
 
 class Updates(Protocol[S, E]):
@@ -37,20 +80,68 @@ class Updates(Protocol[S, E]):
     def update(self, evidence: E) -> S:
         """The next state."""
 
+    def result(self, end: Ascent[S], draws: int) -> dict[str, Any]:
+        """Fields of the Fit that ends there: draws, name -> (1, S, ...), params, likelihood, what the draws weigh."""
+
 
 @dataclass(frozen=True)
 class Ascent(Generic[S]):
     """Where a start ended. values: the objective of each step, nats. state: the one that has the last of them.
 
     steps: work done, those before the objective began anew included. message: empty if it converged undisturbed.
-    start_losses: minus the objective of every start, nats, infinite where refused; known of the best start alone.
     """
 
     state: S
     values: tuple[float, ...]
     steps: int
     message: str
-    start_losses: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+def mixture_fit(
+    model: Mixture, blocks: RowBlocks, kind: Callable[..., Updates[Any, Any]], clusters: Sequence[int], options: Options
+) -> Fit:
+    """The Fit at the end of the best ascent.
+
+    kind: (model, blocks, pool, seed) -> the updates of a start. clusters: of each start from k-means++.
+    Raises InputError where every start is refused: the reason of the last.
+    """
+    model, whole = replace(model, batch_size=None), blocks.data
+    starts: Sequence[int | Tensor] = clusters
+    if options.responsibilities is not None:
+        starts = [_check_responsibilities(options.responsibilities, blocks.rows, model.components)]
+    with worker_pool() as pool, isolated(options.seed, torch.float64):
+        updates_of = partial(kind, model, blocks, pool)
+        best, losses = _best_ascent(updates_of, starts, options)
+        rest = updates_of(options.seed).result(best, options.draws)
+        rest |= {"start_losses": losses, "steps": best.steps, "message": best.message}
+        head = whole.take(slice(max(HEAD_ROWS, 2 * model.components))).map(Tensor.double)
+        density = HeadDensity(model, head, rest["params"], whole)
+        fit = fit_of(options.name, options.estimator, density, losses=-np.array(best.values), **rest)
+    return replace(fit, data=whole, seconds=time.perf_counter() - options.began)
+
+
+def _best_ascent(
+    updates_of: Callable[[int], Updates[S, E]], starts: Sequence[int | Tensor], options: Options
+) -> tuple[Ascent[S], np.ndarray]:
+    """The best of several starts, each run to its end; and minus the objective of every one, infinite where refused.
+
+    updates_of: seed -> the updates of a start. starts: from so many clusters, or from responsibilities (N, K).
+    """
+    max_steps, losses = options.max_steps, np.full(len(starts), math.inf)
+    ends: list[Ascent[S]] = []
+    with progress_bar(len(starts) * max_steps, options.name, options.progress) as bar:
+        for number, at in enumerate(starts):
+            updates = updates_of(options.seed + 1000 * number)
+            try:
+                first = updates.from_responsibilities(at) if isinstance(at, Tensor) else updates.from_kmeans(at)
+                ends.append(ascend(first, updates, max_steps, options.tol, bar))
+                losses[number] = -ends[-1].values[-1]
+            except InputError as error:
+                refusal = error
+            bar.update((number + 1) * max_steps - bar.n)
+    if not ends:
+        raise refusal
+    return max(ends, key=lambda end: end.values[-1]), losses
 
 
 def ascend(first: S, updates: Updates[S, E], max_steps: int, tol: float, bar: std.tqdm) -> Ascent[S]:
@@ -82,52 +173,43 @@ def ascend(first: S, updates: Updates[S, E], max_steps: int, tol: float, bar: st
     return Ascent(state, tuple(values), step, "; ".join([*updates.notes, *late]))
 
 
-def best_ascent(
-    updates_of: Callable[[int], Updates[S, E]],
-    clusters: Sequence[int],
-    given: Tensor | None,
-    seed: int,
-    max_steps: int,
-    tol: float,
-    name: str,
-    progress: bool,
-) -> Ascent[S]:
-    """The best of several starts, each run to its end: after max_steps, or a change below tol times the objective.
+@dataclass(frozen=True)
+class HeadDensity(Density):
+    """A density on the first rows of the data that names the sites of all: what `fit_of` needs.
 
-    updates_of: seed -> the updates of a start. clusters: of each start from k-means++. given: responsibilities (N, K)
-    of the one start in their place. Raises InputError where every start is refused: the reason of the last.
+    A model in Pyro gathers a component's parameters for each row, D^2 numbers; on millions of rows that is not for
+    reading the names of its sites. data: the first rows. whole: all of them.
     """
-    clusters = clusters if given is None else clusters[:1]
-    ends: list[Ascent[S]] = []
-    losses: list[float] = []
-    refusals: list[InputError] = []
-    with progress_bar(len(clusters) * max_steps, name, progress) as bar:
-        for number, k in enumerate(clusters):
-            updates = updates_of(seed + 1000 * number)
-            try:
-                first = updates.from_kmeans(k) if given is None else updates.from_responsibilities(given)
-                ends.append(ascend(first, updates, max_steps, tol, bar))
-                losses.append(-ends[-1].values[-1])
-            except InputError as error:
-                refusals.append(error)
-                losses.append(math.inf)
-            bar.update((number + 1) * max_steps - bar.n)
-    if not ends:
-        raise refusals[-1]
-    return replace(max(ends, key=lambda end: end.values[-1]), start_losses=np.array(losses))
+
+    whole: Data = field(default_factory=Data)
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The sites of the model, as they would be on all rows."""
+        seen, rows = read_structure(self.model, *self.data.args, **self.data.kwargs), self.whole.rows or 0
+        plates = seen.plates | {"data": seen.plates["data"]._replace(size=rows, full_size=rows)}
+
+        def grown(site: Site) -> Site:
+            shape = Size(rows if dim == "data" else size for dim, size in zip(site.dims, site.shape, strict=True))
+            return replace(site, shape=shape, plates=tuple(plates[plate.name] for plate in site.plates))
+
+        return replace(seen, sites=tuple(map(grown, seen.sites)), plates=plates, rows=plates["data"])
+
+    def observed(self) -> dict[str, np.ndarray]:
+        """All rows, as they were given."""
+        return {self.structure.observed[0].name: self.whole.values.cpu().numpy()}
 
 
-def check_sizes(max_steps: int, tol: float, starts: int, draws: int = 1) -> None:
-    """Refuse sizes that are not whole and positive, and a negative or missing tolerance."""
-    check_positive(max_steps=max_steps, starts=starts, draws=draws)
-    if not 0 <= tol < 1:
-        raise InputError(f"tol={tol!r} must be 0 or more, and below 1")
-
-
-def check_responsibilities(responsibilities: object, rows: int, components: int) -> Tensor | None:
-    """Responsibilities that are given as a start, float64 (N, K); refused unless each row is a distribution."""
-    if responsibilities is None:
+def row_likelihood(blocks: RowBlocks, components: Components, draws: int) -> np.ndarray | None:
+    """log p(x_n | theta_s), (S, N), nats; None for a mapped file, or where there would be too many."""
+    if blocks.mapped is not None or draws * blocks.rows > LARGEST:
         return None
+    each = [chunk.unflatten(0, (draws, -1)).logsumexp(1) for chunk in terms(blocks, components, blocks.units)]
+    return torch.cat(each, -1).cpu().numpy()
+
+
+def _check_responsibilities(responsibilities: object, rows: int, components: int) -> Tensor:
+    """Responsibilities that are given as a start, float64 (N, K); refused unless each row is a distribution."""
     try:
         given = torch.as_tensor(np.asarray(responsibilities), dtype=torch.float64)
     except (TypeError, ValueError) as error:
@@ -135,7 +217,7 @@ def check_responsibilities(responsibilities: object, rows: int, components: int)
     if given.shape != (rows, components):
         shape = f"shape {tuple(given.shape)}, not ({rows}, {components})"
         raise InputError(f"responsibilities have {shape}: give a row for each row of x and a column for each component")
-    odd = ~((given >= 0).all(1) & ((given.sum(1) - 1).abs() < 1e-6))
+    odd = ~constraints.simplex.check(given)
     if odd.any():
         row = int(odd.nonzero()[0])
         what = f"responsibilities, row {row}: {[round(v, 4) for v in given[row].tolist()]} is not a distribution"

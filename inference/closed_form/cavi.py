@@ -1,8 +1,8 @@
 """Coordinate ascent variational inference on conjugate mixtures, in closed form."""
 
-import time
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +16,9 @@ from ...models.gaussians.sufficient import Components, Sums, expected_terms
 from ...models.structure import model_name
 from ..data.as_data import DataLike
 from ..fit.fit import Fit
-from ..runtime.isolation import isolated
-from .ascent import best_ascent, check_responsibilities, check_sizes
+from .ascent import Ascent, Options, mixture_fit, row_likelihood
 from .conjugate import Family, prior_of
-from .e_step import EStep, WorkerPool, e_step, log_totals, normal_components, weighted_sums, worker_pool
-from .mixture_fit import mixture_fit, row_likelihood
+from .e_step import EStep, WorkerPool, e_step, log_totals, normal_components, weighted_sums
 from .row_blocks import RowBlocks, as_row_blocks
 
 
@@ -68,26 +66,18 @@ def cavi(
     InputError
         Another model, bad data or options.
     """
-    began = time.perf_counter()
-    check_sizes(max_steps, tol, starts, draws)
+    options = Options("CAVI", name, responsibilities, max_steps, tol, starts, seed, progress, draws)
     if not isinstance(model, BayesianGMM | UnivariateMixture):
         raise InputError(f"cavi fits a BayesianGMM or UnivariateMixture, not {model_name(model)}: use em, svi or nuts")
-    blocks, model = as_row_blocks(x, model), replace(model, batch_size=None)
+    blocks = as_row_blocks(x, model)
     columns = len(blocks.units.loc)
     if isinstance(model, UnivariateMixture) and columns != 1:
         raise InputError(f"UnivariateMixture is a model of one column, and x has {columns}: choose one of them")
-    given = check_responsibilities(responsibilities, blocks.rows, model.components)
-    with worker_pool() as pool, isolated(seed, torch.float64):
-        # The best q may leave components empty (Bishop 2006, figure 10.6), which coordinate ascent alone, once they
-        # hold a few rows, seldom finds. Where the weights are fixed none is ever empty.
-        fewest = model.components if isinstance(model, UnivariateMixture) else min(model.components, 2)
-        clusters = [round(number) for number in np.linspace(model.components, fewest, starts)]
-        updates = partial(CAVIUpdates, model, blocks, pool)
-        best = best_ascent(updates, clusters, given, seed, max_steps, tol, name, progress)
-        sites = best.state.sample(draws)
-        elbo, weights, likelihood = updates(seed).scores(best.state, sites)
-        rest = {"params": best.state.params(), "elbo_draws": elbo, "log_weights": weights, "likelihood": likelihood}
-        return mixture_fit(name, "CAVI", model, blocks, best, sites, **rest, seconds=time.perf_counter() - began)
+    # The best q may leave components empty (Bishop 2006, figure 10.6), which coordinate ascent alone, once they
+    # hold a few rows, seldom finds. Where the weights are fixed none is ever empty.
+    fewest = model.components if isinstance(model, UnivariateMixture) else min(model.components, 2)
+    clusters = [round(number) for number in np.linspace(model.components, fewest, starts)]
+    return mixture_fit(model, blocks, CAVIUpdates, clusters, options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,11 +120,10 @@ class CAVIUpdates:
         """q(theta) after responsibilities (N, K); nothing of it is random."""
         return self.update(weighted_sums(self.blocks, responsibilities))
 
-    def scores(self, q: Family, sites: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """The ELBO draw by draw, q(z) included; log p(x, theta) - log q(theta), z summed out; and log p(x_n | theta).
-
-        (S,), (S,), (S, N), in nats.
-        """
+    def result(self, end: Ascent[Family], draws: int) -> dict[str, Any]:
+        """Exact draws from q; the ELBO draw by draw, q(z) included; log p(x, theta) - log q(theta), z summed out."""
+        q = end.state
+        sites = q.sample(draws)
         log_total, sums = self._e_step(q.expected_components())
         entropy = log_total - expected_terms(q.expected_components(), sums).sum()
         log_ratio = self.prior.log_prob(sites) - q.log_prob(sites)
@@ -146,7 +135,13 @@ class CAVIUpdates:
             total = log_totals(self.blocks, flat, self.blocks.units, len(log_ratio), self.pool)
         else:
             total = torch.as_tensor(likelihood.sum(1)).to(log_ratio)
-        return bound.cpu().numpy(), (total + log_ratio).cpu().numpy(), likelihood
+        return {
+            "draws": {name: value.unsqueeze(0) for name, value in sites.items()},
+            "params": q.params(),
+            "elbo_draws": bound.cpu().numpy(),
+            "log_weights": (total + log_ratio).cpu().numpy(),
+            "likelihood": likelihood,
+        }
 
     def _e_step(self, components: Components) -> EStep:
         return e_step(self.blocks, components, self.blocks.units, self.pool)

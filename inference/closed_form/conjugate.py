@@ -9,14 +9,15 @@ import math
 from dataclasses import dataclass
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import Dirichlet, Distribution, Gamma, Normal, kl_divergence
+from torch.distributions import Dirichlet, Normal, kl_divergence
 
 from ...models import BayesianGMM, UnivariateMixture
-from ...models.gaussians.covariance import Covariance, inverse_tril, laid_out, structured
+from ...models.gaussians.covariance import Covariance, as_trils, inverse_tril, laid_out, precision_site, structured
 from ...models.gaussians.distributions import NormalPrecisionCholesky, WishartCholesky
 from ...models.gaussians.sufficient import Components, Sums, Units
-from .e_step import whiteners
+from .e_step import weighted_normals, whiteners
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class MixtureFamily:
         """E[log weights_k + log Normal(x | loc_k, precision_k^-1)] as a function of x (eqs. 10.46, 10.64 to 10.66)."""
         log_weights = self.concentration.digamma() - self.concentration.sum().digamma()
         constant = (self._expected_log_det() - self.size * math.log(2 * math.pi) - self.size / self.loc_precision) / 2
-        return Components(log_weights + constant, self.locs, self.df.sqrt()[:, None, None] * whiteners(self.scales)[0])
+        return Components(log_weights + constant, self.locs, self.df.sqrt()[:, None, None] * whiteners(self.scales))
 
     def kl(self, prior: MixtureFamily) -> Tensor:
         """KL(this || prior) in nats (the terms 10.73, 10.74, 10.76 and 10.77): ()."""
@@ -84,20 +85,11 @@ class MixtureFamily:
 
     def drawn_components(self, sites: dict[str, Tensor]) -> Components:
         """log weights_k + log Normal(x | loc_k, precision_k^-1) of each draw: (S, K), (S, K, D), (S, K, D, D)."""
-        trils = self.trils(sites)
-        log_dets = trils.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = self.size / 2 * math.log(2 * math.pi)
-        return Components(sites["weights"].log() + log_dets - constant, sites["locs"], trils.mT)
+        return weighted_normals(sites["weights"].log(), sites["locs"], self.trils(sites).mT)
 
     def trils(self, sites: dict[str, Tensor]) -> Tensor:
         """The Cholesky factors of the precisions drawn: (S, K, D, D)."""
-        if self.covariance == "full":
-            return sites["precision_trils"]
-        if self.covariance == "tied":
-            return sites["precision_tril"].unsqueeze(1).expand(-1, *self.scales.shape)
-        roots = sites["precisions"].sqrt()
-        roots = roots if self.covariance == "diagonal" else roots.unsqueeze(-1).expand(-1, *self.locs.shape)
-        return torch.diag_embed(roots)
+        return as_trils(self.covariance, sites, *self.locs.shape)
 
     def params(self) -> dict[str, Tensor]:
         """This as the trained parameters of the guide `structured`."""
@@ -113,41 +105,26 @@ class MixtureFamily:
         """Of the locations, given the precisions drawn: batch (S, K)."""
         return NormalPrecisionCholesky(self.locs, self.loc_precision.sqrt()[:, None, None] * self.trils(sites))
 
-    def _precisions(self) -> tuple[str, Distribution]:
-        """The precisions' site and its distribution."""
-        squares = self.scales.diagonal(dim1=-2, dim2=-1)
-        match self.covariance:
-            case "full":
-                return "precision_trils", WishartCholesky(self.df, inverse_tril(self.scales))
-            case "tied":
-                return "precision_tril", WishartCholesky(self.df[0], inverse_tril(self.scales[0]))
-            case "diagonal":
-                return "precisions", Gamma((self.df / 2).unsqueeze(-1).expand_as(squares), squares / 2)
-            case "spherical":
-                return "precisions", Gamma(self.df * self.size / 2, squares[:, 0] * self.size / 2)
+    def _precisions(self) -> tuple[str, TorchDistribution]:
+        """The precisions' site and its distribution: batch () where tied, else (K,)."""
+        tied = self.covariance == "tied"
+        df, scales = (self.df[0], self.scales[0]) if tied else (self.df, self.scales)
+        return precision_site(self.covariance, df, inverse_tril(scales))
 
     def _expected_log_det(self) -> Tensor:
-        """E[log |precision_k|] (eq. 10.65): (K,)."""
-        if self.covariance in ("full", "tied"):
-            rows = self.df.unsqueeze(-1) - torch.arange(self.size, dtype=self.df.dtype, device=self.df.device)
-            return (rows / 2).digamma().sum(-1) + self.size * math.log(2) - torch.logdet(self.scales)
-        _, gamma = self._precisions()
-        assert isinstance(gamma, Gamma)
-        each = gamma.concentration.digamma() - gamma.rate.log()
-        return each.sum(-1) if self.covariance == "diagonal" else self.size * each
+        """E[log |precision_k|] (eq. 10.65): (K,), or () where tied."""
+        _, precisions = self._precisions()
+        if isinstance(precisions, WishartCholesky):
+            return precisions.expected_log_det()
+        joint = self.size if self.covariance == "spherical" else 1  # dims that have one precision in common
+        digammas = self.size * ((self.df * joint / 2).digamma() - math.log(joint / 2))
+        return digammas - torch.logdet(self.scales)
 
     def _kl_precisions(self, prior: MixtureFamily) -> Tensor:
-        if self.covariance in ("diagonal", "spherical"):
-            return kl_divergence(self._precisions()[1], prior._precisions()[1]).sum()
-        trace = torch.linalg.solve(self.scales, prior.scales).diagonal(dim1=-2, dim2=-1).sum(-1)
-        gain = (self.df - prior.df) * self._expected_log_det() + self.df * (trace - self.size)
-        each = self._log_normalizer() - prior._log_normalizer() + gain / 2
-        return each[0] if self.covariance == "tied" else each.sum()
-
-    def _log_normalizer(self) -> Tensor:
-        """log B(W, df) of a Wishart (Bishop 2006, eq. B.79): (K,)."""
-        constant = self.df * self.size / 2 * math.log(2) + torch.mvlgamma(self.df / 2, self.size)
-        return self.df / 2 * torch.logdet(self.scales) - constant
+        ours, theirs = self._precisions()[1], prior._precisions()[1]
+        if isinstance(ours, WishartCholesky) and isinstance(theirs, WishartCholesky):
+            return ours.divergence(theirs).sum()
+        return kl_divergence(ours, theirs).sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,9 +170,8 @@ class UnivariateFamily:
         return Normal(self.loc, self.variance.sqrt())
 
     def _components(self, locs: Tensor, variances: Tensor) -> Components:
-        constant = math.log(2 * math.pi * self.sd**2) / 2 + math.log(locs.shape[-1])
-        whiteners = torch.full_like(locs, 1 / self.sd)[..., None, None]
-        return Components(-variances / (2 * self.sd**2) - constant, locs.unsqueeze(-1), whiteners)
+        log_weights = -variances / (2 * self.sd**2) - math.log(locs.shape[-1])
+        return weighted_normals(log_weights, locs.unsqueeze(-1), torch.full_like(locs, 1 / self.sd)[..., None, None])
 
 
 Family = MixtureFamily | UnivariateFamily

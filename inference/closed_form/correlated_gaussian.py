@@ -1,12 +1,12 @@
 """Mean field on the correlated Gaussian: what independence costs, in closed form and as a picture."""
 
 from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pyro.distributions import Independent, MultivariateNormal, Normal
+from pyro.distributions import Independent, Normal
 from torch import Tensor
 
 from ...models import CorrelatedGaussian
@@ -45,24 +45,21 @@ def plot_mean_field(model: CorrelatedGaussian, x: DataLike, fits: Mapping[str, F
 
     fits: name -> a Fit of this model, auto_normal and auto_mvn say; drawn by the moments of their draws.
     """
-    factored = mean_field(model, x)
+    posterior, factored = model.posterior(as_data(x, model).values), mean_field(model, x)
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
-    _contours(axes, model.posterior(as_data(x, model).values), "posterior", "black", "-")
-    independent = MultivariateNormal(factored.mean, factored.variance.diag())
-    _contours(axes, independent, "mean field, closed form", "C3", "-")
+    _contours(axes, posterior.mean, posterior.covariance_matrix, label="posterior", color="black")
+    _contours(axes, factored.mean, factored.variance.diag(), label="mean field, closed form", color="C3")
     for number, (name, fit) in enumerate((fits or {}).items()):
-        draws = fit.draws()["loc"]
-        normal = MultivariateNormal(torch.as_tensor(draws.mean(0)), torch.as_tensor(np.cov(draws.T)))
-        _contours(axes, normal, name, f"C{number}", "--")
+        draws = torch.as_tensor(fit.draws()["loc"])
+        _contours(axes, draws.mean(0), draws.mT.cov(), label=name, color=f"C{number}", linestyle="--")
     axes.set(xlabel="loc 1", ylabel="loc 2", title="What independence costs")
     axes.legend()
     return figure
 
 
-def _contours(axes: Axes, normal: MultivariateNormal, label: str, color: str, style: str) -> None:
-    angle = torch.linspace(0, 2 * torch.pi, 200, dtype=normal.loc.dtype)
-    circle = torch.stack([angle.cos(), angle.sin()])
-    for level, shown in ((1.0, label), (2.0, None)):  # standard deviations
-        line = (normal.loc.unsqueeze(-1) + level * normal.scale_tril @ circle).numpy()
-        axes.plot(*line, color=color, linestyle=style, label=shown)
+def _contours(axes: Axes, mean: Tensor, covariance: Tensor, label: str, **style: Any) -> None:
+    angle = torch.linspace(0, 2 * torch.pi, 200, dtype=mean.dtype)
+    circle = torch.linalg.cholesky(covariance) @ torch.stack([angle.cos(), angle.sin()])
+    for deviations, shown in ((1.0, label), (2.0, None)):
+        axes.plot(*(mean.unsqueeze(-1) + deviations * circle).numpy(), label=shown, **style)

@@ -7,9 +7,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,28 +16,16 @@ from torch import Tensor
 from ...models.gaussians.sufficient import ByComponent, Components, Kernel, Sums, Units, kernel_of
 from ..runtime.isolation import one_thread
 
-T = TypeVar("T")
 Parts = tuple[Tensor, ...]
+WorkerPool = Callable[[Callable[[Tensor], Parts], Tensor], Iterable[Parts]]  # fn of the rows of x, a part a worker
 CHUNK_NUMBERS = 700_000  # held at a time by a thread, so that they stay in its cache
 CHUNK_ROWS = 16_384  # at most, in a chunk
 MIN_POOL_ROWS = 8_192  # fewer are not worth sharing out
 
 
-@dataclass(frozen=True)
-class WorkerPool:
-    """Worker threads, each running torch on one thread. executor: None runs everything in the caller's."""
-
-    number: int = 1
-    executor: ThreadPoolExecutor | None = None
-
-    def map(self, fn: Callable[[Tensor], T], x: Tensor) -> Iterable[T]:
-        """fn of the rows of x, in one equal part a worker."""
-        if self.executor is None or x.is_cuda or len(x) < MIN_POOL_ROWS:
-            return [fn(x)]
-        return self.executor.map(fn, x.split(-(-len(x) // self.number)))
-
-
-INLINE = WorkerPool()
+def inline(fn: Callable[[Tensor], Parts], x: Tensor) -> Iterable[Parts]:
+    """fn of all rows of x, in the caller's thread."""
+    return [fn(x)]
 
 
 @contextmanager
@@ -46,10 +33,16 @@ def worker_pool() -> Iterator[WorkerPool]:
     """As many workers as torch has threads, until the end of the block, where torch's own number is as it was."""
     number = torch.get_num_threads()
     if number == 1:
-        yield INLINE
+        yield inline
         return
     with one_thread(), ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-        yield WorkerPool(number, executor)
+
+        def shared(fn: Callable[[Tensor], Parts], x: Tensor) -> Iterable[Parts]:
+            if x.is_cuda or len(x) < MIN_POOL_ROWS:
+                return inline(fn, x)
+            return executor.map(fn, x.split(-(-len(x) // number)))
+
+        yield shared
 
 
 class EStep(NamedTuple):
@@ -59,7 +52,7 @@ class EStep(NamedTuple):
     sums: Sums
 
 
-def e_step(blocks: Iterable[Tensor], components: Components, units: Units, pool: WorkerPool = INLINE) -> EStep:
+def e_step(blocks: Iterable[Tensor], components: Components, units: Units, pool: WorkerPool = inline) -> EStep:
     """Responsibilities exp(term_nk) / sum_j exp(term_nj) and their moments (Bishop 2006, eqs. 9.23 to 9.27)."""
     kernel = kernel_of(components, units)
 
@@ -73,7 +66,7 @@ def e_step(blocks: Iterable[Tensor], components: Components, units: Units, pool:
 
 
 def log_totals(
-    blocks: Iterable[Tensor], components: Components, units: Units, groups: int, pool: WorkerPool = INLINE
+    blocks: Iterable[Tensor], components: Components, units: Units, groups: int, pool: WorkerPool = inline
 ) -> Tensor:
     """sum_n log sum_k exp(term_nk) of so many mixtures of K components each, end to end: (groups,)."""
     kernel = kernel_of(components, units)
@@ -112,26 +105,22 @@ def terms(blocks: Iterable[Tensor], components: Components, units: Units) -> Ite
             yield kernel.terms(rows)
 
 
-def log_sums(blocks: Iterable[Tensor], components: Components, units: Units, groups: int = 1) -> Iterator[Tensor]:
-    """log sum_k exp(term_nk) of each row, chunk by chunk: (groups, n) each.
-
-    groups: the components are so many mixtures of K each, end to end.
-    """
-    for chunk in terms(blocks, components, units):
-        yield chunk.unflatten(0, (groups, -1)).logsumexp(1)
-
-
-def whiteners(covariances: Tensor) -> tuple[Tensor, Tensor]:
-    """C^-1 and log |C| of the Cholesky factors C of covariances: (K, D, D) -> (K, D, D), (K,)."""
+def whiteners(covariances: Tensor) -> Tensor:
+    """C^-1 of the Cholesky factors C of covariances: (K, D, D)."""
     trils = torch.linalg.cholesky(covariances)
     eye = torch.eye(trils.shape[-1], dtype=trils.dtype, device=trils.device).expand_as(trils)
-    return torch.linalg.solve_triangular(trils, eye, upper=False), trils.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return torch.linalg.solve_triangular(trils, eye, upper=False)
+
+
+def weighted_normals(log_weights: Tensor, locs: Tensor, whiteners: Tensor) -> Components:
+    """log weights_k + log Normal(x | locs_k, (W_k^T W_k)^-1), W_k a triangular whitener: (..., K), of draws too."""
+    log_dets = whiteners.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return Components(log_weights + log_dets - locs.shape[-1] / 2 * math.log(2 * math.pi), locs, whiteners)
 
 
 def normal_components(weights: Tensor, locs: Tensor, covariances: Tensor) -> Components:
     """log weights_k + log Normal(x | locs_k, covariances_k): (K,), (K, D), (K, D, D)."""
-    inverses, log_dets = whiteners(covariances)
-    return Components(weights.log() - log_dets - locs.shape[-1] / 2 * math.log(2 * math.pi), locs, inverses)
+    return weighted_normals(weights.log(), locs, whiteners(covariances))
 
 
 def _total_over(blocks: Iterable[Tensor], kernel: Kernel, parts: Callable[[Tensor], Parts], pool: WorkerPool) -> Parts:
@@ -140,7 +129,7 @@ def _total_over(blocks: Iterable[Tensor], kernel: Kernel, parts: Callable[[Tenso
     def share(x: Tensor) -> Parts:
         return _total(map(parts, _chunks(x, kernel)))
 
-    return _total(part for x in blocks for part in pool.map(share, x))
+    return _total(part for x in blocks for part in pool(share, x))
 
 
 def _total(parts: Iterable[Parts]) -> Parts:

@@ -1,10 +1,9 @@
 """Expectation maximization for the Gaussian mixture, in closed form."""
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,10 +17,8 @@ from ...models.gaussians.sufficient import Sums
 from ...models.structure import model_name
 from ..data.as_data import DataLike
 from ..fit.fit import Fit
-from ..runtime.isolation import isolated
-from .ascent import best_ascent, check_responsibilities, check_sizes
-from .e_step import WorkerPool, e_step, normal_components, terms, weighted_sums, worker_pool
-from .mixture_fit import mixture_fit, row_likelihood
+from .ascent import Ascent, Options, mixture_fit, row_likelihood
+from .e_step import WorkerPool, e_step, normal_components, terms, weighted_sums
 from .row_blocks import RowBlocks, as_row_blocks
 
 MAX_RESEEDS = 20  # of one start, before it is refused
@@ -73,27 +70,17 @@ def em(
         Another model, bad data or options, columns that depend on each other linearly, or a collapse that no start
         escaped.
     """
-    began = time.perf_counter()
-    check_sizes(max_steps, tol, starts)
+    options = Options("EM", name, responsibilities, max_steps, tol, starts, seed, progress)
     if not isinstance(model, GMM):
         raise InputError(f"em fits a GMM, not {model_name(model)}: use cavi, svi or nuts")
-    blocks, model = as_row_blocks(x, model), replace(model, batch_size=None)
+    blocks = as_row_blocks(x, model)
     if on_collapse not in ("reseed", "refuse"):
         raise InputError(f"on_collapse={on_collapse!r} is unknown: choose reseed or refuse")
     if not 0 < floor < 1:
         raise InputError(f"floor={floor!r} must lie between 0 and 1")
-    given = check_responsibilities(responsibilities, blocks.rows, model.components)
-    with worker_pool() as pool, isolated(seed, torch.float64):
-        _refuse_dependent(blocks, floor)
-        updates = partial(EMUpdates, model, blocks, pool, floor, MAX_RESEEDS if on_collapse == "reseed" else 0)
-        best = best_ascent(updates, [model.components] * starts, given, seed, max_steps, tol, name, progress)
-        weights, locs, covariances = best.state
-        params = {"weights": weights, "locs": locs, **laid_out(model.covariance, torch.linalg.cholesky(covariances))}
-        draws = {key: value.unsqueeze(0) for key, value in params.items()}
-        likelihood = row_likelihood(blocks, normal_components(*best.state), draws=1)
-        elbo = np.repeat(best.values[-1], 2)  # exact: two equal draws, so that their spread is zero
-        rest = {"params": params, "elbo_draws": elbo, "likelihood": likelihood}
-        return mixture_fit(name, "EM", model, blocks, best, draws, **rest, seconds=time.perf_counter() - began)
+    _refuse_dependent(blocks, floor)
+    kind = partial(EMUpdates, floor=floor, max_reseeds=MAX_RESEEDS if on_collapse == "reseed" else 0)
+    return mixture_fit(model, blocks, kind, [model.components] * starts, options)
 
 
 class Evidence(NamedTuple):
@@ -113,15 +100,10 @@ class EMUpdates:
     model: GMM
     blocks: RowBlocks
     pool: WorkerPool
+    seed: int
     floor: float
     max_reseeds: int
-    seed: int
     notes: list[str] = field(default_factory=list)
-
-    @cached_property
-    def generator(self) -> np.random.Generator:
-        """Of the rows that components are re-seeded at."""
-        return np.random.default_rng(self.seed)
 
     def from_kmeans(self, clusters: int) -> Moments:
         """The moments of K k-means++ clusters."""
@@ -164,6 +146,18 @@ class EMUpdates:
         self.notes.append(f"{what}: re-seeded")
         return self._reseeded(parameters, lost)
 
+    def result(self, end: Ascent[Moments], draws: int) -> dict[str, Any]:
+        """A point. The bound is exact: two equal draws, so that their spread is zero."""
+        weights, locs, covariances = end.state
+        trils = laid_out(self.model.covariance, torch.linalg.cholesky(covariances))
+        params = {"weights": weights, "locs": locs, **trils}
+        return {
+            "draws": {name: value[None, None] for name, value in params.items()},
+            "params": params,
+            "elbo_draws": np.repeat(end.values[-1], 2),
+            "likelihood": row_likelihood(self.blocks, normal_components(*end.state), draws),
+        }
+
     def _reseeded(self, parameters: Moments, lost: list[int]) -> Moments:
         """The lost components at random rows, as wide as one of K that share the data's volume."""
         weights, locs, covariances = (part.clone() for part in parameters)
@@ -172,7 +166,7 @@ class EMUpdates:
         free = torch.diag_embed(self.blocks.units.scale.square() * volume).unsqueeze(0)
         wide = structured(self.model.covariance, free, weights.new_ones(1))[0]
         for k in lost:
-            row = int(self.generator.integers(self.blocks.rows))
+            row = int(torch.randint(self.blocks.rows, ()))
             locs[k] = self.blocks.data.values[row].reshape(size)
             covariances[k], weights[k] = wide, 1 / number
         covariances = wide.expand_as(covariances) if self.model.covariance == "tied" else covariances

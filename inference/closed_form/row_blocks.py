@@ -4,6 +4,7 @@ import mmap
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,12 +27,12 @@ SAMPLE_ROWS = 20_000  # that a start is found on
 class RowBlocks:
     """N rows of D columns, iterated over in blocks (n, D) of float64: all at once if they are in memory.
 
-    data: the whole, over the file's own pages if mapped. units: mean and standard deviation, with N below the line, of
-    each column, (D,); and whether the model needs squares only, not the products of two columns.
+    data: the whole, over the file's own pages if mapped. squares: the model needs these only, not the products of two
+    columns.
     """
 
     data: Data
-    units: Units
+    squares: bool
     mapped: np.memmap | None = None
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -47,6 +48,26 @@ class RowBlocks:
     def rows(self) -> int:
         """N."""
         return len(self.data.values)
+
+    @cached_property
+    def units(self) -> Units:
+        """Mean and standard deviation, with N below the line, of each column: (D,).
+
+        Raises InputError where a value is not finite, or a column is constant.
+        """
+        columns, count = self.data.columns, 0
+        loc = scatter = self.data.values.new_zeros(len(columns), dtype=torch.float64)
+        for block in self:
+            for row, column in (~block.isfinite()).nonzero().tolist()[:1]:
+                what = f"x: column {columns[column]!r}, row {count + row}: {block[row, column].item()} is not finite"
+                raise InputError(f"{what}; drop the row or mend the value")
+            mean, n = block.mean(0), len(block)
+            scatter = scatter + (block - mean).square().sum(0) + (mean - loc).square() * (n * count / (n + count))
+            loc = loc + (mean - loc) * (n / (n + count))
+            count += n
+        for d in (scatter == 0).nonzero().flatten().tolist():
+            raise InputError(f"x: column {columns[d]!r} is {loc[d].item():g} in every row: drop it")
+        return Units(loc, (scatter / count).sqrt(), self.squares)
 
     def sample(self, seed: int) -> Tensor:
         """All rows if they are in memory, else some of them at random: (M, D)."""
@@ -66,8 +87,7 @@ def as_row_blocks(x: DataLike, model: Mixture) -> RowBlocks:
     squares = model.covariance in ("diagonal", "spherical")
     if not isinstance(x, np.memmap):
         data = as_data(x, model, dtype=torch.float64)
-        values = as_matrix(data.values)
-        return RowBlocks(replace(data, rows=len(values)), Units(values.mean(0), values.std(0, correction=0), squares))
+        return RowBlocks(replace(data, rows=len(data.values)), squares)
     if x.ndim not in (1, 2) or x.dtype not in (np.float32, np.float64) or not x.dtype.isnative:
         raise InputError(f"x is a memory-mapped array of {x.dtype}, shape {x.shape}: give (N, D) of float32 or float64")
     if len(x) < max(2, model.components):
@@ -76,9 +96,7 @@ def as_row_blocks(x: DataLike, model: Mixture) -> RowBlocks:
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
         values = torch.from_numpy(x)
     columns = default_columns(1 if x.ndim == 1 else x.shape[1])
-    data, zeros = Data((values,), rows=len(x), columns=columns), torch.zeros(len(columns), dtype=torch.float64)
-    blocks = RowBlocks(data, Units(zeros, zeros, squares), x)
-    return replace(blocks, units=_units(blocks))
+    return RowBlocks(Data((values,), rows=len(x), columns=columns), squares, x)
 
 
 def _release_pages(mapped: np.memmap) -> None:
@@ -88,21 +106,3 @@ def _release_pages(mapped: np.memmap) -> None:
         base = base.base
     if isinstance(base, mmap.mmap) and mapped.mode in ("r", "r+") and hasattr(base, "madvise"):
         base.madvise(mmap.MADV_DONTNEED)
-
-
-def _units(blocks: RowBlocks) -> Units:
-    """Mean and standard deviation of each column. A value that is not finite, or a constant column, is refused."""
-    count, loc, scatter, columns = 0, blocks.units.loc, blocks.units.scale, blocks.data.columns
-    for block in blocks:
-        odd = (~block.isfinite()).nonzero().tolist()
-        if odd:
-            row, column = odd[0]
-            what = f"x: column {columns[column]!r}, row {count + row}: {block[row, column].item()} is not finite"
-            raise InputError(f"{what}; drop the row or mend the value")
-        mean, n = block.mean(0), len(block)
-        scatter = scatter + (block - mean).square().sum(0) + (mean - loc).square() * (n * count / (n + count))
-        loc = loc + (mean - loc) * (n / (n + count))
-        count += n
-    for d in (scatter == 0).nonzero().flatten().tolist():
-        raise InputError(f"x: column {columns[d]!r} is {loc[d].item():g} in every row: drop it")
-    return Units(loc, (scatter / count).sqrt(), blocks.units.squares)

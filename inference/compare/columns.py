@@ -1,28 +1,34 @@
 """The columns of the table, one list a kind of model: the table, its text and the README's table of columns follow it.
 
+Beside them the distances that do not depend on how components are labelled, which show a relabelling that failed.
+
 NaN means "does not apply" and nothing else; what could not be computed is NaN too, and named in a note.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
-from ..data.data import Data
+from ..compilation.batched import over_draws
+from ..data.data import Data, evenly_spaced
 from ..fit.convergence import convergence
 from ..fit.fit import Fit
 from ..fit.importance import khat, log_evidence
 from ..fit.moments import bias_and_sd_ratio, varies
 from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
-from ..local_latents.row_posterior import tells_new, tells_q
+from ..local_latents.target import tells_new, tells_q
+from ..runtime.isolation import one_thread_if_small
 
 NAN = float("nan")
-DRAWS = 200  # of importance sampling, a held-out row with latents of its own
+ROWS, DRAWS = 300, 200  # at most so many, evenly spaced, for co-clustering: it needs no more
+WEIGHTS = 200  # of importance sampling, a held-out row with latents of its own
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,15 @@ class Scored:
     """A fit and what it is measured against; what several columns need is computed once.
 
     reference: already relabelled alike; None leaves bias and sd_ratio NaN. test: held-out rows. gaps: of a model with
-    latents a row only, a row a guide; see `inference.local_latents.gaps.summarised`.
+    latents a row only; see `inference.local_latents.gaps.summarised`. first: the fit that label-invariant distances
+    are from; None where it is this one.
     """
 
     fit: Fit
     reference: Fit | None = None
     test: Data | None = None
-    gaps: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gaps: Mapping[str, Any] = field(default_factory=dict)
+    first: "Scored | None" = None
 
     @cached_property
     def elbo(self) -> tuple[float, float]:
@@ -69,10 +77,16 @@ class Scored:
     def against(self) -> tuple[float, float]:
         """Worst |mean - reference mean| / reference sd over scalar parameters, and the smallest sd / reference sd."""
         fit, reference = self.fit, self.reference
-        if reference is None or reference is fit or reference.is_point or not (pairs := [*_scalars(fit, reference)]):
+        if reference is None or reference is fit or reference.is_point:
             return NAN, NAN
-        mine, theirs = (np.concatenate(draws, 1) for draws in zip(*pairs, strict=True))
-        bias, ratio = bias_and_sd_ratio(mine.mean(0), mine.std(0), theirs.mean(0), theirs.std(0))
+        mine, theirs = fit.draws(), reference.draws()
+        shared = [name for name in theirs if name in mine and mine[name].shape[1:] == theirs[name].shape[1:]]
+        a, b = (np.concatenate([d[name].reshape(len(d[name]), -1) for name in shared], 1) for d in (mine, theirs))
+        varying = varies(b)
+        if not varying.any():
+            return NAN, NAN
+        a, b = a[:, varying], b[:, varying]
+        bias, ratio = bias_and_sd_ratio(a.mean(0), a.std(0), b.mean(0), b.std(0))
         return float(bias), NAN if fit.is_point else float(ratio)
 
     @cached_property
@@ -86,7 +100,7 @@ class Scored:
         fit = self.fit
         if self.test is None or not isinstance(fit, RowFit) or not tells_new(fit.guide):
             return pd.DataFrame()
-        return fit.marginal_likelihood(self.test, ("elbo", "importance"), draws=DRAWS)
+        return fit.marginal_likelihood(self.test, ("elbo", "importance"), draws=WEIGHTS)
 
     def bound(self, column: str, method: str = "importance") -> float:
         """One entry of `bounds`."""
@@ -94,13 +108,38 @@ class Scored:
 
     def gap(self, column: str) -> float:
         """One entry of `gaps`."""
-        return float(self.gaps.loc[self.fit.name, column]) if self.fit.name in self.gaps.index else NAN
+        return float(self.gaps.get(column, NAN))
 
     @property
     def active(self) -> float:
         """How many latent units tell rows apart."""
         fit = self.fit
         return float(fit.active_units().sum()) if isinstance(fit, RowFit) and tells_q(fit.guide) else NAN
+
+    @cached_property
+    def log_predictive(self) -> np.ndarray:
+        """log p(x_n | x) of the fitted rows, nats: (N,)."""
+        return self.fit.log_predictive()
+
+    @cached_property
+    def co_clustering(self) -> np.ndarray:
+        """p(z_i = z_j | x) for pairs of rows: (M, M), M at most 300; NaN where no site labels rows."""
+        fit = self.fit
+        if not fit.structure.labels or fit.structure.local:
+            return np.array(NAN)
+        data = fit.data.take(evenly_spaced(fit.data.rows or 0, ROWS))
+
+        def together(sites: dict[str, Tensor]) -> Tensor:
+            share = fit.density.assignment_logits(sites, data).softmax(-1)
+            return share @ share.mT
+
+        with one_thread_if_small(data.numel), data.isolated(0):
+            sites = {name: value[evenly_spaced(fit.number, DRAWS)] for name, value in fit.sites().items()}
+            return over_draws(together, sites, fit.density.chunk(ROWS)).mean(0).cpu().numpy()
+
+    def distance(self, figure: str) -> float:
+        """The mean absolute difference of a figure, `log_predictive` for example, from that of the first fit."""
+        return float(np.abs(getattr(self, figure) - getattr(self.first or self, figure)).mean())
 
 
 @dataclass(frozen=True)
@@ -113,12 +152,7 @@ class Column:
     compute: Callable[[Scored], Any]
 
 
-ESTIMATOR = Column(
-    "estimator",
-    0,
-    'what was minimised, or which sampler ran; "(not converged)" on a reference that failed its checks',
-    lambda s: s.fit.estimator,
-)
+ESTIMATOR = Column("estimator", 0, "what was minimised, or which sampler ran", lambda s: s.fit.estimator)
 WORK = (
     Column("steps", 0, "steps of training, or of each chain", lambda s: s.fit.steps),
     Column("seconds", 1, "wall clock, scoring included", lambda s: s.fit.seconds),
@@ -127,32 +161,12 @@ COLUMNS = (
     ESTIMATOR,
     Column("elbo", 2, "the guide's evidence lower bound at the end, nats", lambda s: s.elbo[0]),
     Column("elbo_se", 2, "its Monte Carlo standard error", lambda s: s.elbo[1]),
-    Column(
-        "log_evidence",
-        2,
-        "log p(x), nats, by importance sampling from the guide; all labellings of what is exchangeable are counted",
-        lambda s: log_evidence(s.fit),
-    ),
-    Column(
-        "khat",
-        2,
-        "Pareto k of the importance weights, discrete sites summed out: below 0.7 weighting can correct the guide",
-        lambda s: khat(s.fit),
-    ),
+    Column("log_evidence", 2, "log p(x), nats, by importance sampling from the guide", lambda s: log_evidence(s.fit)),
+    Column("khat", 2, "Pareto k of its weights, discrete sites summed out: good below 0.7", lambda s: khat(s.fit)),
     Column("lpd_test", 2, "log predictive density of the held-out rows, summed, nats", lambda s: s.lpd[0]),
     Column("lpd_test_se", 2, "its standard error over rows", lambda s: s.lpd[1]),
-    Column(
-        "bias",
-        2,
-        "the worst distance of a posterior mean from the reference's, in the reference's standard deviations",
-        lambda s: s.against[0],
-    ),
-    Column(
-        "sd_ratio",
-        2,
-        "the smallest standard deviation over the reference's: below 1 the guide is overconfident somewhere",
-        lambda s: s.against[1],
-    ),
+    Column("bias", 2, "the worst distance of a mean from the reference's, in its sd", lambda s: s.against[0]),
+    Column("sd_ratio", 2, "the smallest sd over the reference's: below 1 it is overconfident", lambda s: s.against[1]),
     Column("rhat", 3, "the worst R-hat of Markov chains", lambda s: s.chains["rhat"]),
     Column("ess_bulk", 0, "their least bulk effective sample size", lambda s: s.chains["ess_bulk"]),
     Column("divergences", 0, "their divergences", lambda s: s.chains["divergences"]),
@@ -163,64 +177,48 @@ ROW_COLUMNS = (
     Column("elbo", 2, "the bound on the training rows", lambda s: s.elbo[0] / s.fit.number_of_rows),
     Column("elbo_se", 2, "its Monte Carlo standard error", lambda s: s.elbo[1] / s.fit.number_of_rows),
     Column("elbo_test", 2, "the bound on the held-out rows", lambda s: s.bound("nats", "elbo")),
-    Column(
-        "log_p_test",
-        2,
-        "log p(x) of the held-out rows by importance sampling from the guide",
-        lambda s: s.bound("nats"),
-    ),
+    Column("log_p_test", 2, "their log p(x) by importance sampling from the guide", lambda s: s.bound("nats")),
     Column("log_p_test_se", 3, "its Monte Carlo standard error", lambda s: s.bound("se")),
     Column("khat", 2, "Pareto k of its weights, a mean over rows", lambda s: s.bound("khat")),
-    Column(
-        "gap", 3, "log p(x) by annealed importance sampling less the ELBO, on the chosen rows", lambda s: s.gap("gap")
-    ),
+    Column("gap", 3, "log p(x) by annealed importance sampling less the ELBO, chosen rows", lambda s: s.gap("gap")),
     Column("gap_se", 3, "its Monte Carlo standard error", lambda s: s.gap("gap_se")),
-    Column(
-        "approximation_gap",
-        3,
-        "what the best member of the guide's family, sought for each row alone, still falls short",
-        lambda s: s.gap("approximation_gap"),
-    ),
-    Column(
-        "amortisation_gap",
-        3,
-        "what the guide's own q(z \\| x) falls short of that best",
-        lambda s: s.gap("amortisation_gap"),
-    ),
+    Column("approximation_gap", 3, "what the best of its family still lacks", lambda s: s.gap("approximation_gap")),
+    Column("amortisation_gap", 3, "what its own q(z \\| x) lacks of that", lambda s: s.gap("amortisation_gap")),
     Column("bias", 2, "against NUTS over z: the median row's worst mean, in sd", lambda s: s.gap("bias")),
     Column("sd_ratio", 2, "the median row's smallest sd over NUTS's", lambda s: s.gap("sd_ratio")),
     Column("active", 0, "latent units that tell rows apart", lambda s: s.active),
     *WORK,
 )
+INVARIANTS = (
+    Column("lpd_gap", 3, "mean |log p(x_n | x) - the reference's|", lambda s: s.distance("log_predictive")),
+    Column("co_clustering_gap", 3, "mean |p(z_i = z_j | x) - the reference's|", lambda s: s.distance("co_clustering")),
+)
 
 
-def scores(scored: Scored, columns: tuple[Column, ...]) -> tuple[dict[str, Any], list[str]]:
+def scores(scored: Scored, columns: Iterable[Column]) -> tuple[dict[str, Any], list[str]]:
     """A row of the table, name -> value; and a note for each column that could not be computed."""
-    row: dict[str, Any] = {}
-    notes: dict[str, list[str]] = {}
+    row: dict[str, Any] = dict.fromkeys([column.name for column in columns], NAN)
+    failed: dict[str, list[str]] = {}
     for column in columns:
         try:
             row[column.name] = column.compute(scored)
+        except KeyboardInterrupt:
+            return row, [f"{scored.fit.name}: interrupted before it was scored"]
         except Exception as error:  # a column that fails costs its own cell and nothing else
-            row[column.name] = NAN
-            notes.setdefault(first_line(error), []).append(column.name)
-    return row, [f"{scored.fit.name}: no {', '.join(names)} ({why})" for why, names in notes.items()]
+            failed.setdefault(first_line(error), []).append(column.name)
+    return row, [f"{scored.fit.name}: no {', '.join(names)} ({why})" for why, names in failed.items()]
+
+
+def table_of(fits: Iterable[Scored], columns: Iterable[Column]) -> tuple[pd.DataFrame, list[str]]:
+    """A row a fit, and the notes of all."""
+    scored = {each.fit.name: scores(each, columns) for each in fits}
+    table = pd.DataFrame.from_dict({name: row for name, (row, _) in scored.items()}, orient="index")
+    return table.infer_objects(), [note for _, notes in scored.values() for note in notes]
 
 
 def first_line(error: BaseException) -> str:
     """What an error says, for a note; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _scalars(fit: Fit, reference: Fit) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Draws of the scalars that vary in the reference, variable by variable: (S, P), (R, P)."""
-    mine, theirs = fit.draws(), reference.draws()
-    for name in theirs:
-        if name in mine and mine[name].shape[1:] == theirs[name].shape[1:]:
-            a, b = (draws[name].reshape(len(draws[name]), -1) for draws in (mine, theirs))
-            varying = varies(b)
-            if varying.any():
-                yield a[:, varying], b[:, varying]
 
 
 DECIMALS = {column.name: column.decimals for column in (*ROW_COLUMNS, *COLUMNS)}

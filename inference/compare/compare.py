@@ -4,17 +4,18 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
+from pandas import DataFrame
 from pyro.infer import ELBO
 
 from ...errors import InputError
 from ...models.structure import Model
 from ..compilation.compiled import Compile
-from ..data.as_data import DataLike
+from ..data.as_data import DataLike, as_new_data, data_for
+from ..density.batch_size import on_all_rows
 from ..fit.fit import Fit
 from ..svi.svi import Optimizer
 from .comparison import Comparison, compared
-from .entries import METHODS, SVI, Entries, chosen_guides, run
-from .problem import Problem, problem_of
+from .entries import METHODS, SVI, Entries, Problem, chosen_guides, run
 
 
 def compare(
@@ -78,12 +79,14 @@ def compare(
     --------
     >>> compare(BayesianGMM(2), "faithful", ["structured", "auto_mvn"]).table  # doctest: +SKIP
     """
-    common: dict[str, Any] = {"compile": compile, "draws": draws, "dtype": dtype}
-    trained = {"steps": steps, "starts": starts, "optimizer": optimizer, "estimator": estimator, **common}
+    both: dict[str, Any] = {"compile": compile, "draws": draws, "dtype": dtype}
+    trained = {"steps": steps, "starts": starts, "optimizer": optimizer, "estimator": estimator, **both}
     trained |= {name: value for name, value in {"lr": lr, "batch_size": batch_size}.items() if value is not None}
-    chained = {"warmup": warmup, "chains": chains, **common}
-    work: dict[str, Any] = {"seed": seed, "progress": progress, "jobs": jobs, "rows": rows}
-    problem = problem_of(model, x, x_test, dtype, svi=trained, nuts=chained, **work)
+    chained = {"warmup": warmup, "chains": chains, **both}
+    data, structure = data_for(on_all_rows(model), x, dtype)
+    test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
+    rows = rows if isinstance(rows, int) else torch.as_tensor(list(rows)).tolist()
+    problem = Problem(model, data, structure, test, trained, chained, seed, progress, jobs, rows)
     named = _methods(methods)
     entries = chosen_guides(problem, guides) if SVI in named else {}
     chosen = _reference(problem, reference, entries, named)
@@ -93,7 +96,7 @@ def compare(
     entries = {**extra, **entries}
     if not entries:
         raise InputError("there is nothing to fit: name a guide, a method or a reference")
-    return compared(problem, *run(problem, entries), chosen)
+    return compared(problem, run(problem, entries), chosen, gaps=DataFrame())
 
 
 def _methods(methods: Collection[str]) -> list[str]:
@@ -116,6 +119,8 @@ def _reference(problem: Problem, reference: str | Fit | None, entries: Any, meth
         return reference if isinstance(reference, str) else None
     if isinstance(reference, Fit):
         problem.check(reference, "reference")
+        if entries.get(reference.name, reference) is not reference:
+            raise InputError(f"reference {reference.name} has the name of an entry: give one of them another")
         return reference.name
     if reference is not None and reference not in {*METHODS, *entries}:
         raise InputError(f"reference={reference!r} is not one of {', '.join([*METHODS, *entries])}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
+from pandas import DataFrame, concat
 
 from ...models.structure import Model
 from ..density.log_density import Density
@@ -19,12 +19,10 @@ from ..fit.fit import Fit
 from ..fit.idata import matched_to
 from ..local_latents.gaps import amortisation_gaps, summarised
 from ..local_latents.row_fit import RowFit
-from ..local_latents.row_posterior import tells_q
+from ..local_latents.target import target_of, tells_q
 from ..plots import plot
-from .columns import COLUMNS, ROW_COLUMNS, Scored, as_text, first_line, scores
-from .entries import Entries, chosen_guides, run
-from .invariants import invariants
-from .problem import Problem
+from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, as_text, first_line, table_of
+from .entries import Entries, Outcome, Problem, chosen_guides, run
 from .save import save
 
 SPREAD = 5.0  # nats between the ends of the best and the worst start beyond which a reader should know
@@ -36,25 +34,26 @@ class Comparison:
 
     Attributes
     ----------
-    fits : name -> Fit, the reference first, all with their labels in its order.
+    fits : name -> Fit, all with their labels in the order of the reference, or of the first.
     table : a row a fit, the columns of `pyrometer.inference.compare.columns`: COLUMNS, or ROW_COLUMNS, in nats a row,
         where rows share no continuous latent.
     reference : the name of the fit that bias and sd_ratio are measured against; None where there is none.
     skipped : what could not be fitted, name -> why.
     notes : what a reader of the table must know: a reference that did not converge, a score that failed.
-    invariant : label-invariant distances from the reference, a row a fit, as `invariants` has them.
+    invariant : label-invariant distances from the reference, or from the first, a row a fit, columns INVARIANTS; empty
+        where the model has no plate of rows, or rows share no latent.
     gaps : a row each (guide, data row), see `amortisation_gaps`; empty where rows share a latent.
     model : what was fitted; where rows share no latent, with its params as the first guide trained them.
     problem : the model and the data as `compare` was given them, and its options.
     """
 
     fits: dict[str, Fit]
-    table: pd.DataFrame
+    table: DataFrame
     reference: str | None
     skipped: dict[str, str]
     notes: tuple[str, ...]
-    invariant: pd.DataFrame
-    gaps: pd.DataFrame
+    invariant: DataFrame
+    gaps: DataFrame
     model: Model
     problem: Problem
 
@@ -83,10 +82,12 @@ class Comparison:
 
     def add(self, more: Entries) -> Comparison:
         """A Comparison with more entries, as `compare` takes them; what is here is not run again."""
-        entries = {**self.fits, **chosen_guides(self.problem, more)}
-        fits, skipped, model = run(self.problem, entries, self.model)
+        added = chosen_guides(self.problem, more)
+        fits, skipped, model = run(self.problem, {**self.fits, **added}, self.model)
         kept = {name: why for name, why in self.skipped.items() if name not in fits}
-        return compared(self.problem, fits, {**kept, **skipped}, model, self.reference, self.gaps)
+        known = self.gaps[~self.gaps.index.isin(list(added), level=0)]
+        reference = "nuts" if len(self.gaps) else self.reference  # over z, which is no fit
+        return compared(self.problem, (fits, {**kept, **skipped}, model), reference, known)
 
     def plot(self) -> Figure:
         """All that can be drawn of the fits in one picture; `inference.plots` has each part alone."""
@@ -97,46 +98,32 @@ class Comparison:
         return save(self, folder)
 
 
-def compared(
-    problem: Problem,
-    fits: Mapping[str, Fit],
-    skipped: dict[str, str],
-    model: Model,
-    reference: str | None,
-    gaps: pd.DataFrame | None = None,
-) -> Comparison:
-    """Fits brought to one labelling and scored; a score that fails is a dash and a note. gaps: those known already."""
+def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: DataFrame) -> Comparison:
+    """Fits brought to one labelling and scored. outcome: of `run`. gaps: those known already."""
+    fits, skipped, model = outcome
     standard = fits.get(reference or "")
     first = standard or next(iter(fits.values()))
     pivot, by_row = first.pivot(), problem.structure.only_local
     fits = {name: fit if fit is first else matched_to(fit, pivot) for name, fit in fits.items()}
     notes = [*_notes(fits)]
-    gaps = pd.DataFrame() if gaps is None else gaps
     if by_row and reference:
         gaps, more = _gaps(problem, fits, model, gaps)
         notes += more
     if problem.test is not None and problem.structure.rows is None:
         notes.append("no lpd_test: the model has no plate of rows, so that none can be held out")
-    columns, rows = ROW_COLUMNS if by_row else COLUMNS, {}
-    means = summarised(gaps) if len(gaps) else gaps
-    for name, fit in fits.items():
-        scored = Scored(fit, standard, problem.test, means)
-        try:
-            rows[name], failed = scores(scored, columns)
-            notes += [*failed, *scored.remarks()]
-        except KeyboardInterrupt:
-            rows[name] = dict.fromkeys([column.name for column in columns], np.nan) | {"estimator": fit.estimator}
-            notes.append(f"{name}: interrupted before it was scored")
-    table = pd.DataFrame.from_dict(rows, orient="index").infer_objects()
+    means = summarised(gaps).to_dict("index") if len(gaps) else {}
+    lead = Scored(first, standard, problem.test, means.get(first.name, {}))
+    scored = [
+        lead if fit is first else replace(lead, fit=fit, gaps=means.get(name, {}), first=lead)
+        for name, fit in fits.items()
+    ]
+    table, lost = table_of(scored, ROW_COLUMNS if by_row else COLUMNS)
+    notes += [*lost, *(remark for each in scored for remark in each.remarks())]
     if standard is not None and (fault := unconverged(standard)):
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
-    distances, lost = pd.DataFrame(), list[str]()
-    if not by_row:
-        try:
-            distances, lost = invariants(fits, first)
-        except Exception as error:  # costs the distances and nothing else
-            lost = [f"no label-invariant distances ({first_line(error)})"]
+    labelled = [] if by_row or first.structure.rows is None else scored
+    distances, lost = table_of(labelled, INVARIANTS)
     held_to = reference if standard is not None else None
     return Comparison(fits, table, held_to, skipped, (*notes, *lost), distances, gaps, model, problem)
 
@@ -154,29 +141,26 @@ def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:
         yield remark if len(names) == len(fits) > 1 else f"{', '.join(names)}: {remark}"
 
 
-def _gaps(
-    problem: Problem, fits: Mapping[str, Fit], model: Model, known: pd.DataFrame
-) -> tuple[pd.DataFrame, list[str]]:
+def _gaps(problem: Problem, fits: Mapping[str, Fit], model: Model, known: DataFrame) -> tuple[DataFrame, list[str]]:
     """The gaps of every guide, those known already as they are, and what a reader must know of them."""
     chosen = problem.chosen_rows
-    told = {name: fit.by_row() for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
+    told = {name: fit.guide for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
     notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
     left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
     if left:
-        options = {name: value for name, value in problem.nuts.items() if name in ("warmup", "draws", "chains")}
-        settings = {"progress": problem.progress, **options}
+        sizes = {name: value for name, value in problem.nuts.items() if name in ("warmup", "draws", "chains")}
+        settings = {"progress": problem.progress, **sizes}
         density = RowDensity(Density(model, problem.data), problem.data.take(chosen))
         try:
-            more = amortisation_gaps(density, left, rows=chosen, nuts=settings, seed=problem.seed)
-            known = pd.concat([known, more]) if len(known) else more
+            targets = {name: target_of(density, guide, chosen) for name, guide in left.items()}
+            more = amortisation_gaps(targets, nuts=settings, seed=problem.seed)
+            known = concat([known, more]) if len(known) else more
         except KeyboardInterrupt:  # the fits are not lost
             notes.append("interrupted before the gaps were known")
         except Exception as error:
             notes.append(f"no gaps ({first_line(error)})")
     if len(known):
         sound = known.groupby(level="guide")["converged"].sum().iloc[0]
-        notes.append(
-            f"gaps are means over {len(known.index.unique('row'))} rows, nats a row; NUTS converged on {sound} of "
-            "them, and bias and sd_ratio are medians over those"
-        )
+        over = f"gaps are means over {len(known.index.unique('row'))} rows, nats a row"
+        notes.append(f"{over}; NUTS converged on {sound} of them, and bias and sd_ratio are medians over those")
     return known, notes

@@ -1,40 +1,108 @@
-"""The entries of a comparison, guides, methods and fits made before, and how they are run: none lost by another."""
+"""What is compared on which data: guides, methods and fits made before, and how they are run, none lost by another."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
+import torch
 from joblib import Parallel, delayed
 
 from ...errors import InputError
 from ...guides import Guide, GuideFactory, catalogue, defaults
-from ...models.structure import Model, model_name
+from ...models.structure import Model, Structure, model_name
 from ..closed_form.cavi import cavi
 from ..closed_form.em import em
+from ..compilation.batched import over_draws
+from ..data.data import Data, evenly_spaced
+from ..density.batch_size import on_all_rows
+from ..density.log_density import Density
 from ..density.params import frozen
 from ..fit.fit import Fit
 from ..mcmc.nuts import nuts
 from ..svi.svi import svi
-from .problem import Problem
 
 METHODS: dict[str, Callable[..., Fit]] = {"nuts": nuts, "em": em, "cavi": cavi}
 SVI = "svi"
+SAME = 1e-6  # relative: two densities at one point
 LR, BATCH = 3e-3, 128  # of networks, which see rows and not their numbers
 
 Entry: TypeAlias = str | GuideFactory | Guide | Fit | Callable[..., Fit]
 Entries: TypeAlias = str | Iterable[Entry] | Mapping[str, Entry]
 Job: TypeAlias = Callable[..., Fit]
-Outcome: TypeAlias = tuple[dict[str, Fit], dict[str, str], Model]
+Outcome: TypeAlias = tuple[dict[str, Fit], dict[str, str], Model]  # fits, why others are skipped, the shared model
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model on its data. test: held-out rows.
+
+    svi, nuts: options of these methods. seed, progress, jobs: of all. rows: which rows, or how many, are held to NUTS
+    where every row has latents of its own and shares none.
+    """
+
+    model: Model
+    data: Data
+    structure: Structure
+    test: Data | None = None
+    svi: dict[str, Any] = field(default_factory=dict)
+    nuts: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    progress: bool = True
+    jobs: int = 1
+    rows: int | Sequence[int] = 20
+
+    def __post_init__(self) -> None:
+        if self.structure.only_local:
+            _ = self.chosen_rows  # refused before the work, not after it
+
+    @property
+    def chosen_rows(self) -> torch.Tensor:
+        """The numbers of the rows that are held to NUTS: those given, or so many evenly spaced. Raises InputError."""
+        number = self.data.rows or 0
+        if isinstance(self.rows, int):
+            if not self.rows >= 1:
+                raise InputError(f"rows={self.rows} must be 1 or more, or the numbers of the rows")
+            return evenly_spaced(number, self.rows)
+        chosen = torch.as_tensor(list(self.rows))
+        if chosen.numel() == 0 or chosen.is_floating_point() or not ((chosen >= 0) & (chosen < number)).all():
+            raise InputError(f"rows must be numbers of rows from 0 to {number - 1}")
+        return chosen
+
+    def check(self, fit: Fit, called: str = "fit") -> None:
+        """Refuse a fit of other data or of another model, in one line."""
+        called, by_row = f"{called} {fit.name}", self.structure.only_local
+        both = (self.structure, fit.structure)
+        mine, theirs = ({site.name for site in st.of_kind("latent", "param")} for st in both)
+        other = f"{called} is of another model than {model_name(self.model)}"
+        for name in () if by_row else sorted(mine ^ theirs):
+            raise InputError(f"{other}: site {name!r} is in one of them only")
+        if not fit.data.equals(self.data):
+            shapes = [" ".join(str(tuple(v.shape)) for v in data.tensors) for data in (fit.data, self.data)]
+            raise InputError(f"{called} is of other data, {shapes[0]} and not {shapes[1]}: fit it to these first")
+        if not by_row and self._differs(fit):
+            raise InputError(f"{other}: their densities differ at its draws")
+
+    def _differs(self, fit: Fit) -> bool:
+        densities = Density(on_all_rows(self.model), self.data, fit.params), fit.density
+        ends = {name: value[[0, -1]] for name, value in fit.sites().items()}
+        with self.data.isolated(0):
+            here, there = (over_draws(density.log_joint, ends) for density in densities)
+        return not torch.allclose(here, there, rtol=SAME, atol=SAME, equal_nan=True)
 
 
 def chosen_guides(problem: Problem, guides: Entries | None) -> dict[str, Entry]:
     """Entries by name; the model's default guides for None. Raises InputError for a name that is unknown."""
     guides = defaults(problem.model) if guides is None else guides
-    if isinstance(guides, str | Fit) or not isinstance(guides, Mapping | Iterable):
+    if isinstance(guides, str | Fit) or callable(guides) or not isinstance(guides, Iterable):
         guides = [guides]
     if not isinstance(guides, Mapping):
-        guides = {_name_of(entry): entry for entry in guides}
+        given = list(guides)
+        guides = {_name_of(entry): entry for entry in given}
+        if len(guides) < len(given):
+            have = f"{len(given)} entries have only the names {', '.join(map(str, guides))}"
+            raise InputError(f"{have}: give a dict, each by a name of its own")
     known = catalogue(problem.model)
     for entry in guides.values():
         if isinstance(entry, str) and entry not in known and entry not in METHODS:
@@ -84,46 +152,36 @@ def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = No
     and the others are of the model so trained. model: one trained before. Where nothing works, the first error is
     raised; Ctrl-C ends what is under way, and keeps what is done.
     """
-    done = {name: entry for name, entry in entries.items() if isinstance(entry, Fit)}
+    done = {name: replace(entry, name=name) for name, entry in entries.items() if isinstance(entry, Fit)}
     left = {name: _job(problem, name, entry) for name, entry in entries.items() if name not in done}
-    skipped: dict[str, str] = {}
     shared = problem.model if model is None else model
     if problem.structure.only_local and model is None and problem.structure.of_kind("param") and left:
         name = next(iter(left))
-        done |= _several({name: left.pop(name)}, shared, 1)[0]
+        done[name] = left.pop(name)(shared)
         shared = frozen(done[name].model, done[name].params)
-    if left:
-        try:
-            fits, skipped = _several(left, shared, problem.jobs)
-            done |= fits
-        except (Exception, KeyboardInterrupt) as error:  # none of them works
-            if not done:
-                raise
-            skipped = dict.fromkeys(left, "interrupted" if isinstance(error, KeyboardInterrupt) else str(error))
+    results = dict(zip(left, _results([*left.values()], shared, problem.jobs), strict=True))
+    done |= {name: result for name, result in results.items() if isinstance(result, Fit)}
+    failed = {name: result for name, result in results.items() if isinstance(result, BaseException)}
+    if not done:
+        raise min(failed.values(), key=lambda error: isinstance(error, Exception))  # Ctrl-C before any other
+    skipped = {name: str(error) if isinstance(error, Exception) else "interrupted" for name, error in failed.items()}
     return {name: done[name] for name in entries if name in done}, skipped, shared
 
 
-def _several(left: Mapping[str, Job], model: Model, jobs: int) -> tuple[dict[str, Fit], dict[str, str]]:
-    """The fits, and why the others failed; the first error where all of them did."""
-    results: list[Fit | Exception] = []
+def _results(jobs: Sequence[Job], model: Model, at_once: int) -> list[Fit | BaseException]:
+    """What each job comes to: a Fit, or why there is none."""
+    results: list[Fit | BaseException] = []
     try:
-        for result in Parallel(n_jobs=jobs, return_as="generator")(
-            delayed(_attempt)(job, model) for job in left.values()
-        ):
+        for result in Parallel(n_jobs=at_once, return_as="generator")(delayed(_attempt)(job, model) for job in jobs):
             results.append(result)
-    except KeyboardInterrupt:
-        if not any(isinstance(result, Fit) for result in results):
-            raise
-        results += [InputError("interrupted")] * (len(left) - len(results))
-    fits = {name: result for name, result in zip(left, results, strict=True) if isinstance(result, Fit)}
-    failed = {name: result for name, result in zip(left, results, strict=True) if isinstance(result, Exception)}
-    if not fits:
-        raise next(iter(failed.values()))
-    return fits, {name: str(error) for name, error in failed.items()}
+    except KeyboardInterrupt as interrupt:
+        results += [interrupt] * (len(jobs) - len(results))
+    return results
 
 
 def _attempt(job: Job, model: Model) -> Fit | Exception:
     try:
-        return job(model)
+        fit = job(model)
     except Exception as error:  # one guide's failure must not cost the others their work
         return error
+    return fit if isinstance(fit, Fit) else InputError(f"it gave a {type(fit).__name__}: a method gives a Fit")

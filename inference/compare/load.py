@@ -2,8 +2,8 @@
 
 import json
 import pickle
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..fit.saved import DATA, FACTS, FIT, FORMAT
 from ..local_latents.row_fit import RowFit
 from ..svi.guide_of import guide_of
 from .comparison import Comparison
-from .problem import Problem
+from .entries import Problem
 from .save import COMPARISON
 
 
@@ -47,16 +47,14 @@ def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None
         There is nothing that was saved, it is damaged, or the model is another.
     """
     folder, guides = Path(path).expanduser(), guides or {}
-    names = {field.name for field in fields(Data)}
-    parts = _tensors(folder / DATA)
-    made = {part: Data(**{name: kept[name] for name in names & kept.keys()}) for part, kept in parts.items()}
-    data = made["data"]
+    parts = {part: Data(**kept) for part, kept in _tensors(folder / DATA).items()}
+    data = parts["data"]
     if (folder / FIT).exists():
         facts = _facts(folder / FIT)
         return _fit(folder, facts, model, data, guides.get(facts["name"]))
     facts = _facts(folder / COMPARISON)
     fits = {one["name"]: _fit(folder, one, model, data, guides.get(one["name"])) for one in facts["fits"]}
-    problem = Problem(model, data, structure_on(on_all_rows(model), data), made.get("test"), **facts["options"])
+    problem = Problem(model, data, structure_on(on_all_rows(model), data), parts.get("test"), **facts["options"])
     rest: dict[str, Any] = {name: _frame(folder / f"{name}.csv") for name in ("table", "invariant", "gaps")}
     rest |= {"reference": facts["reference"], "skipped": facts["skipped"], "notes": tuple(facts["notes"])}
     return Comparison(fits, **rest, model=next(iter(fits.values())).model, problem=problem)
@@ -72,7 +70,7 @@ def _fit(folder: Path, facts: Mapping[str, Any], model: Model, data: Data, guide
     rest["labels"] = tuple(Labels(dim, actions.get(dim, {})) for dim in facts["exchangeable"])
     rest |= {"params": kept["params"], "remarks": tuple(facts["remarks"])}
     rest["guide"] = _guide(guide or facts["name"], model, data, kept["guide"])
-    idata = az.from_netcdf(str(folder / f"{facts['stem']}.nc"), engine="h5netcdf")
+    idata = _read(folder / f"{facts['stem']}.nc", partial(az.from_netcdf, engine="h5netcdf"))
     found = (RowFit if "test_losses" in rest else Fit)(model=model, data=data, idata=idata, **rest)
     known = {site.name for site in found.structure.sites}
     for name in found.posterior.data_vars:
@@ -93,25 +91,25 @@ def _guide(guide: Any, model: Model, data: Data, state: Mapping[str, Tensor]) ->
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path.parent} holds no saved fit: {path.name} is missing or broken") from error
+    found = _read(path, lambda path: json.loads(path.read_text(encoding="utf-8")))
     if found.get("format") != FORMAT:
         raise InputError(f"{path} is of format {found.get('format')}, and this version reads {FORMAT}: save it again")
     return found
 
 
 def _tensors(path: Path) -> dict[str, Any]:
+    return _read(path, partial(torch.load, weights_only=True))
+
+
+def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
-        return torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        return reader(path)
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{path.parent} holds no saved fit: {path.name} is missing or damaged") from error
 
 
 def _frame(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
-    if path.stem == "gaps":
-        return pd.read_csv(path, index_col=["guide", "row"])
-    return pd.read_csv(path, index_col=0).rename_axis(None)
+    frame = pd.read_csv(path, dtype={"fit": str, "guide": str})  # a name may be a number
+    return frame.set_index(["guide", "row"]) if path.stem == "gaps" else frame.set_index("fit").rename_axis(None)

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 COMPARISON = "comparison.json"
 OPTIONS = ("seed", "jobs", "rows", "progress")
-PICTURES: dict[str, Any] = {"comparison.png": plot, "losses.png": plot_losses}
-PICTURES |= {"fit.png": plot_fit, "forest.png": plot_forest}
+PICTURES = {"comparison.png": plot, "losses.png": plot_losses, "fit.png": plot_fit, "forest.png": plot_forest}
 ROW_PICTURES: dict[str, Any] = {"portrait.png": plot_portrait, "latent.png": plot_latent}
 ROW_PICTURES |= {"reconstructions.png": plot_reconstructions}
 STALE = (NOTES, "gaps.csv", "invariant.csv", *PICTURES, *ROW_PICTURES)  # what an earlier call may have left
@@ -64,7 +63,7 @@ def _drawings(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
     drawings: dict[str, Callable[[], Figure]] = {name: partial(draw, comparison) for name, draw in PICTURES.items()}
     if isinstance(first, RowFit) and tells_q(first.guide):
         drawings |= {name: partial(draw, first) for name, draw in ROW_PICTURES.items()}
-        return {name: draw for name, draw in drawings.items() if name not in ("fit.png", "forest.png")}
+        del drawings["fit.png"], drawings["forest.png"]
     return drawings
 
 

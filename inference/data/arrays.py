@@ -66,14 +66,12 @@ def as_table(x: Any, name: str) -> Table:
     if isinstance(x, Tensor):
         if x.layout != torch.strided:
             raise InputError(f"{name} is a sparse tensor: give {name}.to_dense()")
-        dense = x.detach().cpu().resolve_conj().resolve_neg()
-        x = (dense.double() if dense.dtype == torch.bfloat16 else dense).numpy()
+        x = (x.double() if x.dtype == torch.bfloat16 else x).numpy(force=True)
     if isinstance(x, np.ma.MaskedArray):
         x = np.ma.filled(x.astype(float if x.dtype.kind in "biuf" else object), np.nan)
     if not hasattr(x, "__array__"):
-        raise InputError(
-            f"{name} is a {type(x).__name__}: give a DataFrame, an array, a tensor, or the path of a table"
-        )
+        known = "a DataFrame, an array, a tensor, or the path of a table"
+        raise InputError(f"{name} is a {type(x).__name__}: give {known}")
     x = np.asarray(x)
     rows = x.reshape(len(x), prod(x.shape[1:])) if x.ndim else x.reshape(1, 1)
     return Table(DataFrame(rows, columns=list(default_columns(rows.shape[1]))), x.shape, name, device)

@@ -14,15 +14,17 @@ def with_batch_size(program: Callable[..., Any], batch_size: int | None) -> Call
     """A model or guide that takes `batch_size` rows a step, all of them where None.
 
     Looked for in this order: a dataclass field `batch_size`, a dataclass field `model` that has one, a parameter
-    `batch_size` of a function. Raises InputError where none is there and a size is asked for.
+    `batch_size` of a function, whose other arguments may be bound. Raises InputError where none is there and a size is
+    asked for.
     """
     fields = {field.name for field in dataclasses.fields(program)} if dataclasses.is_dataclass(program) else set()
     if "batch_size" in fields:
         return dataclasses.replace(program, batch_size=batch_size)  # type: ignore[type-var]
     if "model" in fields:
         return dataclasses.replace(program, model=with_batch_size(program.model, batch_size))  # type: ignore
-    if inspect.isfunction(program) and "batch_size" in inspect.signature(program).parameters:
-        return functools.update_wrapper(functools.partial(program, batch_size=batch_size), program)
+    function = program.func if isinstance(program, functools.partial) else program
+    if inspect.isfunction(function) and "batch_size" in inspect.signature(function).parameters:
+        return functools.update_wrapper(functools.partial(program, batch_size=batch_size), function)
     if batch_size is not None:
         mend = "def model(x, batch_size=None) with pyro.plate('data', len(x), subsample_size=batch_size)"
         raise InputError(f"{model_name(program)} takes no batch_size: write it as {mend}")
@@ -31,6 +33,4 @@ def with_batch_size(program: Callable[..., Any], batch_size: int | None) -> Call
 
 def on_all_rows(program: Callable[..., Any]) -> Callable[..., Any]:
     """The model or guide without minibatches, for scoring."""
-    if isinstance(program, functools.partial) and "batch_size" in program.keywords:
-        return program.func
     return with_batch_size(program, None)

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models.structure import Model, Structure, model_name
-from ..data.as_data import DataLike
-from ..data.as_new_data import as_new_data
+from ..data.as_data import DataLike, as_new_data
 from ..data.data import Data
 from ..density.log_density import Density
 from ..runtime.folder import write_all

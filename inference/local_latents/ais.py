@@ -9,8 +9,8 @@ move would spoil the mean.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Size, Tensor
@@ -18,8 +18,7 @@ from torch.distributions import Distribution
 
 from ..compilation.compiled import compiled
 
-if TYPE_CHECKING:
-    from .target import LogJoint
+LogJoint: TypeAlias = Callable[[Tensor], Tensor]  # log p(x, z) of rows, z (..., M, L) -> (..., M)
 
 STEEPNESS = 4.0  # of the schedule (Wu et al. 2017): small steps at both ends
 ACCEPT, GAIN = 0.8, 0.5  # the acceptance aimed at, and how fast log step sizes follow
@@ -27,11 +26,20 @@ PILOT_CHAINS, PILOT_EVERY, SETTLING = 8, 4, 30  # the pilot stops at every fourt
 JITTER = 0.2  # of the step size, against orbits that close
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What an estimator may spend on a row: draws of importance sampling; chains, temperatures, leapfrogs of AIS."""
+
+    draws: int = 5000
+    chains: int = 16
+    temperatures: int = 500
+    leapfrogs: int = 5
+
+
 class Annealed(NamedTuple):
-    """log_weights: (chains, M), float64. acceptance: mean over the run, (M,). z: draws near the posterior."""
+    """log_weights: (chains, M), float64. z: draws near the posterior."""
 
     log_weights: Tensor
-    acceptance: Tensor
     z: Tensor
 
 
@@ -55,33 +63,19 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Path:
-    """From start, batch (M,), event (L,), to p(x, z), `leapfrogs` steps a transition.
+    """From a start to p(x, z), `leapfrogs` steps a transition.
 
-    scale: the rough size of each latent, (M, L), by which step sizes are multiplied. densities: `eager`, made fast.
+    densities: the two log densities and their gradients, as `densities_at` has them. scale: the rough size of each
+    latent, (M, L), by which step sizes are multiplied.
     """
 
-    log_joint: LogJoint
-    start: Distribution
+    densities: Callable[[Tensor], tuple[Tensor, ...]]
     scale: Tensor
     leapfrogs: int
-    densities: Callable[[Tensor], tuple[Tensor, ...]] | None = None
-
-    def compiled(self, z: Tensor) -> Path:
-        """The same, its densities made fast for points of the shape of z."""
-        self.eager(z)  # what a trace of the model says is known from here on
-        return replace(self, densities=compiled(self.eager, z, 0.5 * z + 0.1)[0])
-
-    def eager(self, z: Tensor) -> tuple[Tensor, ...]:
-        """The two log densities and their gradients at z (C, M, L)."""
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            log_start, log_joint = self.start.log_prob(z), self.log_joint(z)
-            gradients = [torch.autograd.grad(value.sum(), z)[0] for value in (log_start, log_joint)]
-        return log_start.detach(), log_joint.detach(), *gradients
 
     def at(self, z: Tensor) -> Point:
         """Densities and gradients at z (C, M, L)."""
-        return Point(z, *(self.densities or self.eager)(z))
+        return Point(z, *self.densities(z))
 
     def moved(self, point: Point, beta: float, step: Tensor) -> tuple[Point, Tensor]:
         """One HMC transition at beta, step (M,): the next point, and the acceptance probability (C, M)."""
@@ -111,32 +105,40 @@ def schedule(temperatures: int) -> list[float]:
     return ((sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])).tolist()
 
 
-def anneal(
-    log_joint: LogJoint, start: Distribution, *, chains: int = 16, temperatures: int = 500, leapfrogs: int = 5
-) -> Annealed:
+def anneal(log_joint: LogJoint, start: Distribution, budget: Budget) -> Annealed:
     """Unbiased weights for p(x) of each row by annealed importance sampling (Neal 2001; Wu et al. 2017).
 
     log_joint: log p(x, z) of rows, z (..., M, L) -> (..., M). start: batch (M,), event (L,); the prior, or a guide.
     """
-    path = Path(log_joint, start, start.sample(Size((64,))).std(0), leapfrogs)
-    betas = schedule(temperatures)
-    steps = _pilot(path, betas)
-    z = start.sample(Size((chains,)))
-    path = path.compiled(z)
+    scale, betas = start.sample(Size((64,))).std(0), schedule(budget.temperatures)
+    z = start.sample(Size((PILOT_CHAINS,)))
+    steps = _pilot(Path(densities_at(z, log_joint, start), scale, budget.leapfrogs), z, betas)
+    z = start.sample(Size((budget.chains,)))
+    path = Path(densities_at(z, log_joint, start), scale, budget.leapfrogs)
     point = path.at(z)
     log_weights = torch.zeros_like(point.log_joint, dtype=torch.float64)
-    acceptance = torch.zeros_like(log_weights[0])
     for before, beta, step in zip(betas, betas[1:], steps, strict=False):
         log_weights += (beta - before) * (point.log_joint - point.log_start).double()
-        point, accept = path.moved(point, beta, step)
-        acceptance += accept.mean(0) / temperatures
-    return Annealed(log_weights, acceptance, point.z)
+        point, _ = path.moved(point, beta, step)
+    return Annealed(log_weights, point.z)
 
 
-def _pilot(path: Path, betas: list[float]) -> Tensor:
-    """The step size of each transition and row, (T, M), found by chains that are then forgotten."""
-    z = path.start.sample(Size((PILOT_CHAINS,)))
-    path = path.compiled(z)
+def densities_at(z: Tensor, log_joint: LogJoint, start: Distribution) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """log q_0 and log p(x, z), then their gradients, as a function that is fast for points of the shape of z."""
+
+    def eager(z: Tensor) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            values = start.log_prob(z), log_joint(z)
+            gradients = [torch.autograd.grad(value.sum(), z)[0] for value in values]
+        return *(value.detach() for value in values), *gradients
+
+    eager(z)  # what a trace of the model says is known from here on
+    return compiled(eager, z, 0.5 * z + 0.1)[0]
+
+
+def _pilot(path: Path, z: Tensor, betas: list[float]) -> Tensor:
+    """The step size of each transition and row, (T, M), found by chains from z that are then forgotten."""
     point = path.at(z)
     step, steps = path.scale.new_full((len(path.scale),), 0.5), []
     for beta in betas[1:2] * (SETTLING // PILOT_EVERY) + betas[1::PILOT_EVERY]:

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import arviz as az
 import numpy as np
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..data.data import Data
 from ..density.log_density import Density
+from ..density.row_density import RowDensity
 from ..fit.convergence import ESS_PER_CHAIN, RHAT
 from ..mcmc.chains import run_chains
 from ..mcmc.engines import Plan
-from .target import LocalDensity, local_density
 
 
 class LatentDraws(NamedTuple):
@@ -55,7 +55,7 @@ class LatentDraws(NamedTuple):
 class LatentProgram:
     """z_n ~ Normal(0, I), and a factor that makes the joint density that of the rows, whatever their own prior is."""
 
-    density: LocalDensity
+    density: RowDensity
 
     def __call__(self, like: Tensor) -> None:
         """like: (M,), in the dtype of the data."""
@@ -77,9 +77,7 @@ class LatentProgram:
 
 
 def latent_nuts(
-    model: Any,
-    x: Tensor | None = None,
-    latent: int = 0,
+    density: RowDensity,
     *,
     warmup: int = 300,
     draws: int = 500,
@@ -91,11 +89,9 @@ def latent_nuts(
 ) -> LatentDraws:
     """Draw z_n from p(z_n | x_n) by NUTS for each row, a few rows in a run.
 
-    model: a `RowDensity`; or for rows x (M, ...), what has log_joint(z, x) or is that function, z of length `latent`.
     Rows are independent, so that rows in one run cost little more than one until their joint dimension shortens the
     steps. float64 rows and decoders are best.
     """
-    density = local_density(model, x, latent)
     number = density.data.rows or 0
     parts, divergences = [], []
     for start in range(0, number, rows_at_once):

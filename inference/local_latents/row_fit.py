@@ -27,11 +27,9 @@ from ..fit.moments import moments
 from ..plots.latent import plot_portrait
 from ..steps.pairing import Pairing
 from .gaps import amortisation_gaps
-from .marginal import USUAL, Budget, log_likelihood, marginal_likelihood, weighed
-from .row_posterior import RowPosterior, tells_q
-from .target import Target
+from .marginal import USUAL, Budget, estimate, marginal_likelihood, weighed
+from .target import BLOCK, Target, check_tells, target_of, tells_q
 
-BLOCK = 512  # rows at once
 KEPT = 4_000_000  # numbers of z in the posterior
 MEAN_DRAWS = 200  # for the mean of a q that has no formula for it
 ACTIVE = 0.01  # variance over rows of E[z_l | x] from which a unit counts as active (Burda et al. 2016)
@@ -63,8 +61,10 @@ class RowFit(Fit):
 
     def encode(self, x_new: DataLike | None = None) -> np.ndarray:
         """E_q[z | x] of each row: (M, latent). x_new: None takes the rows that were fitted."""
-        q, data = self.q(x_new), self.new_data(x_new)
-        return self._each(data, lambda part, rows: moments(q.posterior(part.values, rows), MEAN_DRAWS)[0])
+        target = self.target(x_new)
+        with target.isolated(0):
+            means = [moments(block.q, MEAN_DRAWS)[0] for block in target.blocks()]
+        return torch.cat(means).cpu().numpy()
 
     def decode(self, z: DataLike, x_new: DataLike | None = None) -> np.ndarray:
         """E[x | z] of latent vectors (M, latent), as the observed sites have it: (M, *row).
@@ -80,7 +80,10 @@ class RowFit(Fit):
             data = data.take(torch.zeros(len(values), dtype=torch.long))  # any rows: what is observed has no say
         if data.rows != len(values):
             raise InputError(f"z has {len(values)} rows, but there are covariates of {data.rows}: give x_new")
-        return self._each(data, lambda part, rows: self._observed(values[rows], part, self._mean_of))
+        with data.isolated(0), torch.no_grad():
+            places = torch.arange(len(values)).split(BLOCK)
+            parts = [self._observed(values[place], data.take(place), self._mean_of) for place in places]
+        return torch.cat(parts).cpu().numpy()
 
     def reconstruct(self, x_new: DataLike | None = None) -> np.ndarray:
         """E[x | z] at the mean of q(z | x), for each row: (M, *row)."""
@@ -109,13 +112,14 @@ class RowFit(Fit):
         if known.shape != given.shape or given.shape[1:] != self.data.values.shape[1:]:
             found = f"mask {tuple(known.shape)} and x_new {tuple(given.shape)}"
             raise InputError(f"{found} must have the shape of the rows")
-        data, q = self.data.take(torch.zeros(len(given), dtype=torch.long)), self.q(x_new)
+        check_tells(self.name, self.guide, new=True)
+        data = self.data.take(torch.zeros(len(given), dtype=torch.long))
         total = torch.zeros_like(given)
         with data.isolated(seed), torch.no_grad():
             z = RowDensity(self.density, data).prior_draw()
             for step in range(steps):
                 drawn = self._observed(z, data, lambda fn, site: fn.sample())
-                z = q.posterior(torch.where(known, given, drawn)).sample()
+                z = self.guide.posterior(torch.where(known, given, drawn), None).sample()
                 total = total + (self._observed(z, data, self._mean_of) if step >= steps // 2 else 0.0)
         return torch.where(known, given, total / (steps - steps // 2)).cpu().numpy()
 
@@ -126,8 +130,8 @@ class RowFit(Fit):
 
         method: naive, elbo, iwae_5, iwae_50, iwae_500, importance, ais or ais_guide.
         """
-        budget = Budget(draws=draws)
-        return log_likelihood(self.row_density(x_new), self.q(x_new), method=method, budget=budget, seed=seed)
+        found = estimate(self.target(x_new), method, Budget(draws=draws), seed)
+        return pd.DataFrame(found._asdict()).rename(columns={"value": "estimate"})
 
     def marginal_likelihood(
         self, x_new: DataLike | None = None, methods: Sequence[str] = USUAL, seed: int = 0, **budget: int
@@ -136,13 +140,11 @@ class RowFit(Fit):
 
         budget: draws, chains, temperatures and leapfrogs of `inference.local_latents.marginal.Budget`.
         """
-        density, q = self.row_density(x_new), self.q(x_new)
-        return marginal_likelihood(density, q, methods=methods, budget=Budget(**budget), seed=seed)
+        return marginal_likelihood(self.target(x_new), methods, Budget(**budget), seed)
 
     def gaps(self, rows: Sequence[int], **options: Any) -> pd.DataFrame:
         """Approximation and amortisation gap on chosen training rows; see `inference.local_latents.gaps`."""
-        chosen = torch.as_tensor(list(rows))
-        return amortisation_gaps(self.row_density().take(chosen), {self.name: self.by_row()}, rows=chosen, **options)
+        return amortisation_gaps({self.name: self.target().take(torch.as_tensor(list(rows)))}, **options)
 
     def active_units(self) -> np.ndarray:
         """Whether each latent entry tells rows apart: Var over rows of E_q[z | x] above 0.01: (latent,)."""
@@ -155,13 +157,14 @@ class RowFit(Fit):
         """
         return plot_portrait(self, labels)
 
-    def q(self, x_new: DataLike | None = None) -> RowPosterior:
-        """q(z | x), for the training rows, or for others where x_new is given."""
-        return RowPosterior(self.name, self.guide, self.row_density(), x_new is not None)
+    def target(self, x_new: DataLike | None = None) -> Target:
+        """log p(x, z) and q(z | x) of the training rows, or of others where x_new is given.
 
-    def by_row(self) -> Any:
-        """What tells q(z | x) of the training rows: the guide itself where it can, to be tuned on a row alone."""
-        return self.guide if hasattr(self.guide, "posterior") else self.q()
+        Raises InputError where the guide has no q for rows that it was not trained on, or does not tell it.
+        """
+        new = x_new is not None
+        check_tells(self.name, self.guide, new)
+        return target_of(self.row_density(x_new), self.guide, new=new)
 
     def _observed(self, z: Tensor, data: Data, of: Callable[[Distribution, str], Tensor]) -> Tensor:
         """Something of p(x | z) for rows of data, the observed sites side by side: (M, *row)."""
@@ -186,13 +189,6 @@ class RowFit(Fit):
             raise InputError(f"site {site!r} of model {model_name(self.model)} is a {kind}, without a mean")
         return mean
 
-    def _each(self, data: Data, fn: Callable[[Data, Tensor], Tensor]) -> np.ndarray:
-        """fn of some rows at a time and of their numbers, end to end."""
-        with data.isolated(0), torch.no_grad():
-            places = torch.arange(data.rows or 0).split(BLOCK)
-            parts = [fn(data.take(place), place) for place in places]
-        return torch.cat(parts).cpu().numpy()
-
 
 def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) -> RowFit:
     """A RowFit with draws of z and of the ELBO; to be called within `isolated`, the guide's parameters in the store.
@@ -203,28 +199,22 @@ def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) ->
     rows = RowDensity(density, data)
     held = max(1, min(draws, KEPT // ((data.rows or 1) * rows.latent)))
     if tells_q(guide):
-        sites, elbo = _draws_by_row(rows, RowPosterior(name, guide, rows), draws, held)
+        sites, elbo = _draws_by_row(rows, guide, draws, held)
     else:
         found = approximation(pairing, density, draws)
         sites, elbo = {site: value[:held] for site, value in found.sites.items()}, found.elbo_draws
-    fit = fit_of(
-        name,
-        pairing.estimator,
-        density,
-        {site: value.unsqueeze(0) for site, value in sites.items()},
-        likelihood="computed" if data.numel * held <= LARGEST else None,
-        elbo_draws=elbo,
-        guide=copy.deepcopy(guide),  # which may share its tensors with the store
-        **rest,
-    )
+    chain = {site: value.unsqueeze(0) for site, value in sites.items()}
+    likelihood: Any = "computed" if data.numel * held <= LARGEST else None
+    rest |= {"elbo_draws": elbo, "guide": copy.deepcopy(guide)}  # which may share its tensors with the store
+    fit = fit_of(name, pairing.estimator, density, chain, likelihood=likelihood, **rest)
     return RowFit(**{each.name: getattr(fit, each.name) for each in fields(Fit)})
 
 
-def _draws_by_row(rows: RowDensity, q: RowPosterior, draws: int, held: int) -> tuple[dict[str, Tensor], np.ndarray]:
+def _draws_by_row(rows: RowDensity, guide: Any, draws: int, held: int) -> tuple[dict[str, Tensor], np.ndarray]:
     """Draws of the local sites, name -> (held, ...), and of the ELBO, (draws,), a block of rows at a time."""
     numbers = torch.arange(rows.data.rows or 0, device=rows.data.like.device)
     z, elbo = [], np.zeros(draws)
-    for block in Target(rows, q.posterior, numbers).blocks(BLOCK):
+    for block in Target(rows, guide, numbers).blocks():
         drawn = [*weighed(block, draws)]
         elbo += torch.cat([weights.sum(-1) for _, weights in drawn]).cpu().numpy()
         z.append(torch.cat([values for values, _ in drawn])[:held])

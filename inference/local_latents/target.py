@@ -2,76 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from operator import attrgetter
+from typing import Any
 
 import torch
+from pyro.infer.autoguide import AutoGuide, AutoNormal
 from torch import Size, Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from ...errors import InputError
 from ...models.structure import model_name, one_line
-from ..data.data import Data
 from ..density.log_density import MAX_NUMBERS_AT_ONCE
 from ..density.row_density import RowDensity
-
-LogJoint: TypeAlias = Callable[[Tensor], Tensor]
-Posterior: TypeAlias = Callable[[Tensor, Tensor | None], Distribution]
 
 WIDEST = 512  # units assumed in the widest layer of a decoder
 BLOCK = 256  # rows at once
 
 
-@dataclass(frozen=True)
-class RowFunction:
-    """log p(x_n, z_n) as a function of z (..., M, L) and x (M, ...) -> (..., M), with z standard normal a priori."""
-
-    function: Callable[[Tensor, Tensor], Tensor]
-    data: Data
-    latent: int
-
-    def log_joint(self, z: Tensor) -> Tensor:
-        """Nats: (..., M, L) -> (..., M)."""
-        return self.function(z, self.data.values)
-
-    @property
-    def prior(self) -> Distribution:
-        """p(z): batch (M,), event (L,)."""
-        return Independent(Normal(self.data.values.new_zeros(len(self.data.values), self.latent), 1.0), 1)
-
-    def take(self, rows: Tensor | slice) -> RowFunction:
-        """The same of some of the rows."""
-        return replace(self, data=self.data.take(rows))
+def tells_q(guide: Any) -> bool:
+    """Whether q(z | x) of a row can be had from a guide: by its `posterior(x, rows)`, or as it is an AutoNormal."""
+    return isinstance(guide, AutoNormal) or hasattr(guide, "posterior")
 
 
-LocalDensity: TypeAlias = RowDensity | RowFunction
+def tells_new(guide: Any) -> bool:
+    """Whether q(z | x) can be had of rows that the guide was not trained on, as its attribute `amortized` says."""
+    return tells_q(guide) and getattr(guide, "amortized", False)
 
 
-def local_density(model: Any, x: Tensor | None, latent: int) -> LocalDensity:
-    """One as it is; for rows x (M, ...), what has log_joint(z, x) or is that function."""
-    if isinstance(model, RowDensity | RowFunction):
-        return model
-    if x is None or x.dim() < 1 or len(x) == 0:
-        raise InputError("x has no rows: give at least one")
-    return RowFunction(getattr(model, "log_joint", model), Data((x,), rows=len(x)), latent)
+def check_tells(name: str, guide: Any, new: bool) -> None:
+    """Refuse a guide that does not tell its q(z | x), or not of new rows, which it was not trained on."""
+    if new and not tells_new(guide) and (tells_q(guide) or isinstance(guide, AutoGuide)):
+        mend = "choose an encoder, or let it say amortized = True"
+        raise InputError(f"guide {name} has a q for each training row and for no other: {mend}")
+    if not tells_q(guide):
+        mend = "give it a method posterior(x, rows), or choose an encoder, free or auto_normal"
+        raise InputError(f"guide {name} does not tell its q(z | x): {mend}")
+
+
+def row_posterior(guide: Any, density: RowDensity, rows: Tensor | None) -> Distribution:
+    """q(z | x) of the rows of a density, z a row's vector as that has it: batch (M,), event (L,).
+
+    guide: has posterior(x, rows), or is an AutoNormal, a function x -> Distribution, or a Distribution. rows: (M,),
+    which training rows these are; None of rows that the guide was not trained on.
+    """
+    if isinstance(guide, Distribution):
+        return guide
+    if isinstance(guide, AutoNormal):
+        return _auto_normal(guide, density, rows)
+    return guide.posterior(density.data.values, rows) if tells_q(guide) else guide(density.data.values)
+
+
+def _auto_normal(guide: AutoNormal, density: RowDensity, rows: Tensor | None) -> Distribution:
+    """An AutoNormal's, which has a normal for each entry in unconstrained space."""
+    parts = []
+    for place in density.places:
+        both = [attrgetter(place.site.name)(each).movedim(place.axis, 0) for each in (guide.locs, guide.scales)]
+        parts.append([value.reshape(len(value), -1) for value in both])
+    loc, scale = (torch.cat(columns, -1) for columns in zip(*parts, strict=True))
+    return Independent(Normal(loc[rows], scale[rows]), 1)
 
 
 @dataclass(frozen=True)
 class Target:
-    """What every estimator takes; nothing in it knows about networks or programs.
+    """What every estimator takes.
 
-    density: log p(x_n, z_n) and p(z_n) of M rows. posterior(x, rows): q(z | x), batch (M,), event (L,). rows: which
-    training rows these are, (M,), for guides with a q of its own for each. whole: q was given as one Distribution,
-    which cannot be cut into blocks.
+    density: log p(x_n, z_n) and p(z_n) of M rows. guide: tells q(z | x), as `row_posterior` has it. rows: which
+    training rows these are, (M,), for guides with a q of its own for each. new: the guide was trained on none of them.
     """
 
-    density: LocalDensity
-    posterior: Posterior
+    density: RowDensity
+    guide: Any
     rows: Tensor
-    whole: bool = False
+    new: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,16 +86,20 @@ class Target:
     def q(self) -> Distribution:
         """q(z | x) of these rows: batch (M,), event (L,)."""
         with torch.no_grad():
-            return self.posterior(self.density.data.values, self.rows)
+            return self.trainable_q(self.guide)
 
-    def take(self, place: slice) -> Target:
+    def trainable_q(self, guide: Any) -> Distribution:
+        """That of another guide, gradients flowing."""
+        return row_posterior(guide, self.density, None if self.new else self.rows)
+
+    def take(self, place: Tensor | slice) -> Target:
         """The same of some of the rows."""
         return replace(self, density=self.density.take(place), rows=self.rows[place])
 
     def blocks(self, size: int | None = None) -> Iterator[Target]:
-        """The same for a few rows at a time."""
+        """The same for a few rows at a time; all at once where q is one Distribution, which cannot be cut."""
         size = size or BLOCK
-        if self.whole or len(self) <= size:
+        if isinstance(self.guide, Distribution) or len(self) <= size:
             return iter((self,))
         return (self.take(slice(start, start + size)) for start in range(0, len(self), size))
 
@@ -103,50 +113,39 @@ class Target:
         return self.density.data.isolated(seed)
 
 
-def target_of(model: Any, guide: Any, x: Tensor | None = None, rows: Tensor | None = None) -> Target:
-    """Put model, guide and rows together, and see that their shapes agree.
+def target_of(density: RowDensity, guide: Any, rows: Tensor | None = None, new: bool = False) -> Target:
+    """Put log p(x, z) and guide together, and see that their shapes agree, by one draw for two of the rows.
 
-    model: a RowDensity, which has its rows; or for rows x, what has log_joint(z, x), or is that function. guide: has
-    posterior(x, rows), or is a function x -> Distribution, or a Distribution. Raises InputError where shapes disagree.
+    rows: which training rows these are, all in order by default. Raises InputError where shapes disagree.
     """
-    density = local_density(model, x, 0)
-    number, values = density.data.rows or 0, density.data.values
-    rows = torch.arange(number, device=values.device) if rows is None else torch.as_tensor(rows, device=values.device)
+    number, device = density.data.rows or 0, density.data.values.device
+    rows = torch.arange(number, device=device) if rows is None else torch.as_tensor(rows, device=device)
     if rows.shape != (number,):
         raise InputError(f"rows has shape {tuple(rows.shape)} for {number} rows of x: give one number a row")
-    target = Target(density, _posterior(guide), rows, isinstance(guide, Distribution))
-    name = model_name(density.density.model if isinstance(density, RowDensity) else model)
+    target = Target(density, guide, rows, new)
     with target.isolated(0), torch.no_grad():
-        latent = _check(target if target.whole else target.take(slice(0, 2)), name, guide)
-    return target if isinstance(density, RowDensity) else replace(target, density=replace(density, latent=latent))
+        _check(next(target.blocks(2)))
+    return target
 
 
-def _posterior(guide: Any) -> Posterior:
-    if isinstance(guide, Distribution):
-        return lambda x, rows: guide
-    if hasattr(guide, "posterior"):
-        return guide.posterior
-    return lambda x, rows: guide(x)
-
-
-def _check(target: Target, name: str, guide: Any) -> int:
-    """Hold one draw to the shapes that were promised; how many entries z has."""
-    number = len(target)
+def _check(target: Target) -> None:
+    """Hold one draw to the shapes that were promised."""
+    number, guide = len(target), model_name(target.guide)
+    model = target.density.density.model
     try:
         q = target.q
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"guide {model_name(guide)} fails on these rows: {one_line(error)}") from error
+        raise InputError(f"guide {guide} fails on these rows: {one_line(error)}") from error
     if not isinstance(q, Distribution) or tuple(q.batch_shape) != (number,) or len(q.event_shape) != 1:
         found = f"{type(q).__name__}, batch {tuple(getattr(q, 'batch_shape', ()))}"
-        raise InputError(f"guide {model_name(guide)} gives {found}: q(z | x) needs batch ({number},), event (latent,)")
-    draws = Size(() if isinstance(target.density, RowDensity) else (3,))  # of a trace one draw tells if it runs
+        raise InputError(f"guide {guide} gives {found}: q(z | x) needs batch ({number},), event (latent,)")
+    draws = Size((3,) if hasattr(model, "log_joint") else ())  # of a trace one draw tells if it runs
     try:
         value = target.density.log_joint(q.sample(draws))
     except Exception as error:
-        raise InputError(f"log_joint of {name} fails on a draw of q: {one_line(error)}") from error
+        raise InputError(f"log_joint of {model_name(model)} fails on a draw of q: {one_line(error)}") from error
     if value.shape != (*draws, number):
         found = f"log_joint gives shape {tuple(value.shape)}"
         raise InputError(f"{found} for three draws of {number} rows: one number each")
-    return q.event_shape[0]

@@ -20,14 +20,13 @@ from ...guides import Guide, GuideFactory
 from ...models.networks import check_choices
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
-from ..data.as_data import DataLike, data_for
-from ..data.as_new_data import as_new_data
+from ..data.as_data import DataLike, as_new_data, data_for
 from ..data.data import Data, structure_on
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..local_latents.row_fit import RowFit, row_fit
-from ..local_latents.row_posterior import tells_new, tells_q
+from ..local_latents.target import tells_new, tells_q
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..steps.compiled_steps import Schedule

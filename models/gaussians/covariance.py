@@ -1,6 +1,7 @@
 """Covariance structures of the mixtures: which parameters K component covariances have, and share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Literal, get_args
 
 import pyro
@@ -13,9 +14,25 @@ from ...errors import InputError
 from .distributions import WishartCholesky
 from .units import CholeskyIn
 
-__all__ = ["Covariance", "check_mixture", "inverse_tril", "laid_out", "precision_trils", "scale_trils", "structured"]
+__all__ = [
+    "Covariance",
+    "as_trils",
+    "check_mixture",
+    "inverse_tril",
+    "laid_out",
+    "precision_site",
+    "precision_trils",
+    "scale_trils",
+    "structured",
+]
 
 Covariance = Literal["full", "diagonal", "tied", "spherical"]
+_PRECISION_SITES: dict[Covariance, str] = {
+    "full": "precision_trils",
+    "tied": "precision_tril",
+    "diagonal": "precisions",
+    "spherical": "precisions",
+}
 
 
 def check_mixture(components: int, covariance: str, batch_size: int | None) -> None:
@@ -81,32 +98,53 @@ def laid_out(covariance: Covariance, trils: Tensor, prefix: str = "") -> dict[st
             return {prefix + "scales": trils[:, 0, 0]}
 
 
+def precision_site(
+    covariance: Covariance, df: Tensor, scale_tril: Tensor, units: Tensor | None = None
+) -> tuple[str, dist.TorchDistribution]:
+    """The name of the site of the precisions, and what it is drawn from.
+
+    Each full (or the tied) precision is Wishart(df, W) with W = scale_tril scale_tril^T, and the site its Cholesky
+    factor. A diagonal precision is D Wisharts of size one on the diagonal of W; a spherical one is their common value,
+    Gamma(D df / 2, D / (2 W_11)).
+
+    df: () or (K,); scale_tril: (D, D) or (K, D, D); without the K where tied. units: (D,), the scale of each feature's
+    precision factor, for the bijection.
+    """
+    name = _PRECISION_SITES[covariance]
+    if covariance in ("full", "tied"):
+        return name, WishartCholesky(df, scale_tril, units)
+    rates = 1 / (2 * scale_tril.diagonal(dim1=-2, dim2=-1).square())
+    if covariance == "diagonal":
+        return name, dist.Gamma((df / 2).unsqueeze(-1).expand(rates.shape), rates).to_event(1)
+    size = scale_tril.shape[-1]
+    return name, dist.Gamma(df * size / 2, rates[..., 0] * size)
+
+
+def as_trils(covariance: Covariance, sites: Mapping[str, Tensor], components: int, size: int) -> Tensor:
+    """The Cholesky factors of K precisions, (..., K, D, D), from the value of their site.
+
+    That is (..., K, D, D); (..., D, D) where tied, (..., K, D) where diagonal and (..., K) where spherical.
+    """
+    precisions = sites[_PRECISION_SITES[covariance]]
+    if covariance == "full":
+        return precisions
+    if covariance == "tied":
+        return precisions.unsqueeze(-3).expand(*precisions.shape[:-2], components, size, size)
+    if covariance == "spherical":
+        precisions = precisions.unsqueeze(-1).expand(*precisions.shape, size)
+    return torch.diag_embed(precisions.sqrt())
+
+
 def precision_trils(
     covariance: Covariance, plate: pyro.plate, df: Tensor, scale_tril: Tensor, units: Tensor | None = None
 ) -> Tensor:
     """Sample the precisions of K components; their Cholesky factors, (K, D, D).
 
-    Each full (or the tied) precision is Wishart(df, W) with W = scale_tril scale_tril^T. A diagonal precision is D
-    Wisharts of size one on the diagonal of W; a spherical one is their common value, Gamma(D df / 2, D / (2 W_11)).
-
-    plate: of the K components. df: () or (K,); scale_tril: (D, D) or (K, D, D); without the K where tied.
-    units: (D,), the scale of each feature's precision factor, for the bijection. Sites: `precision_trils` (K, D, D),
-    `precision_tril` (D, D) where tied, `precisions` (K, D) where diagonal and (K,) where spherical.
+    plate: of the K components. df, scale_tril, units: as `precision_site` has them. Sites: `precision_trils`
+    (K, D, D), `precision_tril` (D, D) where tied, `precisions` (K, D) where diagonal and (K,) where spherical.
     """
-    components, size = plate.size, scale_tril.shape[-1]
-    if covariance == "tied":
-        infer = {"event_dims": ["features", "features_bis"]}
-        tril = pyro.sample("precision_tril", WishartCholesky(df, scale_tril, units), infer=infer)
-        return tril.expand(components, size, size)
-    rates = 1 / (2 * scale_tril.diagonal(dim1=-2, dim2=-1).square())
-    with plate:
-        if covariance == "full":
-            infer = {"event_dims": ["features", "features_bis"]}
-            return pyro.sample("precision_trils", WishartCholesky(df, scale_tril, units), infer=infer)
-        if covariance == "diagonal":
-            gamma = dist.Gamma((df / 2).unsqueeze(-1).expand(rates.shape), rates).to_event(1)
-            precisions = pyro.sample("precisions", gamma, infer={"event_dims": ["features"]})
-        else:
-            precision = pyro.sample("precisions", dist.Gamma(df * size / 2, rates[..., 0] * size))
-            precisions = precision.unsqueeze(-1).expand(components, size)
-    return torch.diag_embed(precisions.sqrt())
+    name, fn = precision_site(covariance, df, scale_tril, units)
+    infer = {"event_dims": ["features", "features_bis"][: fn.event_dim]}
+    with nullcontext() if covariance == "tied" else plate:
+        sites = {name: pyro.sample(name, fn, infer=infer)}
+    return as_trils(covariance, sites, plate.size, scale_tril.shape[-1])

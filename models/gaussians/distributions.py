@@ -62,16 +62,28 @@ class WishartCholesky(dist.TorchDistribution):
         identity = torch.eye(size, dtype=value.dtype, device=value.device)
         standard = torch.linalg.solve_triangular(self.scale_tril, identity, upper=False) @ value
         log_diagonal = value.diagonal(dim1=-2, dim2=-1).log()
-        log_scale = self.scale_tril.diagonal(dim1=-2, dim2=-1).log()
-        log_normalizer = (
-            (self.df * size / 2 - size) * math.log(2)
-            + size * (size - 1) / 4 * math.log(math.pi)
-            + torch.lgamma(self._row_dfs() / 2).sum(-1)
-            + self.df * log_scale.sum(-1)
-        )
         # Wishart density of L L^T times the Jacobian of L -> L L^T, 2^D prod_i l_ii^(D - i + 1): powers df - i.
         powers = self._row_dfs() - 1
-        return (powers * log_diagonal).sum(-1) - standard.square().sum((-2, -1)) / 2 - log_normalizer
+        quadratic = standard.square().sum((-2, -1)) / 2
+        return (powers * log_diagonal).sum(-1) - quadratic - self._log_normalizer() + size * math.log(2)
+
+    def expected_log_det(self) -> Tensor:
+        """E[log |L L^T|] (Bishop 2006, eq. 10.65): (...)."""
+        log_det = 2 * self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return (self._row_dfs() / 2).digamma().sum(-1) + self.event_shape[-1] * math.log(2) + log_det
+
+    def divergence(self, other: WishartCholesky) -> Tensor:
+        """KL(this || other) in nats, that of the Wishart matrices: (...)."""
+        size = self.event_shape[-1]
+        trace = torch.linalg.solve_triangular(other.scale_tril, self.scale_tril, upper=False).square().sum((-2, -1))
+        gain = (self.df - other.df) * self.expected_log_det() + self.df * (trace - size)
+        return other._log_normalizer() - self._log_normalizer() + gain / 2
+
+    def _log_normalizer(self) -> Tensor:
+        """-log B(W, df) of the Wishart matrix (Bishop 2006, eq. B.79): (...)."""
+        size, log_scale = self.event_shape[-1], self.scale_tril.diagonal(dim1=-2, dim2=-1).log()
+        constant = self.df * size / 2 * math.log(2) + size * (size - 1) / 4 * math.log(math.pi)
+        return constant + torch.lgamma(self._row_dfs() / 2).sum(-1) + self.df * log_scale.sum(-1)
 
     @property
     def mean(self) -> Tensor:

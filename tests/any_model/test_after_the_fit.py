@@ -262,6 +262,19 @@ def test_a_comparison_is_had_back_from_disk_without_a_pickle(tmp_path: Path, no_
     assert len(again.add({"later": again["mvn"]})) == len(found) + 1  # it is as good as the first
 
 
+def test_a_fit_whose_name_is_a_number_is_had_back_and_a_lost_file_is_named(tmp_path: Path) -> None:
+    fit = svi(programs.regression, "auto_normal", (X, Y), steps=20, draws=20, progress=False)
+    found = compare(programs.regression, (X, Y), {"1": fit}, reference=None, **BRIEF)
+    found.save(tmp_path)
+    again = pyrometer.load(tmp_path, programs.regression)
+    assert isinstance(again, Comparison)
+    assert list(again.table.index) == list(again) == ["1"]
+    (tmp_path / "1.nc").unlink()
+    with pytest.raises(InputError, match=r"holds no saved fit: 1\.nc is missing or damaged") as caught:
+        pyrometer.load(tmp_path, programs.regression)
+    one_line(caught)
+
+
 def test_what_is_no_saved_fit_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("nothing")
     for path in (tmp_path, tmp_path / "missing"):

@@ -217,6 +217,30 @@ def test_a_fit_of_other_data_is_no_entry() -> None:
     one_line(caught)
 
 
+def test_entries_of_one_name_are_refused_and_so_is_a_reference_that_bears_that_of_another() -> None:
+    twice = [partial(svi, guide="auto_normal"), partial(svi, guide="auto_mvn")]
+    with pytest.raises(InputError, match="2 entries have only the names svi") as caught:
+        compare(programs.regression, (X, Y), twice, reference=None, **TINY)
+    one_line(caught)
+    before = svi(programs.regression, "auto_mvn", (X, Y), steps=20, draws=20, progress=False)
+    with pytest.raises(InputError, match="reference auto_mvn has the name of an entry") as caught:
+        compare(programs.regression, (X, Y), ["auto_mvn"], reference=before, **TINY)
+    one_line(caught)
+
+
+def test_a_fit_is_called_what_its_entry_is() -> None:
+    before = svi(programs.regression, "auto_mvn", (X, Y), steps=20, draws=20, progress=False)
+    found = compare(programs.regression, (X, Y), {"a": before, "b": before}, reference=None, **TINY)
+    assert [fit.name for fit in found.fits.values()] == ["a", "b"] == list(found.table.index)
+
+
+def test_a_list_of_autoguides_is_one_entry() -> None:
+    guide = AutoGuideList(programs.regression)
+    guide.append(AutoNormal(programs.regression))
+    found = compare(programs.regression, (X, Y), guide, reference=None, **TINY)
+    assert list(found) == ["AutoGuideList"]
+
+
 # Options of svi, once for all
 
 

@@ -17,7 +17,7 @@ from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
 from pyrometer.inference.closed_form import cavi
 from pyrometer.inference.closed_form.cavi import CAVIUpdates
-from pyrometer.inference.closed_form.e_step import INLINE, terms, weighted_sums
+from pyrometer.inference.closed_form.e_step import inline, terms, weighted_sums
 from pyrometer.inference.closed_form.row_blocks import as_row_blocks
 from pyrometer.inference.data.data import Data
 from pyrometer.inference.density.log_density import Density
@@ -153,7 +153,7 @@ def test_the_bound_on_four_rows_is_the_sum_over_all_assignments() -> None:
     """ELBO = sum_z q(z) [log p(x, z) - log q(z) - KL(q(theta) || p(theta | x, z))], z over 2^4 assignments."""
     x = torch.as_tensor(np.array([[0.0], [0.3], [4.0], [4.4]]))
     model = BayesianGMM(2, loc=2.0, scale=1.0, df=3.0, loc_precision=0.1)
-    updates = CAVIUpdates(model, as_row_blocks(x, model), INLINE)
+    updates = CAVIUpdates(model, as_row_blocks(x, model), inline)
     q = updates.from_kmeans(2)
     log_q = torch.cat(list(terms([x], q.expected_components(), updates.blocks.units)), -1).log_softmax(0)
     bound = 0.0

@@ -10,7 +10,7 @@ import pytest
 from pyrometer import InputError
 from pyrometer.inference.compare.columns import ROW_COLUMNS
 from pyrometer.inference.compare.comparison import Comparison
-from pyrometer.inference.local_latents.marginal import Budget, marginal_estimates
+from pyrometer.inference.local_latents.marginal import Budget, estimate
 from pyrometer.inference.local_latents.row_fit import RowFit
 from pyrometer.inference.plots import latent, plot_losses
 from pyrometer.models import VAE
@@ -90,6 +90,18 @@ def test_a_trained_decoder_is_taken_as_it_is_and_nuts_can_be_left_out() -> None:
     assert found.table[["gap", "bias"]].isna().all(axis=None)
 
 
+def test_the_rows_may_be_a_range_and_a_guide_added_under_a_name_known_gets_gaps_of_its_own(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"steps": 30, "starts": 1, "warmup": 50, "draws": 50, "chains": 2, "progress": False}
+    found = pyrometer.compare(VAE(2, "linear"), X, {"a": "encoder", "b": "encoder"}, rows=range(3), **options)
+    again = found.add({"b": "encoder_full"})
+    assert again.gaps.loc["a"].equals(found.gaps.loc["a"])
+    assert (again.gaps.loc["b", "elbo"] != found.gaps.loc["b", "elbo"]).all()
+    again.save(tmp_path)
+    loaded = pyrometer.load(tmp_path, VAE(2, "linear"))
+    assert isinstance(loaded, Comparison)
+    pd.testing.assert_frame_equal(loaded.gaps, again.gaps, check_dtype=False)
+
+
 def test_an_interrupt_while_nuts_runs_keeps_the_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -118,11 +130,10 @@ def test_the_bounds_of_a_bernoulli_decoder_rise_to_annealed_importance_sampling(
     )
     assert isinstance(fit, RowFit)
     budget = Budget(draws=5000, chains=32, temperatures=300)
-    methods = ("elbo", "iwae_5", "iwae_50", "ais")
-    rows = fit.data.values[:40]
-    estimates = marginal_estimates(fit.model, fit.guide, rows, methods, budget=budget).values()
-    means = [estimate.value.mean() for estimate in estimates]
-    errors = [np.linalg.norm(estimate.se) / len(rows) for estimate in estimates]
+    rows = fit.target().take(slice(40))
+    estimates = [estimate(rows, method, budget) for method in ("elbo", "iwae_5", "iwae_50", "ais")]
+    means = [found.value.mean() for found in estimates]
+    errors = [np.linalg.norm(found.se) / len(rows) for found in estimates]
     for (low, low_error), (high, high_error) in zip(
         zip(means, errors, strict=True), list(zip(means, errors, strict=True))[1:], strict=False
     ):

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from pyrometer.errors import InputError
-from pyrometer.inference.data.as_data import as_data
-from pyrometer.inference.data.as_new_data import as_new_data
+from pyrometer.inference.data.as_data import as_data, as_new_data
 from pyrometer.inference.data.data import Data
 from pyrometer.models import GMM, VAE, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 
@@ -253,6 +252,15 @@ def test_what_is_no_table_at_all_is_refused() -> None:
     assert "is a list" in refusal([[1.0], [2.0]])
     assert "is a NoneType" in refusal(None)
     assert "to_dense" in refusal(torch.eye(3).to_sparse())
+
+
+def test_data_are_equal_where_they_hold_the_same_numbers_and_miss_the_same() -> None:
+    holes = np.array([1.0, np.nan, 3.0])
+    assert as_data(holes).equals(as_data(holes.copy()))
+    assert not as_data(holes).equals(as_data(np.nan_to_num(holes)))
+    assert not as_data(holes).equals(as_data((holes, holes)))
+    assert not as_data(NUMBERS).equals(as_data(NUMBERS, dtype=torch.float32))
+    assert not as_data(NUMBERS).equals(as_data(NUMBERS[:2]))
 
 
 def test_bad_files_are_refused_here_too(tmp_path: Path) -> None:

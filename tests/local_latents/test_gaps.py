@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from latent_truths import Pixels, linear_gaussian, linear_rows, pixel_rows, pixels
+from latent_truths import Pixels, linear_gaussian, linear_rows, pixel_rows, pixels, row_density
 from pyrometer.inference.compilation.compiled import value_and_gradient
 from pyrometer.inference.density.log_density import Density
-from pyrometer.inference.local_latents.families import best_in_family, family_of, fine_tuned
-from pyrometer.inference.local_latents.gaps import amortisation_gaps, summarised
+from pyrometer.inference.local_latents.gaps import amortisation_gaps, best_in_family, fine_tuned, summarised
 from pyrometer.inference.local_latents.latent_nuts import LatentDraws, LatentProgram, latent_nuts
 from pyrometer.inference.local_latents.marginal import Budget
-from pyrometer.inference.local_latents.target import local_density, target_of
+from pyrometer.inference.local_latents.target import target_of
 from pyrometer.inference.plots import plot_gaps
 from pyrometer.inference.runtime.isolation import isolated
 from torch import Tensor, nn
@@ -35,6 +34,7 @@ mpl.use("Agg")
 BUDGET = Budget(draws=5000, chains=32, temperatures=150)
 MODEL = linear_gaussian()
 X = linear_rows(MODEL, 4)
+ROWS = row_density(MODEL, X)
 
 
 def off(x: Tensor, rows: Tensor | None = None) -> Distribution:
@@ -56,13 +56,14 @@ def as_flow(x: Tensor, rows: Tensor | None = None) -> Distribution:
 
 @cache
 def draws() -> LatentDraws:
-    return latent_nuts(MODEL, X, 2, draws=1000, jobs=1, progress=False)
+    return latent_nuts(ROWS, draws=1000, jobs=1, progress=False)
 
 
 @cache
 def gaps() -> pd.DataFrame:
     guides = {"best": MODEL.mean_field, "off": off, "off_full": off_full, "exact": MODEL.posterior, "flow": as_flow}
-    return amortisation_gaps(MODEL, guides, X, evidence="ais_guide", budget=BUDGET, nuts=draws())
+    targets = {name: target_of(ROWS, guide) for name, guide in guides.items()}
+    return amortisation_gaps(targets, evidence="ais_guide", budget=BUDGET, nuts=draws())
 
 
 def test_nuts_finds_the_exact_posterior_of_every_row() -> None:
@@ -79,21 +80,21 @@ def test_rows_sampled_together_and_apart_agree_with_the_grid() -> None:
     x = pixel_rows(model, 2)
     _, mean, sd = model.on_grid(x)
     for at_once in (1, 2):
-        found = latent_nuts(model, x, 2, draws=600, jobs=1, rows_at_once=at_once, progress=False)
+        found = latent_nuts(row_density(model, x), draws=600, jobs=1, rows_at_once=at_once, progress=False)
         assert (np.abs(found.mean - mean.numpy()) < 5 * sd.numpy() / np.sqrt(found.ess_bulk)[:, None]).all()
         assert (np.abs(found.sd / sd.numpy() - 1) < 0.2).all()
 
 
 def test_the_density_of_bernoulli_pixels_is_traced_and_not_left_to_python() -> None:
     model = pixels()
-    program = LatentProgram(local_density(model, pixel_rows(model, 2), 2))
+    program = LatentProgram(row_density(model, pixel_rows(model, 2)))
     density = Density(program, program.data)
     assert density.dim == 4
     with in_doubles(validate=False):
         point = torch.ones(4)
         assert value_and_gradient(density.log_density, point, point / 2)[1] == "script"
     single = Pixels(model.inner.float(), model.weights.float(), model.bias.float())
-    program = LatentProgram(local_density(single, pixel_rows(model, 2).float(), 2))
+    program = LatentProgram(row_density(single, pixel_rows(model, 2).float()))
     density = Density(program, program.data)
     assert density.dim == 4
     with isolated(0, torch.float32):
@@ -145,9 +146,8 @@ def test_bias_and_sd_ratio_are_those_of_the_guide_against_nuts() -> None:
 def test_rows_on_which_nuts_did_not_converge_are_marked_and_left_out_of_the_medians() -> None:
     stuck = draws().z.copy()
     stuck[0, :, 0] += 3
-    table = amortisation_gaps(
-        MODEL, {"best": MODEL.mean_field}, X, evidence="importance", steps=10, nuts=draws()._replace(z=stuck)
-    )
+    targets, nuts = {"best": target_of(ROWS, MODEL.mean_field)}, draws()._replace(z=stuck)
+    table = amortisation_gaps(targets, evidence="importance", steps=10, nuts=nuts)
     assert list(table["converged"]) == [False, True, True, True]
     row = summarised(table).loc["best"]
     assert (row["rows"], row["converged"]) == (4, 3)
@@ -180,12 +180,11 @@ def test_a_family_read_off_a_q_is_that_q(family: str) -> None:
     factor = torch.tensor([[0.3], [-0.5]], dtype=X.dtype).expand(4, 2, 1)
     low = LowRankMultivariateNormal(X[:, :2], factor, 0.3 * torch.ones(4, 2, dtype=X.dtype))
     q: Distribution = {"mean_field": off(X), "full_covariance": MODEL.posterior(X), "low_rank": low}[family]
-    found = family_of(q)
+    named, found = best_in_family(lambda z: MODEL.log_joint(z, X), q, steps=0)
+    assert named == family
     assert found is not None
-    distribution, params = found
-    assert distribution.__name__ == family
     z = torch.randn(5, 4, 2, dtype=X.dtype)
-    torch.testing.assert_close(distribution(params).log_prob(z), q.log_prob(z))
+    torch.testing.assert_close(found.log_prob(z), q.log_prob(z))
 
 
 def test_low_rank_with_rank_one_reaches_a_plane_s_correlated_posterior() -> None:
@@ -193,7 +192,7 @@ def test_low_rank_with_rank_one_reaches_a_plane_s_correlated_posterior() -> None
         X[:, :2], 0.1 * torch.ones(4, 2, 1, dtype=X.dtype), torch.ones(4, 2, dtype=X.dtype)
     )
     torch.manual_seed(0)
-    best, _ = best_in_family(lambda z: MODEL.log_joint(z, X), start)
+    _, best = best_in_family(lambda z: MODEL.log_joint(z, X), start)
     assert best is not None
     full = MultivariateNormal(best.mean, best.covariance_matrix)  # type: ignore[attr-defined]
     assert kl_divergence(full, MODEL.posterior(X)).max() < 0.01
@@ -217,12 +216,12 @@ def test_a_guide_of_no_known_family_is_tuned_row_by_row_and_left_as_it_was() -> 
     guide = Encoder()
     before = {name: value.clone() for name, value in guide.state_dict().items()}
     settings: dict[str, Any] = {"evidence": "ais_guide", "budget": BUDGET, "steps": 2000, "nuts": _first(2)}
-    table = amortisation_gaps(MODEL, {"flow": guide}, X[:2], **settings)
+    table = amortisation_gaps({"flow": target_of(ROWS.take(slice(2)), guide)}, **settings)
     assert all(torch.equal(before[name], value) for name, value in guide.state_dict().items())
     assert (table["amortisation_gap"] > 0).all()
     assert ((table["approximation_gap"] - MODEL.mean_field_kl).abs() < 5 * table["approximation_gap_se"] + 0.05).all()
-    tuned = fine_tuned(target_of(MODEL, guide, X[:1], torch.tensor([7])), guide, steps=1)
-    assert tuned(X[:1], torch.tensor([7])).batch_shape == (1,)
+    (tuned,) = fine_tuned(target_of(ROWS.take(slice(1)), guide, torch.tensor([7])), steps=1)
+    assert tuned.q.batch_shape == (1,)
 
 
 def _first(rows: int) -> LatentDraws:

@@ -17,9 +17,9 @@ from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.density.row_density import RowDensity
 from pyrometer.inference.local_latents.gaps import amortisation_gaps
 from pyrometer.inference.local_latents.latent_nuts import latent_nuts
-from pyrometer.inference.local_latents.marginal import Budget, marginal_estimates
+from pyrometer.inference.local_latents.marginal import Budget, estimate
 from pyrometer.inference.local_latents.row_fit import RowFit
-from pyrometer.inference.local_latents.row_posterior import RowPosterior
+from pyrometer.inference.local_latents.target import target_of
 from pyrometer.models import VAE
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
@@ -117,14 +117,11 @@ def test_the_derived_log_joint_is_the_closed_form_over_draws_and_its_gradient_fl
 def test_each_estimator_finds_the_exact_log_likelihood_of_a_row(which: str) -> None:
     fit = fitted(which)
     truth = exact(which)[0].log_prob(fit.data.values).detach().numpy()[:10]
-    rows = torch.arange(10)
-    budget = Budget(draws=4000, chains=32, temperatures=150)
-    estimates = marginal_estimates(
-        fit.row_density().take(rows), fit.q(), methods=("naive", "importance", "ais"), budget=budget, rows=rows
-    )
-    for estimate in estimates.values():
-        assert (np.abs(estimate.value - estimate.log_bias - truth) < 5 * estimate.se).all()
-    assert estimates["importance"].se.max() < 0.05
+    target, budget = fit.target().take(slice(10)), Budget(draws=4000, chains=32, temperatures=150)
+    for method in ("naive", "importance", "ais"):
+        found = estimate(target, method, budget)
+        assert (np.abs(found.value - found.log_bias - truth) < 5 * found.se).all()
+        assert method != "importance" or found.se.max() < 0.05
 
 
 @BOTH
@@ -202,8 +199,9 @@ def test_a_positive_latent_and_a_covariate_give_the_exact_evidence_of_a_gamma_po
     loc = (shape.log() - (exposure + 2).log()).unsqueeze(-1)
     q = Independent(Normal(loc, shape.rsqrt().unsqueeze(-1)), 1)
     budget = Budget(draws=20_000, chains=64, temperatures=100)
-    for estimate in marginal_estimates(rows, q, methods=("naive", "importance", "ais"), budget=budget).values():
-        assert (np.abs(estimate.value - estimate.log_bias - truth) < 5 * estimate.se).all()
+    for method in ("naive", "importance", "ais"):
+        found = estimate(target_of(rows, q), method, budget)
+        assert (np.abs(found.value - found.log_bias - truth) < 5 * found.se).all()
     fit: Any = pyrometer.svi(counts, "auto_normal", (exposure, y), steps=1500, **OPTIONS)
     assert (fit.posterior["rate"] > 0).all()
     z = fit.encode()
@@ -275,8 +273,7 @@ def test_the_rows_of_a_mixed_model_have_gaps_where_the_shared_sites_stand_at_the
     assert not isinstance(fit, RowFit)
     chosen, mu = torch.tensor([0, 4]), torch.as_tensor(fit.draws()["mu"].mean())
     rows = RowDensity(fit.density, fit.data.take(chosen), {"mu": mu})
-    guides = {"auto_normal": RowPosterior("auto_normal", fit.guide, rows)}
-    table = amortisation_gaps(rows, guides, rows=chosen, nuts={"jobs": 1})
+    table = amortisation_gaps({"auto_normal": target_of(rows, fit.guide, chosen)}, nuts={"jobs": 1})
     truth = Normal(mu, math.hypot(TAU, NOISE)).log_prob(y[chosen])
     assert (np.abs(table["log_p"] - truth.numpy()) < 5 * table["log_p_se"]).all()
     assert (table["approximation_gap"].abs() < 5 * table["approximation_gap_se"]).all()

@@ -7,7 +7,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from latent_truths import LinearGaussian, Pixels, errors_apart, linear_gaussian, linear_rows, pixel_rows, pixels
+from latent_truths import (
+    LinearGaussian,
+    Pixels,
+    errors_apart,
+    linear_gaussian,
+    linear_rows,
+    pixel_rows,
+    pixels,
+    row_density,
+)
 from pyrometer.errors import InputError
 from pyrometer.inference.fit.importance import Estimate, bound, log_mean
 from pyrometer.inference.local_latents import target as target_module
@@ -15,34 +24,46 @@ from pyrometer.inference.local_latents.ais import anneal, schedule
 from pyrometer.inference.local_latents.marginal import (
     METHODS,
     Budget,
-    log_likelihood,
+    estimate,
     log_weights,
-    marginal_estimates,
     marginal_likelihood,
     unbiasedness,
 )
-from pyrometer.inference.local_latents.target import target_of
+from pyrometer.inference.local_latents.target import Target, target_of
 from pyrometer.inference.plots import plot_marginal, plot_unbiasedness
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, Normal
 
 mpl.use("Agg")
 BUDGET = Budget(draws=20_000, chains=32, temperatures=150)
 UNBIASED = ["naive", "importance", "ais", "ais_guide"]
 
 
+def target(model: object, guide: object, x: Tensor) -> Target:
+    return target_of(row_density(model, x), guide)
+
+
+def estimates_of(model: object, guide: object, x: Tensor) -> dict[str, Estimate]:
+    return {name: estimate(target(model, guide, x), name, BUDGET) for name in METHODS}
+
+
+def standard_normal(x: Tensor) -> Distribution:
+    """The prior of both models: batch (M,), event (2,)."""
+    return Independent(Normal(x.new_zeros(len(x), 2), 1.0), 1)
+
+
 @cache
 def linear() -> tuple[LinearGaussian, Tensor, Tensor, dict[str, Estimate]]:
     model = linear_gaussian()
     x = linear_rows(model)
-    return model, x, model.evidence(x), marginal_estimates(model, model.mean_field, x, list(METHODS), budget=BUDGET)
+    return model, x, model.evidence(x), estimates_of(model, model.mean_field, x)
 
 
 @cache
 def bent() -> tuple[Pixels, Tensor, Tensor, dict[str, Estimate]]:
     model = pixels()
     x = pixel_rows(model)
-    estimates = marginal_estimates(model, model.rough_guide, x, list(METHODS), budget=BUDGET)
+    estimates = estimates_of(model, model.rough_guide, x)
     return model, x, model.on_grid(x)[0], estimates
 
 
@@ -50,10 +71,10 @@ def bent() -> tuple[Pixels, Tensor, Tensor, dict[str, Estimate]]:
 @pytest.mark.parametrize("method", UNBIASED)
 def test_each_unbiased_method_is_within_its_error_of_the_exact_log_evidence(case: object, method: str) -> None:
     _, _, exact, estimates = case()  # type: ignore[operator]
-    estimate = estimates[method]
-    corrected = estimate.value - estimate.log_bias
-    assert (errors_apart(corrected, estimate.se, exact) < 5).all()
-    assert estimate.se.max() < 0.15
+    found = estimates[method]
+    corrected = found.value - found.log_bias
+    assert (errors_apart(corrected, found.se, exact) < 5).all()
+    assert found.se.max() < 0.15
 
 
 @pytest.mark.parametrize("case", [linear, bent])
@@ -76,7 +97,7 @@ def test_the_elbo_falls_short_of_the_evidence_by_the_kl_divergence() -> None:
 
 def test_with_the_exact_posterior_every_weight_is_the_evidence() -> None:
     model, x, exact, _ = linear()
-    weights = log_weights(target_of(model, model, x), 10)
+    weights = log_weights(target(model, model, x), 10)
     torch.testing.assert_close(weights, exact.expand(10, -1))
     assert log_mean(weights).se.max() < 1e-12
 
@@ -85,9 +106,9 @@ def test_with_the_exact_posterior_every_weight_is_the_evidence() -> None:
 def test_the_mean_of_annealed_weights_is_the_evidence_though_chains_are_short(start: str) -> None:
     """Few temperatures: rough weights, whose mean is exact all the same. Adaptation left on would spoil it."""
     model, x, exact, _ = bent()
-    first = target_of(model, model.rough_guide, x).density.prior if start == "prior" else model.rough_guide(x)
+    first = standard_normal(x) if start == "prior" else model.rough_guide(x)
     torch.manual_seed(0)
-    run = anneal(lambda z: model.log_joint(z, x), first, chains=20_000, temperatures=6, leapfrogs=3)
+    run = anneal(lambda z: model.log_joint(z, x), first, Budget(chains=20_000, temperatures=6, leapfrogs=3))
     ratio = (run.log_weights - exact).exp()
     error = ratio.std(0) / len(ratio) ** 0.5
     assert ((ratio.mean(0) - 1).abs() < 5 * error).all()
@@ -98,11 +119,9 @@ def test_annealed_draws_come_from_the_posterior() -> None:
     model, x, _, _ = bent()
     _, mean, sd = model.on_grid(x)
     torch.manual_seed(1)
-    prior = target_of(model, model.rough_guide, x).density.prior
-    run = anneal(lambda z: model.log_joint(z, x), prior, chains=4000, temperatures=60)
+    run = anneal(lambda z: model.log_joint(z, x), standard_normal(x), Budget(chains=4000, temperatures=60))
     assert ((run.z.mean(0) - mean).abs() < 0.15 * sd).all()
     assert ((run.z.std(0) / sd - 1).abs() < 0.1).all()
-    assert ((run.acceptance > 0.6) & (run.acceptance < 0.95)).all()
 
 
 def test_the_schedule_runs_from_nought_to_one_with_small_steps_at_both_ends() -> None:
@@ -116,7 +135,7 @@ def test_the_schedule_runs_from_nought_to_one_with_small_steps_at_both_ends() ->
 
 def test_p_hat_is_unbiased_and_log_p_hat_too_low_by_half_its_variance() -> None:
     model, x, exact, _ = linear()
-    table = unbiasedness(model, model.wide, x, exact)
+    table = unbiasedness(target(model, model.wide, x), exact)
     assert ((table["ratio"] - 1).abs() < 5 * table["ratio_se"]).all()
     assert table["ratio_se"].max() < 0.005
     assert (table["log_error"] < -10 * table["log_error_se"]).all()
@@ -127,7 +146,7 @@ def test_p_hat_is_unbiased_and_log_p_hat_too_low_by_half_its_variance() -> None:
 
 def test_one_draw_falls_short_by_the_gap_of_the_elbo() -> None:
     model, x, exact, _ = linear()
-    table = unbiasedness(model, model.mean_field, x, exact, sizes=(1,))
+    table = unbiasedness(target(model, model.mean_field, x), exact, sizes=(1,))
     assert table.loc[1, "log_error"] == pytest.approx(-model.mean_field_kl, abs=5 * table.loc[1, "log_error_se"])
 
 
@@ -135,9 +154,9 @@ def test_standard_errors_are_the_spread_of_repeated_runs() -> None:
     model, x, _, _ = linear()
     budget = Budget(draws=200)
     for method in ("importance", "elbo", "iwae_5"):
-        runs = [marginal_estimates(model, model.wide, x, (method,), budget=budget, seed=s) for s in range(150)]
-        spread = np.std([run[method].value for run in runs], axis=0)
-        claimed = np.mean([run[method].se for run in runs], axis=0)
+        runs = [estimate(target(model, model.wide, x), method, budget, seed) for seed in range(150)]
+        spread = np.std([run.value for run in runs], axis=0)
+        claimed = np.mean([run.se for run in runs], axis=0)
         np.testing.assert_allclose(spread, claimed, rtol=5 / np.sqrt(2 * 150) + 0.05)
 
 
@@ -151,7 +170,7 @@ def test_the_bound_of_one_is_the_mean_and_that_of_all_is_the_log_mean() -> None:
 def test_naive_monte_carlo_fails_where_the_posterior_is_narrow_and_the_table_shows_it() -> None:
     model = linear_gaussian(latent=6, columns=30, variance=0.05)
     x = linear_rows(model)
-    table = marginal_likelihood(model, model.mean_field, x, ["naive", "importance", "ais"])
+    table = marginal_likelihood(target(model, model.mean_field, x), ["naive", "importance", "ais"])
     exact = float(model.evidence(x).mean())
     assert table.loc["naive", "nats"] < exact - 10
     assert table.loc["naive", "ess"] < 3
@@ -161,26 +180,28 @@ def test_naive_monte_carlo_fails_where_the_posterior_is_narrow_and_the_table_sho
 
 
 def test_blocks_of_rows_and_of_draws_change_nothing_but_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, x, exact, _ = linear()
+    _, x, exact, _ = linear()
     sizes: list[int] = []
 
-    def watched(z: Tensor, rows: Tensor) -> Tensor:
-        sizes.append(z.shape[0] * z.shape[1])
-        return model.log_joint(z, rows)
+    class Watched(LinearGaussian):
+        def log_joint(self, z: Tensor, rows: Tensor) -> Tensor:
+            sizes.append(z.shape[0] * z.shape[1])
+            return super().log_joint(z, rows)
 
+    watched = Watched(**vars(linear_gaussian()))
     monkeypatch.setattr(target_module, "BLOCK", 4)
     monkeypatch.setattr(target_module, "MAX_NUMBERS_AT_ONCE", 4 * 512 * 100)
-    table = log_likelihood(watched, model.mean_field, x, budget=Budget(draws=5000))
+    found = estimate(target(watched, watched.mean_field, x), "importance", Budget(draws=5000))
     assert max(sizes) == 400
-    assert list(table.columns) == ["estimate", "se", "ess", "log_weight_sd", "khat"]
-    assert (errors_apart(table["estimate"].to_numpy(), table["se"].to_numpy(), exact) < 5).all()
+    assert (errors_apart(found.value, found.se, exact) < 5).all()
 
 
 def test_the_same_seed_gives_the_same_numbers_and_leaves_the_generator_alone() -> None:
     model, x, _, _ = linear()
     before = torch.get_rng_state()
-    one, two = (log_likelihood(model, model.mean_field, x, "ais", budget=Budget(temperatures=20)) for _ in range(2))
-    assert one.equals(two)
+    rows, budget = target(model, model.mean_field, x), Budget(temperatures=20)
+    one, two = (estimate(rows, "ais", budget).value for _ in range(2))
+    assert np.array_equal(one, two)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -201,23 +222,27 @@ def short_guide(x: Tensor) -> Distribution:
 def test_what_does_not_fit_together_is_said_in_one_line(guide: object, methods: list[str], fragment: str) -> None:
     model, x, _, _ = linear()
     with pytest.raises(InputError) as error:
-        marginal_likelihood(model, guide, x, methods)
+        marginal_likelihood(target(model, guide, x), methods)
     assert fragment in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_log_joint_that_sums_over_rows_is_refused() -> None:
-    model, x, _, _ = linear()
+    class Summed(LinearGaussian):
+        def log_joint(self, z: Tensor, x: Tensor) -> Tensor:
+            return super().log_joint(z, x).sum(-1)
+
+    model = Summed(**vars(linear_gaussian()))
     with pytest.raises(InputError, match="one number each"):
-        marginal_likelihood(lambda z, x: model.log_joint(z, x).sum(-1), model.mean_field, x, ["elbo"])
+        target(model, model.mean_field, linear()[1])
 
 
 def test_the_pictures_name_every_method_and_the_truth() -> None:
     model, x, exact, _ = linear()
-    table = marginal_likelihood(model, model.mean_field, x, budget=Budget(draws=1000, temperatures=20))
+    table = marginal_likelihood(target(model, model.mean_field, x), budget=Budget(draws=1000, temperatures=20))
     figure = plot_marginal(table, truth=float(exact.mean()))
     labels = {text.get_text() for text in figure.legends[0].get_texts()}
     assert "truth" in labels
     assert {label.partition(":")[0] for label in labels} >= {"naive, from the prior", "AIS from the prior"}
-    assert len(plot_unbiasedness(unbiasedness(model, model.mean_field, x, exact, draws=2000)).axes) == 2
+    assert len(plot_unbiasedness(unbiasedness(target(model, model.mean_field, x), exact, draws=2000)).axes) == 2
     assert not plt.get_fignums()

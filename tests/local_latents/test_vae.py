@@ -72,6 +72,7 @@ def test_the_elbo_comes_within_half_a_nat_of_pca(linear: RowFit) -> None:
 def test_importance_sampling_finds_the_exact_log_likelihood_at_the_same_parameters(linear: RowFit) -> None:
     exact = marginal(linear).log_prob(torch.tensor(DIGITS)).detach().numpy()
     rows = linear.log_likelihood(draws=400)
+    assert list(rows.columns) == ["estimate", "se", "ess", "log_weight_sd", "khat"]
     error = np.sqrt((rows["se"] ** 2).sum())
     assert abs((rows["estimate"] - exact).sum()) < 5 * error
     assert linear.elbo_draws.mean() < exact.sum()
