@@ -1,15 +1,19 @@
 """Pyrometer: how far is this variational approximation from the posterior?"""
 
-from . import datasets, guides, models
-from .errors import InputError
-from .inference.closed_form import cavi, em
-from .inference.compare.compare import compare
-from .inference.compare.comparison import Comparison
-from .inference.compare.load import load
-from .inference.fit.fit import Fit
-from .inference.mcmc.nuts import nuts
-from .inference.svi.svi import svi
-from .inference.svi.train import train
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets, guides, models
+    from .errors import InputError
+    from .inference.closed_form import cavi, em
+    from .inference.compare.compare import compare
+    from .inference.compare.comparison import Comparison
+    from .inference.compare.load import load
+    from .inference.fit.fit import Fit
+    from .inference.mcmc.nuts import nuts
+    from .inference.svi.svi import svi
+    from .inference.svi.train import train
 
 __all__ = [
     "Comparison",
@@ -26,3 +30,28 @@ __all__ = [
     "svi",
     "train",
 ]
+
+_HOMES = {  # of the names that are imported at their first use, so that who needs one does not wait for all
+    "Comparison": "inference.compare.comparison",
+    "Fit": "inference.fit.fit",
+    "InputError": "errors",
+    "cavi": "inference.closed_form",
+    "compare": "inference.compare.compare",
+    "em": "inference.closed_form",
+    "load": "inference.compare.load",
+    "nuts": "inference.mcmc.nuts",
+    "svi": "inference.svi.svi",
+    "train": "inference.svi.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(f".{_HOMES.get(name, name)}", __name__)
+    globals()[name] = getattr(home, name) if name in _HOMES else home
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

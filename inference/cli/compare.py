@@ -17,16 +17,16 @@ from typing import Any
 from ... import compare
 from ...guides import CATALOGUE
 from ...models import GMM, VAE
-from .options import Parser, add_command, add_data, add_numbers, add_output, names, rows_of, seed_of, taken
+from .main import Parser
+from .options import add_command, add_data, add_numbers, add_output, names, rows_of, seed_of, taken
 from .train import add_vae, vae_of
 
 MODELS: dict[str, Any] = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", model.__name__).lower(): model for model in CATALOGUE}
 COMPILE: dict[str, Any] = {"auto": "auto", "yes": True, "no": False}
 
 
-def add_compare(commands: Any) -> None:
-    """Add the command."""
-    what = "fit several guides and a reference to one data set, and print the table"
+def add(commands: Any, what: str) -> None:
+    """Add the command. what: its line in the list of commands."""
     parser = add_command(commands, "compare", _compare, __doc__, what)
     add_data(parser)
     _add_model(parser)

@@ -3,9 +3,18 @@
 import inspect
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from ...guides import CATALOGUE, DEFAULTS, USUAL, GuideFactory
 from ...guides.auto import AUTO
+from .compare import MODELS
+
+
+def add(commands: Any, what: str) -> None:
+    """Add the command. what: its line in the list of commands."""
+    parser = commands.add_parser("guides", help=what, description=f"{what.capitalize()}.")
+    parser.add_argument("--model", choices=MODELS, help="only those of this model")
+    parser.set_defaults(run=lambda options: print(list_guides(MODELS, options.model)))
 
 
 def list_guides(models: Mapping[str, type], only: str | None = None) -> str:

@@ -1,29 +1,40 @@
 """The command line: `pyrometer compare DATA ...`, `pyrometer train DATA ...` and `pyrometer guides`."""
 
+import argparse
 import os
 import sys
 import warnings
+from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TextIO
-
-import matplotlib
+from typing import Any, NoReturn, TextIO
 
 from ...errors import InputError
-from ..runtime.folder import check_folder
-from .compare import MODELS, add_compare
-from .guides import list_guides
-from .options import Parser
-from .train import add_train
+
+COMMANDS = {  # in files of their names, imported by who asks for them: help is there at once
+    "compare": "fit several guides and a reference to one data set, and print the table",
+    "train": "train a VAE by epochs, and write what it does in pictures",
+    "guides": "list the guides that go with each model",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are InputErrors like any other: one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status: 0, 2 for what the user can mend, 130 when interrupted."""
     try:
-        options = _parser().parse_args(argv)
+        options = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            matplotlib.use("Agg")  # a program without windows
+            os.environ["MPLBACKEND"] = "Agg"  # a program without windows
             if getattr(options, "out", None) is not None:
+                from ..runtime.folder import check_folder
+
                 check_folder(options.out)
             if written := options.run(options):
                 print(f"\nwritten to {options.out}{os.sep}: {', '.join(path.name for path in written)}")
@@ -36,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> Parser:
+def _parser(argv: Sequence[str]) -> Parser:
     parser = Parser(
         prog="pyrometer",
         description="Variational inference and MCMC on the same model and the same data, in one table.",
@@ -44,12 +55,11 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"pyrometer {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    add_compare(commands)
-    add_train(commands)
-    what = "list the guides that go with each model"
-    guides = commands.add_parser("guides", help=what, description=f"{what.capitalize()}.")
-    guides.add_argument("--model", choices=MODELS, help="only those of this model")
-    guides.set_defaults(run=lambda options: print(list_guides(MODELS, options.model)))
+    for name, what in COMMANDS.items():
+        if name in argv:
+            import_module(f".{name}", __package__).add(commands, what)
+        else:
+            commands.add_parser(name, help=what)
     return parser
 
 

@@ -4,20 +4,14 @@ import argparse
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from pandas import DataFrame
 
 from ... import datasets
 from ...errors import InputError
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are InputErrors like any other: one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help")
+from .main import Parser
 
 
 def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], Any], doc: str, what: str) -> Parser:

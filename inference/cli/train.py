@@ -28,14 +28,14 @@ from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
 from ..runtime.folder import write_all
 from ..svi import checkpoint
-from .options import Parser, add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, taken
+from .main import Parser
+from .options import add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, taken
 
 ROWS = 20  # of which the marginal likelihood is estimated
 
 
-def add_train(commands: Any) -> None:
-    """Add the command."""
-    what = "train a VAE by epochs, and write what it does in pictures"
+def add(commands: Any, what: str) -> None:
+    """Add the command. what: its line in the list of commands."""
     parser = add_command(commands, "train", _train, __doc__, what)
     add_data(parser, "the held-out ELBO")
     parser.add_argument("--label", metavar="COLUMN", help="what the rows show: colours the latent space, is not fitted")

@@ -175,7 +175,7 @@ class _Places:
 
 
 class _Calls(TorchDispatchMode):
-    """The calls that Inductor's Python makes, of its own loops and of torch's operations; it stands in for a compiler."""
+    """The calls that Inductor's Python makes, of its own loops and of torch's operations, in place of a compiler."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -76,7 +76,7 @@ _loaded: dict[str, ctypes.CDLL] = {}
 def _library(key: str, graph: Graph, inputs: Sequence[Tensor]) -> ctypes.CDLL:
     """The library of that key: loaded before, kept on disk, or built."""
     if key not in _loaded:
-        file = _folder() / f"{key}.so"
+        file = folder() / f"{key}.so"
         try:
             library = ctypes.CDLL(str(file))
             file.touch()  # used last of all
@@ -116,7 +116,7 @@ def _prune(folder: Path) -> None:
 
 
 @cache
-def _folder() -> Path:
+def folder() -> Path:
     """Where libraries are kept: PYROMETER_CACHE, else the user's cache."""
     users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyrometer"
     return Path(os.environ.get("PYROMETER_CACHE") or users)

@@ -26,7 +26,7 @@ GRADIENTS_A_DRAW = 10  # about
 
 
 class Chains(NamedTuple):
-    """draws: unconstrained (chains, draws, dim). stats: name -> (chains, draws). message: why they are few, if they are.
+    """draws: unconstrained (chains, draws, dim). stats: name -> (chains, draws). message: why they are few, or empty.
 
     compiled: how the density was run, see `value_and_gradient`.
     """

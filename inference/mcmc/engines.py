@@ -16,7 +16,6 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
 from ..compilation.compiled import Compile
-from ..compilation.native import Native
 from ..density.log_density import Density
 from ..runtime.pyro_private import num_divergences, potential_energy
 
@@ -62,12 +61,14 @@ class Chain(NamedTuple):
 
 def with_nutpie(task: Task) -> Chain:
     """nutpie's sampler (Rust), on a C function or on a Python one. A density that is not finite is a divergence."""
-    make = NativeModel if isinstance(task.log_density, Native) else _python_model
     plan = task.plan
     settings: dict[str, Any] = {"tune": plan.warmup, "draws": plan.draws, "target_accept": plan.target_accept}
     settings["low_rank_modified_mass_matrix"] = plan.mass_matrix == "low_rank"
     settings |= {"chains": 1, "cores": 1, "seed": task.seed, "progress_bar": False}
-    sampler = nutpie.sample(make(task), blocking=False, **settings)
+    try:
+        sampler = nutpie.sample(NativeModel(task), blocking=False, **settings)
+    except (AttributeError, TypeError):  # a Python function; or another nutpie, whose private names are others
+        sampler = nutpie.sample(_python_model(task), blocking=False, **settings)
     trace = _awaited(sampler, task.stopped)
     kept = {"lp": "logp", "diverging": "diverging", "step_size": "step_size"}
     stats = {name: trace.sample_stats[key].values[0] for name, key in kept.items()}
