@@ -22,7 +22,9 @@ def with_batch_size(program: Callable[..., Any], batch_size: int | None) -> Call
         return dataclasses.replace(program, batch_size=batch_size)  # type: ignore[type-var]
     if "model" in fields:
         return dataclasses.replace(program, model=with_batch_size(program.model, batch_size))  # type: ignore
-    function = program.func if isinstance(program, functools.partial) else program
+    function = program
+    while isinstance(function, functools.partial):
+        function = function.func
     if inspect.isfunction(function) and "batch_size" in inspect.signature(function).parameters:
         return functools.update_wrapper(functools.partial(program, batch_size=batch_size), function)
     if batch_size is not None:
