@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from ...models.structure import one_line
 from .fusible import fusible
-from .graph import Graph, NoGraph, agree, traced
+from .graph import Graph, NoGraph, agree, changed, graphs_of
 from .native import Native, native
 
 Compile = bool | Literal["auto"]
@@ -112,37 +112,41 @@ def value_and_gradient(
     before it`, say.
     """
 
-    def eager(point: Tensor) -> tuple[Tensor, Tensor]:
+    return compiled(changed(fn, _with_gradient), *examples, tiers=tiers)
+
+
+def _with_gradient(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    def both(point: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             point = point.detach().requires_grad_()
             value = fn(point)
             return value.detach(), torch.autograd.grad(value, point)[0]
 
-    return compiled(eager, *examples, tiers=tiers)
+    return both
 
 
 def compiled(
     eager: Callable[[Tensor], Any], *examples: Tensor, tiers: Sequence[Tier] = ("script",)
 ) -> tuple[Callable[..., Any], str]:
     """A function of a tensor made fast by the first tier that gives its numbers, else as it is; and which, and why."""
+    reasons: list[str] = []
     if "eager" in tiers:
         return eager, "eager"
     try:
-        graph = traced(eager, (examples[0],))
+        for graph in graphs_of(eager, (examples[0],)):
+            for tier in tiers:
+                try:
+                    made = compile_graph(graph, tier, examples[0])
+                    if all(agree(made, eager, (point,)) for point in examples):
+                        return made, ": ".join([tier, *reasons[:1]])
+                    reasons.append("its graph gave other numbers at a fresh point: what it does depends on values")
+                except NoGraph as why:
+                    reasons.append(str(why))
+                except Exception as error:
+                    reasons.append(f"it does not run ({one_line(error)})")
     except NoGraph as why:
-        return eager, f"eager: {why}"
-    reasons: list[str] = []
-    for tier in tiers:
-        try:
-            made = compile_graph(graph, tier, examples[0])
-            if all(agree(made, eager, (point,)) for point in examples):
-                return made, ": ".join([tier, *reasons[:1]])
-            reasons.append("its graph gave other numbers at a fresh point: what it does depends on values")
-        except NoGraph as why:
-            reasons.append(str(why))
-        except Exception as error:
-            reasons.append(f"it does not run ({one_line(error)})")
-    return eager, f"eager: {reasons[0]}"
+        reasons.append(str(why))
+    return eager, f"eager: {reasons[-1]}"
 
 
 SCRIPT = """

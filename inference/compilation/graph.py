@@ -1,8 +1,10 @@
 """A function as a plain graph of tensor operations: Pyro's handlers run while it is traced and never again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from ...models.structure import one_line
 
+MAX_TRACED = 64  # functions known for other data
 aten = torch.ops.aten
 SAME = (aten.detach.default, aten.clone.default, aten.alias.default, aten.lift_fresh_copy.default)
 VIEWS = (aten.view.default, aten._unsafe_view.default)
@@ -46,6 +49,45 @@ class Graph:
         return pytree.tree_unflatten(self.module(*pytree.tree_leaves(args), *self.constants), self.shape)
 
 
+@dataclass(frozen=True, eq=False)
+class OfData:
+    """A function of data and of more, which is to be traced once for all data of one kind.
+
+    fn: (the data's tensors, *args) -> results. key: what fn is known by apart from the data.
+    """
+
+    fn: Callable[..., Any]
+    data: tuple[Tensor, ...]
+    key: Hashable
+
+    def __call__(self, *args: Any) -> Any:
+        """Its results for these arguments, on its own data."""
+        return self.fn(self.data, *args)
+
+
+def changed(fn: Callable[..., Any], by: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[..., Any]:
+    """by(fn), of the same data where fn is of data. by: known by its name, hence no closure."""
+    if not isinstance(fn, OfData):
+        return by(fn)
+    return OfData(lambda data, *args: by(partial(fn.fn, data))(*args), fn.data, (by.__qualname__, fn.key))
+
+
+class Traced(NamedTuple):
+    """What a function comes to on any data of one kind. recipe: the data's tensors -> constants. Rest: as in Graph."""
+
+    module: GraphModule
+    recipe: GraphModule
+    shape: pytree.TreeSpec
+
+    def on(self, data: tuple[Tensor, ...]) -> Graph:
+        """The graph on such data."""
+        with torch.no_grad():
+            return Graph(self.module, tuple(self.recipe(*data)), self.shape)
+
+
+_traced: dict[Hashable, Traced] = {}
+
+
 def graph_of(fn: Callable[..., Any], *examples: tuple[Any, ...], samples: bool = False) -> Graph | None:
     """The graph of fn, or None where it has none that can be trusted.
 
@@ -54,10 +96,34 @@ def graph_of(fn: Callable[..., Any], *examples: tuple[Any, ...], samples: bool =
     given to `vmap`: it would give every draw the noise of the first if the graph were free of in-place operations.
     """
     try:
-        graph = traced(fn, examples[0], samples)
+        for graph in graphs_of(fn, examples[0], samples):
+            if all(agree(graph, fn, example) for example in examples):
+                return graph
     except NoGraph:
-        return None
-    return graph if all(agree(graph, fn, example) for example in examples) else None
+        pass
+    return None
+
+
+def graphs_of(fn: Callable[..., Any], example: tuple[Any, ...], in_place: bool = False) -> Iterator[Graph]:
+    """Graphs of fn, unchecked: the one that it was known by on other data, then one of its own. Raises NoGraph.
+
+    in_place: see `traced`.
+    """
+    if isinstance(fn, OfData) and not in_place:
+        key = (
+            fn.key,
+            *((value.shape, value.stride(), value.dtype) for value in pytree.tree_leaves((fn.data, example))),
+        )
+        if known := _traced.get(key):
+            with suppress(RuntimeError, IndexError):  # these are other data after all
+                yield known.on(fn.data)
+        with suppress(NoGraph):  # it looks at the data's values, and has a graph for these alone
+            _traced[key] = _of_any_data(fn, example)
+            if len(_traced) > MAX_TRACED:
+                del _traced[next(iter(_traced))]
+            yield _traced[key].on(fn.data)
+            return
+    yield traced(fn, example, in_place)
 
 
 def traced(fn: Callable[..., Any], example: tuple[Any, ...], in_place: bool = False) -> Graph:
@@ -66,40 +132,61 @@ def traced(fn: Callable[..., Any], example: tuple[Any, ...], in_place: bool = Fa
     in_place: leave it as it comes; otherwise operations in place are replaced, and constants computed once.
     """
     leaves, into = pytree.tree_flatten(example)
+    module, shape = _recorded(lambda *tensors: fn(*pytree.tree_unflatten(tensors, into)), leaves, in_place)
+    if in_place:
+        return Graph(module, (), shape)
+    module, recipe = _split(module, [])
+    return Traced(module, recipe, shape).on(())
+
+
+def _of_any_data(fn: OfData, example: tuple[Any, ...]) -> Traced:
+    leaves, into = pytree.tree_flatten(example)
+    number = len(fn.data)
+    on = lambda *tensors: fn.fn(tensors[:number], *pytree.tree_unflatten(tensors[number:], into))  # noqa: E731
+    module, shape = _recorded(on, [*fn.data, *leaves])
+    return Traced(*_split(module, fn.data), shape)
+
+
+def _recorded(
+    fn: Callable[..., Any], tensors: Sequence[Tensor], in_place: bool = False
+) -> tuple[GraphModule, pytree.TreeSpec]:
+    """What fn of these tensors does, from tensors to the leaves of its results; and how these belong together."""
     shape: list[pytree.TreeSpec] = []
 
     def flat(*tensors: Tensor) -> list[Tensor]:
-        results, out = pytree.tree_flatten(fn(*pytree.tree_unflatten(tensors, into)))
+        results, out = pytree.tree_flatten(fn(*tensors))
         shape[:] = [out]
         return results
 
     try:
         # make_fx would otherwise begin a fake mode, and record a stack, for every tensor: half of its time.
         with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
-            module = make_fx(flat, decomposition_table=PURE)(*leaves)
-            if in_place:
-                return Graph(module, (), shape[0])
-            module = make_fx(torch.func.functionalize(module))(*leaves)
-        return Graph(*_split(module), shape[0])
+            module = make_fx(flat, decomposition_table=PURE)(*tensors)
+            if not in_place:
+                module = make_fx(torch.func.functionalize(module))(*tensors)
     except Exception as error:  # torch raises many classes for "cannot trace this"; eager meets any real error again
         raise NoGraph(f"it cannot be traced ({one_line(error)})") from error
+    return module, shape[0]
 
 
-def _split(module: GraphModule) -> tuple[GraphModule, tuple[Tensor, ...]]:
-    """A module without in-place operations as one of its inputs and its constants; and those constants.
+def _split(module: GraphModule, data: Sequence[Tensor]) -> tuple[GraphModule, GraphModule]:
+    """A module without in-place operations as one of its inputs and its constants; and one of these, given the data.
 
-    What changes nothing is left out, and what is computed twice is computed once.
+    data: its first inputs, of which constants are made. What changes nothing is left out, and what is computed twice is
+    computed once.
     """
-    graph, constants, seen = module.graph, [], cast(dict[Any, Node], {})
+    graph, chosen, seen = module.graph, cast(list[Node], []), cast(dict[Any, Node], {})
     graph.eliminate_dead_code()
-    known, first = _constants(module), next(node for node in graph.nodes if node.op != "placeholder")
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    known, first = _constants(module, dict(zip(inputs, data, strict=False))), inputs[-1].next
     _number_masks(graph, known)
+    recipe = _recipe(module, known, inputs[: len(data)])
     for node in graph.nodes:
         if node in known:
             if any(user not in known for user in node.users):
-                constants.append(known[node])
+                chosen.append(node)
                 with graph.inserting_before(first):
-                    node.replace_all_uses_with(graph.placeholder(f"constant_{len(constants)}"))
+                    node.replace_all_uses_with(graph.placeholder(f"constant_{len(chosen)}"), lambda u: u not in known)
         elif _changes_nothing(node):
             node.replace_all_uses_with(node.all_input_nodes[0])
         elif node.op == "call_function" and not _is_random(node):
@@ -111,7 +198,28 @@ def _split(module: GraphModule) -> tuple[GraphModule, tuple[Tensor, ...]]:
     for node in reversed(known):
         graph.erase_node(node)
     graph.eliminate_dead_code()
-    return GraphModule(torch.nn.Module(), graph), tuple(constants)
+    return GraphModule(torch.nn.Module(), graph), recipe(chosen)
+
+
+def _recipe(
+    module: GraphModule, known: Mapping[Node, Any], data: Sequence[Node]
+) -> Callable[[Sequence[Node]], GraphModule]:
+    """A copy of all that is known, from the data on; of some of it, once it is known which is wanted."""
+    recipe, copies = torch.fx.Graph(), cast(dict[Node, Node], {})
+    for node in [*data, *(node for node in module.graph.nodes if node in known and node not in data)]:
+        if node.target in FILLED:
+            like = node.meta["val"]
+            options = {"dtype": like.dtype, "device": like.device}
+            copies[node] = recipe.call_function(aten.full.default, (list(like.shape), FILLED[node.target]), options)
+        else:
+            copies[node] = recipe.node_copy(node, copies.__getitem__)
+
+    def of(chosen: Sequence[Node]) -> GraphModule:
+        recipe.output([copies[node] for node in chosen])
+        recipe.eliminate_dead_code()
+        return GraphModule(module, recipe)
+
+    return of
 
 
 def _number_masks(graph: torch.fx.Graph, known: dict[Node, Any]) -> None:
@@ -120,10 +228,12 @@ def _number_masks(graph: torch.fx.Graph, known: dict[Node, Any]) -> None:
         indices: list[Any] = []
         for index in node.args[1]:
             if index in known and known[index].dtype == torch.bool:
-                for places in known[index].nonzero(as_tuple=True):
-                    with graph.inserting_before(node):
-                        indices.append(graph.call_function(aten.nonzero.default, (index,)))
-                    known[indices[-1]] = places
+                with graph.inserting_before(node):
+                    places = graph.call_function(aten.nonzero.default, (index,))
+                    known[places] = known[index].nonzero()
+                    for dim in range(known[index].dim()):
+                        indices.append(graph.call_function(aten.select.int, (places, 1, dim)))
+                        known[indices[-1]] = known[places][:, dim]
             else:
                 indices.append(index)
         node.args = (node.args[0], indices, *node.args[2:])
@@ -140,10 +250,11 @@ def _is_random(node: Node) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
-def _constants(module: GraphModule) -> dict[Node, Any]:
-    """What each node that depends on no input comes to; random numbers are no constants."""
+def _constants(module: GraphModule, data: Mapping[Node, Tensor]) -> dict[Node, Any]:
+    """What each node that depends on no other input comes to; random numbers are no constants."""
     interpreter = Interpreter(module)
     known: dict[Node, Any] = interpreter.env
+    known |= data
     with torch.no_grad():
         for node in module.graph.nodes:
             if node.op in ("placeholder", "output") or _is_random(node):

@@ -1,8 +1,9 @@
 """One log density per model and data, discrete sites summed out: what NUTS, k-hat and the scores share."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import pyro
@@ -17,6 +18,7 @@ from torch.distributions.transforms import Transform
 
 from ...errors import InputError
 from ...models.structure import Model, Structure, is_deterministic, model_name, sites_of
+from ..compilation.graph import OfData
 from ..data.data import Data, structure_on
 from ..runtime.pyro_private import enumerated_symbol, packed_dims, set_packed_dims
 from .params import with_params
@@ -108,20 +110,38 @@ class Density:
         return sum(self.transforms[site.name].inverse_shape(site.shape).numel() for site in self.structure.latent)
 
     def constrain(self, flat: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Constrained sites at a flat unconstrained vector (dim,), and the log Jacobian, ()."""
-        sites, log_jacobian, start = {}, flat.new_zeros(()), 0
+        """Constrained sites at flat unconstrained vectors (..., dim), and the log Jacobian, (...)."""
+        sites, log_jacobian, start, lead = {}, flat.new_zeros(flat.shape[:-1]), 0, flat.shape[:-1]
         for site in self.structure.latent:
             transform = self.transforms[site.name]
             shape = transform.inverse_shape(site.shape)
-            value = flat[start : start + shape.numel()].reshape(shape)
+            value = flat[..., start : start + shape.numel()].reshape(lead + shape)
             start += shape.numel()
             sites[site.name] = transform(value)
-            log_jacobian = log_jacobian + transform.log_abs_det_jacobian(value, sites[site.name]).sum()
+            each = transform.log_abs_det_jacobian(value, sites[site.name])
+            log_jacobian = log_jacobian + each.reshape(*lead, -1).sum(-1)
         return sites, log_jacobian
 
     def unconstrain(self, sites: Sites) -> Tensor:
         """The flat unconstrained vector (dim,) of constrained sites."""
         return torch.cat([self.transforms[s.name].inv(sites[s.name]).flatten() for s in self.structure.latent])
+
+    def of_data(self, method: str, **options: Any) -> Callable[..., Any]:
+        """A method as a function that need not be traced again for other data of the same kind, where that can be."""
+        constants = [(name, value) for name, value in self.data.named.items() if not isinstance(value, Tensor)]
+        key = (self.model, method, *options.items(), *constants, *self.data.names, self.data.rows)
+        try:
+            hash(key)
+        except TypeError:
+            return partial(getattr(self, method), **options)
+
+        def on(tensors: Sequence[Tensor], *args: Any) -> Any:
+            given = iter(tensors)
+            other = replace(self, data=self.data.map(lambda _: next(given)))
+            other.__dict__.update(structure=self.structure, transforms=self.transforms)
+            return getattr(other, method)(*args, **options)
+
+        return OfData(on, tuple(self.data.tensors), key)
 
     def log_density(self, flat: Tensor) -> Tensor:
         """log p(x, theta) with respect to the flat unconstrained vector: ()."""

@@ -52,7 +52,7 @@ def approximation(pairing: Pairing, density: Density, draws: int) -> Approximati
         sites, log_q = _laplace_draws(pairing.guide, density, draws)
     else:
         sites, log_q = repeated(_one_draw(pairing.guide, density), draws, density.chunk())
-    log_joint = over_draws(density.log_joint, sites, density.chunk())
+    log_joint = over_draws(density.of_data("log_joint"), sites, density.chunk())
     log_weights = (log_joint - log_q).cpu().numpy()
     return Approximation(sites, log_weights, _elbo_draws(pairing, density, draws) if pairing.assigns else log_weights)
 
@@ -77,12 +77,12 @@ def _laplace_draws(guide: AutoLaplaceApproximation, density: Density, draws: int
     """
     point, _ = _one_draw(guide, density)()  # this guide is a Delta until its curvature is known
     flat = density.unconstrain(point)
-    log_density = graph_of(density.log_density, (flat,), (flat + 0.1,)) or density.log_density
+    log_density = graph_of(density.of_data("log_density"), (flat,), (flat + 0.1,)) or density.log_density
     q, found = row_modes(lambda rows: log_density(rows[0]).unsqueeze(0), flat.unsqueeze(0))
     if not found:
         raise InputError("the posterior has no mode where the optimizer stopped: train longer, or use auto_mvn")
     drawn = q.sample(torch.Size((draws,)))
-    sites, log_jacobian = over_draws(lambda draw: density.constrain(draw["flat"]), {"flat": drawn[:, 0]})
+    sites, log_jacobian = density.constrain(drawn[:, 0])
     return sites, q.log_prob(drawn)[:, 0] - log_jacobian
 
 

@@ -40,7 +40,7 @@ def fit_of(
     if isinstance(likelihood, np.ndarray):
         pointwise = {density.structure.observed[0].name: likelihood}
     made = density.structure.of_kind("deterministic")
-    deterministic = over_draws(density.deterministic, flat, density.chunk()) if made else {}
+    deterministic = over_draws(density.of_data("deterministic"), flat, density.chunk()) if made else {}
     arrays = {key: value.detach().cpu().numpy() for key, value in {**flat, **deterministic}.items()}
     dims = {site.name: site.dims for site in density.structure.sites}
     total = sum((value.reshape(len(value), -1).sum(1) for value in pointwise.values()), np.zeros(shape.numel()))
@@ -77,7 +77,7 @@ def _log_likelihood(density: Density, flat: Mapping[str, Tensor]) -> tuple[Array
         return {}, ()
     one = sites if len(sites) > 1 else [None]  # one site: factors beside it are counted too
     try:
-        each = over_draws(lambda draw: [density.log_likelihood(draw, site=s) for s in one], flat, density.chunk())
+        each = [over_draws(density.of_data("log_likelihood", site=s), flat, density.chunk()) for s in one]
     except (RuntimeError, ValueError, NotImplementedError, AssertionError) as error:
         return {}, (f"no pointwise log likelihood ({str(error).splitlines()[0]})",)
     return {site: rows.detach().cpu().numpy() for site, rows in zip(sites, each, strict=True)}, ()

@@ -73,7 +73,7 @@ def _made_ready(plan: Plan, chains: int) -> tuple[ValueAndGradient, str]:
 
     start = start_of(density, plan.seed)
     tiers = tiers_for(plan.compile, chains * (plan.warmup + plan.draws) * GRADIENTS_A_DRAW, density.data.numel)
-    fn = promoted if density.data.mixed else density.log_density
+    fn = promoted if density.data.mixed else density.of_data("log_density")
     return value_and_gradient(fn, start, start + 0.1, tiers=tiers)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import nutpie
+import pyarrow
 import torch
 from nutpie import _lib
 from nutpie.compiled_pyfunc import from_pyfunc
@@ -64,15 +65,24 @@ def with_nutpie(task: Task) -> Chain:
     plan = task.plan
     settings: dict[str, Any] = {"tune": plan.warmup, "draws": plan.draws, "target_accept": plan.target_accept}
     settings["low_rank_modified_mass_matrix"] = plan.mass_matrix == "low_rank"
-    settings |= {"chains": 1, "cores": 1, "seed": task.seed, "progress_bar": False}
+    settings |= {"chains": 1, "cores": 1, "seed": task.seed, "progress_bar": False, "return_raw_trace": True}
     try:
         sampler = nutpie.sample(NativeModel(task), blocking=False, **settings)
     except (AttributeError, TypeError):  # a Python function; or another nutpie, whose private names are others
         sampler = nutpie.sample(_python_model(task), blocking=False, **settings)
-    trace = _awaited(sampler, task.stopped)
-    kept = {"lp": "logp", "diverging": "diverging", "step_size": "step_size"}
-    stats = {name: trace.sample_stats[key].values[0] for name, key in kept.items()}
-    return Chain(trace.posterior["flat"].values[0], stats)
+    (draws,), (stats,) = _awaited(sampler, task.stopped).get_arrow_trace()
+    kept = ~_array(stats, "tuning")
+    names = {"lp": "logp", "diverging": "diverging", "step_size": "step_size"}
+    return Chain(
+        _array(draws, "flat").reshape(-1, len(task.start))[kept],
+        {name: _array(stats, column)[kept] for name, column in names.items()},
+    )
+
+
+def _array(batch: Any, column: str) -> np.ndarray:
+    """A column of what nutpie gives back, its lists end to end."""
+    values = pyarrow.array(batch.column(column))
+    return (values.flatten() if pyarrow.types.is_nested(values.type) else values).to_numpy(zero_copy_only=False)
 
 
 class NativeModel(CompiledModel):

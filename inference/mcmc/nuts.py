@@ -9,7 +9,6 @@ import torch
 
 from ...errors import InputError, check_positive
 from ...models.structure import Model, model_name
-from ..compilation.batched import over_draws
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike, data_for
 from ..density.batch_size import on_all_rows
@@ -88,7 +87,7 @@ def nuts(
     sampling = time.perf_counter() - sampling
     with one_thread_if_small(data.numel), data.isolated(seed):
         ends = torch.as_tensor(flat).to(data.like).flatten(0, 1)
-        sites, _ = over_draws(lambda draw: density.constrain(draw["flat"]), {"flat": ends})
+        sites, _ = density.constrain(ends)
         chained = {key: value.unflatten(0, flat.shape[:2]) for key, value in sites.items()}
         rest: dict[str, Any] = {"steps": warmup + draws, "seconds": time.perf_counter() - began, "message": message}
         rest["compiled"] = compiled
