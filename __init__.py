@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import datasets, guides, models
     from .errors import InputError
-    from .inference.closed_form import cavi, em
+    from .inference.closed_form.cavi import cavi
+    from .inference.closed_form.em import em
     from .inference.compare.compare import compare
     from .inference.compare.comparison import Comparison
     from .inference.compare.load import load
@@ -35,9 +36,9 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
     "Comparison": "inference.compare.comparison",
     "Fit": "inference.fit.fit",
     "InputError": "errors",
-    "cavi": "inference.closed_form",
+    "cavi": "inference.closed_form.cavi",
     "compare": "inference.compare.compare",
-    "em": "inference.closed_form",
+    "em": "inference.closed_form.em",
     "load": "inference.compare.load",
     "nuts": "inference.mcmc.nuts",
     "svi": "inference.svi.svi",

@@ -44,7 +44,7 @@ def ours(x: np.ndarray, k: int) -> None:
         began = time.perf_counter()
         density = Density(BayesianGMM(k), Data((torch.as_tensor(x),), rows=len(x)))
         start = start_of(density, 0)
-        gradient, how = value_and_gradient(density.log_density, start, start + 0.1, tier="inductor")
+        gradient, how = value_and_gradient(density.log_density, start, start + 0.1, tiers=("inductor",))
         gradient(start)
         cold = time.perf_counter() - began
         locs = torch.as_tensor(locs_of(x, k))

@@ -66,7 +66,7 @@ def density_gradient(x: torch.Tensor) -> float:
     with isolated(0, torch.float64):
         density = Density(BayesianGMM(10), Data((x,), rows=len(x)))
         start = start_of(density, 0)
-        gradient, _ = value_and_gradient(density.log_density, start, start + 0.01, tier="inductor")
+        gradient, _ = value_and_gradient(density.log_density, start, start + 0.01, tiers=("inductor",))
         return least_seconds(lambda: gradient(start), rounds=3, seconds=1.0)
 
 

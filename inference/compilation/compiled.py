@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 from ...models.structure import one_line
 from .fusible import fusible
 from .graph import Graph, NoGraph, agree, changed, graphs_of
+from .kernels import HEADER, source_of
 from .native import Native, native
 
 Compile = bool | Literal["auto"]
@@ -80,7 +81,7 @@ def _inductor(graph: Graph, example: tuple[Any, ...]) -> Callable[..., Any]:
 
 
 def _native(graph: Graph, example: tuple[Any, ...]) -> Native:
-    return native(graph, example[0])
+    return native(graph, example[0], source_of, HEADER)
 
 
 TIERS: dict[Tier, Callable[..., Any]] = {"script": _script, "inductor": _inductor, "native": _native}

@@ -35,7 +35,7 @@ def _running(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tenso
         if x.dim() == 0 or x.shape[dim] > MAX_SPELT_OUT:
             return NotImplemented
         x = x.to(options.get("dtype") or (x.dtype if x.is_floating_point() else torch.int64))
-        return torch.stack([*accumulate(x.unbind(dim), combine)], dim)
+        return torch.stack([*accumulate(x.unbind(dim), combine)], dim) if x.shape[dim] else x
 
     return total
 

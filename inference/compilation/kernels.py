@@ -18,6 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .fusible import SPELT_OUT
 from .graph import NoGraph
 
 ALIGNED = 64  # bytes, of every buffer
@@ -30,6 +31,7 @@ HEADER = r"""
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
 extern "C" {  // loops may take four at once
 __attribute__((simd("notinbranch"))) double exp(double) noexcept;
@@ -145,7 +147,7 @@ def _lowered(module: GraphModule, inputs: Sequence[Tensor]) -> str:
 
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     faked = [fake.from_tensor(value) for value in inputs]
-    table = {**select_decomp_table(), **get_decompositions([aten.addmm, aten.baddbmm, aten.addmv])}
+    table = {**select_decomp_table(), **get_decompositions([aten.addmm, aten.baddbmm, aten.addmv]), **SPELT_OUT}
     module = make_fx(module, decomposition_table=table)(*inputs)
     FakeTensorProp(module, fake).propagate_dont_convert_inputs(*faked)
     with config.patch({"cpp.simdlen": 0, "cpp.threads": 1, "cpp_wrapper": False}):

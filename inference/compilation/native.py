@@ -7,9 +7,9 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,11 @@ import torch
 from scipy.linalg import cython_blas, cython_lapack
 from scipy.special import cython_special
 from torch import Tensor
+from torch.fx import GraphModule
 
-from .fusible import fusible
 from .graph import Graph, NoGraph
-from .kernels import HEADER, source_of
+
+SourceOf = Callable[[GraphModule, Sequence[Tensor]], str]
 
 FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math"
 OFFERED = {  # by scipy, for what has no loops
@@ -58,14 +59,18 @@ class Native:
         return torch.from_numpy(heights).to(self.dtype), torch.from_numpy(slopes).to(self.dtype)
 
 
-def native(graph: Graph, point: Tensor) -> Native:
-    """The C function of a graph that gives a value and a gradient. Raises NoGraph where it cannot be built."""
+def native(graph: Graph, point: Tensor, source_of: SourceOf, header: str) -> Native:
+    """The C function of a graph that gives a value and a gradient. Raises NoGraph where it cannot be built.
+
+    source_of: writes a module's C++ for such inputs, where that is not on disk. header: what all that it writes begins
+    with, so that a library is not taken for one of another version.
+    """
     inputs = [point, *graph.constants]
     if {value.device.type for value in inputs} != {"cpu"}:
         raise NoGraph("its data are not in the main memory")
     kinds = [(tuple(value.shape), value.stride(), value.dtype) for value in inputs]
-    parts = (HEADER, FLAGS, _compiler(), _processor(), torch.__version__, graph.module.code, kinds)
-    library = _library(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], graph, inputs)
+    parts = (header, FLAGS, _compiler(), _processor(), torch.__version__, graph.module.code, kinds)
+    library = _library(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], partial(source_of, graph.module, inputs))
     pointers = (ctypes.c_void_p * (len(inputs) - 1))(*(value.data_ptr() for value in graph.constants))
     return Native(library, graph.constants, pointers, point.dtype)
 
@@ -73,7 +78,7 @@ def native(graph: Graph, point: Tensor) -> Native:
 _loaded: dict[str, ctypes.CDLL] = {}
 
 
-def _library(key: str, graph: Graph, inputs: Sequence[Tensor]) -> ctypes.CDLL:
+def _library(key: str, source: Callable[[], str]) -> ctypes.CDLL:
     """The library of that key: loaded before, kept on disk, or built."""
     if key not in _loaded:
         file = folder() / f"{key}.so"
@@ -81,7 +86,7 @@ def _library(key: str, graph: Graph, inputs: Sequence[Tensor]) -> ctypes.CDLL:
             library = ctypes.CDLL(str(file))
             file.touch()  # used last of all
         except OSError:  # not there, or not whole
-            library = _built(source_of(fusible(graph.module, inputs), inputs), file)
+            library = _built(source(), file)
         for name, capsule in OFFERED.items():
             ctypes.c_void_p.in_dll(library, name).value = _address(capsule)
         _loaded[key] = library

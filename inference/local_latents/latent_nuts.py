@@ -15,8 +15,7 @@ from ..data.data import Data
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..fit.convergence import ESS_PER_CHAIN, RHAT
-from ..mcmc.chains import run_chains
-from ..mcmc.engines import Plan
+from ..mcmc.chains import Plan, run_chains
 
 
 class LatentDraws(NamedTuple):

@@ -5,8 +5,9 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +16,34 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.program import Promoted
 from ...models.structure import model_name
-from ..compilation.compiled import tiers_for, value_and_gradient
+from ..compilation.compiled import Compile, tiers_for, value_and_gradient
 from ..density.log_density import Density
 from ..runtime.isolation import one_thread
 from ..runtime.progress import progress_bar
-from .engines import ENGINES, LOOK_EVERY, Chain, Plan, Task, ValueAndGradient
+from .engines import ENGINES, LOOK_EVERY, Chain, Task, ValueAndGradient
 
 TRIES = 100  # at a finite starting point
 GRADIENTS_A_DRAW = 10  # about
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start. See `nuts`."""
+
+    density: Density
+    engine: str
+    warmup: int
+    draws: int
+    seed: int
+    target_accept: float = 0.9
+    mass_matrix: str = "diagonal"
+    compile: Compile = "auto"
+
+    def task(self, chain: int, log_density: ValueAndGradient, *watched: Any) -> Task:
+        """What that chain does; watched: its start, the count of its steps, and whether it is to stop."""
+        start, steps, stopped = watched
+        work = (self.warmup, self.draws, self.seed + chain, self.target_accept, self.mass_matrix)
+        return Task(log_density, start, *work, steps, stopped)
 
 
 class Chains(NamedTuple):
@@ -47,7 +68,7 @@ def run_chains(plan: Plan, chains: int, jobs: int, name: str, progress: bool) ->
     with plan.density.data.isolated(plan.seed), one_thread():
         log_density, compiled = _made_ready(plan, chains)
         starts = [start_of(plan.density, plan.seed + chain) for chain in range(chains)]
-        tasks = [Task(plan, log_density, start, plan.seed + n, steps[n], stop.is_set) for n, start in enumerate(starts)]
+        tasks = [plan.task(n, log_density, start, steps[n], stop.is_set) for n, start in enumerate(starts)]
         total = chains * (plan.warmup + plan.draws)
         alone = plan.engine == "pyro" or compiled.startswith("eager")  # Pyro's handlers are one stack for all threads
         pool = ThreadPoolExecutor(1 if alone else jobs)

@@ -3,7 +3,6 @@
 import ctypes
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,39 +15,26 @@ from nutpie.sample import CompiledModel
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
-from ..compilation.compiled import Compile
-from ..density.log_density import Density
 from ..runtime.pyro_private import num_divergences, potential_energy
 
 ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 LOOK_EVERY = 0.1  # seconds between two looks at the chains
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start."""
-
-    density: Density
-    engine: str
-    warmup: int
-    draws: int
-    seed: int
-    target_accept: float = 0.8
-    mass_matrix: str = "diagonal"
-    compile: Compile = "auto"
-
-
 class Task(NamedTuple):
-    """What one chain of a plan does.
+    """What one chain does.
 
     log_density: flat point (dim,) -> value (), gradient (dim,). start: (dim,). steps: a view (1,) of the count of its
     steps, for who watches it.
     """
 
-    plan: Plan
     log_density: ValueAndGradient
     start: Tensor
+    warmup: int
+    draws: int
     seed: int
+    target_accept: float
+    mass_matrix: str
     steps: np.ndarray
     stopped: Callable[[], bool]
 
@@ -62,9 +48,8 @@ class Chain(NamedTuple):
 
 def with_nutpie(task: Task) -> Chain:
     """nutpie's sampler (Rust), on a C function or on a Python one. A density that is not finite is a divergence."""
-    plan = task.plan
-    settings: dict[str, Any] = {"tune": plan.warmup, "draws": plan.draws, "target_accept": plan.target_accept}
-    settings["low_rank_modified_mass_matrix"] = plan.mass_matrix == "low_rank"
+    settings: dict[str, Any] = {"tune": task.warmup, "draws": task.draws, "target_accept": task.target_accept}
+    settings["low_rank_modified_mass_matrix"] = task.mass_matrix == "low_rank"
     settings |= {"chains": 1, "cores": 1, "seed": task.seed, "progress_bar": False, "return_raw_trace": True}
     try:
         sampler = nutpie.sample(NativeModel(task), blocking=False, **settings)
@@ -100,7 +85,8 @@ class NativeModel(CompiledModel):
     coords = property(lambda self: {})
 
     def _make_sampler(self, settings: Any, _: Any, cores: int, progress: Any, store: Any) -> Any:
-        native, dim, sizes = self._task.log_density, self.n_dim, {"flat_dim_0": self.n_dim}
+        native: Any = self._task.log_density
+        dim, sizes = self.n_dim, {"flat_dim_0": self.n_dim}
         log_density = _lib.LogpFunc(native.address("log_density"), ctypes.addressof(native.pointers), self)
         expand = _lib.ExpandFunc(dim, dim, native.address("expand"), self._task.steps.ctypes.data, self)
         variables = _lib.PyVariable.new_variables(["flat"], ["float64"], [[dim]], sizes, {"flat": ["flat_dim_0"]})
@@ -160,8 +146,8 @@ def with_pyro(task: Task) -> Chain:
         if task.stopped():
             raise _Stopped
 
-    kernel = NUTS(potential_fn=potential, target_accept_prob=task.plan.target_accept)
-    mcmc = MCMC(kernel, task.plan.draws, task.plan.warmup, {"flat": task.start}, hook_fn=after, disable_progbar=True)
+    kernel = NUTS(potential_fn=potential, target_accept_prob=task.target_accept)
+    mcmc = MCMC(kernel, task.draws, task.warmup, {"flat": task.start}, hook_fn=after, disable_progbar=True)
     with suppress(_Stopped):
         mcmc.run()
     diverging = np.diff(divergences, prepend=0) > 0

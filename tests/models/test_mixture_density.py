@@ -110,4 +110,4 @@ print(gradient(1_000_000))
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_the_gradient_of_a_million_rows_takes_less_than_four_times_the_memory_of_the_data() -> None:
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    assert 0 < float(done.stdout) < 3  # beside the data themselves
+    assert -0.1 < float(done.stdout) < 3  # beside the data themselves, about nothing: blocks of rows in turn

@@ -192,7 +192,7 @@ def test_a_pyro_module_in_float32_has_the_same_posterior_and_nuts_runs_it_compil
     draws = fit.draws()["net.weight"][:, 0]
     assert (abs(draws.mean(0) - mean.numpy()) < 0.15 * sd.numpy()).all()
     assert (abs(draws.std(0) / sd.numpy() - 1) < 0.15).all()
-    assert fit.compiled == "script"
+    assert fit.compiled == "native"
 
 
 def test_a_program_that_no_graph_can_follow_is_promoted_in_the_samplers_own_thread_too() -> None:
