@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-vae test test-all lint typecheck bench notebooks clean
+.PHONY: help setup demo demo-vae test test-all lint typecheck bench bench-quick notebooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -50,6 +50,9 @@ typecheck: setup ## check types
 
 bench: .venv/.setup-bench ## measure against the peers
 	$(BIN)/python benchmarks/run.py
+
+bench-quick: .venv/.setup-bench ## one pair of each of the measurements of NUTS
+	BENCH_PAIRS=1 $(BIN)/python benchmarks/run.py quick
 
 notebooks: setup ## execute every notebook in place
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb

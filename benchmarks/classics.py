@@ -13,12 +13,12 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pairs import Pairs, report, run_pairs, say
+from pairs import PAIRS, Pairs, report, run_pairs, say
 
 CASES = ((100_000, 2, 5), (100_000, 8, 10), (100_000, 32, 20))
 MEMORY = (1_000_000, 8, 10)
@@ -27,10 +27,14 @@ SHORT = 2  # iterations of the short run
 
 def main(folder: Path = Path("build/bench")) -> list[Pairs]:
     """Run the pairs, print them, and write them to `classics.json`."""
-    results = [_pairs(method, case, pairs=5) for method in ("em", "cavi") for case in CASES]
-    results += [_pairs(method, MEMORY, pairs=2) for method in ("em", "cavi")]
-    report(results, folder / "classics.json")
-    return results
+    return report(_all(), folder / "classics.json")
+
+
+def _all() -> Iterator[Pairs]:
+    for method in ("em", "cavi"):
+        for case in CASES:
+            yield _pairs(method, case, pairs=PAIRS)
+        yield _pairs(method, MEMORY, pairs=1)
 
 
 def _pairs(method: str, case: tuple[int, int, int], pairs: int) -> Pairs:

@@ -20,13 +20,12 @@ PEERS = ("numpyro", "numpyro_by_hand")
 
 def main(folder: Path = Path("build/bench")) -> list[Pairs]:
     """Run the pairs, print them, and write them to `gradient.json`."""
-    results = [
+    results = (
         run_pairs(f"gradient, N,D,K={case}", peer, [__file__, "ours", case], [__file__, peer, case], cold=True)
         for case in CASES
         for peer in PEERS
-    ]
-    report(results, folder / "gradient.json")
-    return results
+    )
+    return report(results, folder / "gradient.json")
 
 
 def ours(x: np.ndarray, k: int) -> None:

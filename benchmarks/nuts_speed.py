@@ -25,13 +25,12 @@ SIZES = {"numpyro": (4, 500, 1000), "pyro": (1, 200, 300)}  # chains, warmup, dr
 
 def main(folder: Path = Path("build/bench")) -> list[Pairs]:
     """Run the pairs, print them, and write them to `nuts_speed.json`."""
-    results = [
+    results = (
         run_pairs(f"NUTS, {what}", peer, [__file__, "ours", case, peer], [__file__, peer, case, peer], cold=True)
         for peer in SIZES
         for case, what in CASES.items()
-    ]
-    report(results, folder / "nuts_speed.json")
-    return results
+    )
+    return report(results, folder / "nuts_speed.json")
 
 
 Run = Callable[[int], tuple[np.ndarray, float]]  # seed -> locations (chains, draws, K, ...), seconds

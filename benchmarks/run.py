@@ -1,22 +1,23 @@
-"""Every benchmark in turn: `make bench`. Tables go to the terminal, numbers to build/bench/*.json."""
+"""Every benchmark in turn, `make bench`; or the quick ones. Tables go to the terminal, numbers to build/bench/*.json."""
 
 from __future__ import annotations
+
+import sys
 
 import classics
 import cold_start
 import gradient
 import nuts_speed
+import ordinary
 import scaling
 import svi_overhead
 import svi_speed
 import vae_training
 
+QUICK = (ordinary, cold_start)
+SLOW = (gradient, nuts_speed, svi_speed, scaling, svi_overhead, vae_training, classics)
+
 if __name__ == "__main__":
-    gradient.main()
-    nuts_speed.main()
-    svi_speed.main()
-    cold_start.main()
-    scaling.main()
-    svi_overhead.main()
-    vae_training.main()
-    classics.main()
+    for benchmark in QUICK if "quick" in sys.argv else (*QUICK, *SLOW):
+        print(f"\n{(benchmark.__doc__ or '').splitlines()[0]}", flush=True)
+        benchmark.main()

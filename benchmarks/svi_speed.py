@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,14 @@ BRIEF = (20, 220)  # steps of Pyro's, which take long
 
 def main(folder: Path = Path("build/bench")) -> list[Pairs]:
     """Run the pairs, print them, and write them to `svi_speed.json`."""
-    results = []
+    return report(_all(), folder / "svi_speed.json")
+
+
+def _all() -> Iterator[Pairs]:
     for peer, unit in (("pyro", "step"), ("numpyro", "step"), ("numpyro", "fit")):
         for case in CASES:
             ours, theirs = ([__file__, side, case, unit, peer] for side in ("ours", peer))
-            results.append(run_pairs(f"SVI, a {unit}, N,D,K={case}", peer, ours, theirs, cold=True))
-    report(results, folder / "svi_speed.json")
-    return results
+            yield run_pairs(f"SVI, a {unit}, N,D,K={case}", peer, ours, theirs, cold=True)
 
 
 Run = Callable[[int], tuple[float, float]]  # steps -> the loss of the last hundred, nats, and seconds

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,12 +25,12 @@ Run = Callable[[int], float]  # steps -> minus the ELBO of the last hundred, nat
 
 def main(folder: Path = Path("build/bench")) -> list[Pairs]:
     """Run the pairs, print them, and write them to `vae_training.json`."""
-    results = []
+    return report(_all(), folder / "vae_training.json")
+
+
+def _all() -> Iterator[Pairs]:
     for ours, peer in (("script", "torch"), ("inductor", "torch"), ("inductor", "torch.compile"), ("script", "pyro")):
-        work = f"VAE step, batch 128 ({ours})"
-        results.append(run_pairs(work, peer, [__file__, ours], [__file__, peer], threads=2))
-    report(results, folder / "vae_training.json")
-    return results
+        yield run_pairs(f"VAE step, batch 128 ({ours})", peer, [__file__, ours], [__file__, peer], threads=2)
 
 
 def pictures(device: str) -> torch.Tensor:
