@@ -1,4 +1,4 @@
-"""Every benchmark in turn, `make bench`; or the quick ones. Tables go to the terminal, numbers to build/bench/*.json."""
+"""Every benchmark in turn, `make bench`, or the quick ones. Tables go to the terminal, numbers to build/bench."""
 
 from __future__ import annotations
 
