@@ -116,7 +116,8 @@ def in_numpyro(case: str) -> Callable[..., None]:
         weights, locs = jnp.stack([theta, 1 - theta]), jnp.stack([low, low + gap])
         sample("y", dist.MixtureSameFamily(dist.Categorical(weights), dist.Normal(locs, sigma)), obs=y)
 
-    return {"eight schools": eight_schools, "mixture": mixture}.get(case, regression)
+    written: dict[str, Callable[..., None]] = {"eight schools": eight_schools, "mixture": mixture}
+    return written.get(case, regression)
 
 
 def in_pymc(case: str) -> Any:
