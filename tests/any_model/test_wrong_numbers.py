@@ -117,7 +117,7 @@ def test_where_a_permutation_changes_the_density_nothing_is_relabelled_and_the_n
     theta, mu = (fit.idata["posterior"][name].values for name in MIXTURE_NAMES)
     assert fit.exchangeable == ()
     low = mu[..., 0] < mu[..., 1]
-    assert ((theta < 0.5) == low).mean() > 0.97  # the small share stays with the low mean; Beta(17, 33) is 1 % above 0.5
+    assert ((theta < 0.5) == low).mean() > 0.97  # the low mean keeps the small share: Beta(17, 33) is 1 % above 0.5
     found = compare(mixture(5.0, 5.0), MIXED, ["auto_normal"], reference=None, **BRIEF)
     assert any("components" in note for note in found.notes)
 
