@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from ...errors import InputError
@@ -61,6 +60,8 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
     never singular. seed: None takes the seed of torch's generator, so that a model and its guide, called in one run,
     start from the same clusters.
     """
+    from sklearn.cluster import KMeans  # whose import takes a second
+
     seed = torch.initial_seed() % 2**32 if seed is None else seed
     values = as_matrix(x).detach().cpu().double().numpy()
     if len(values) > ROWS:
