@@ -134,6 +134,7 @@ def traced(fn: Callable[..., Any], example: tuple[Any, ...], in_place: bool = Fa
     leaves, into = pytree.tree_flatten(example)
     module, shape = _recorded(lambda *tensors: fn(*pytree.tree_unflatten(tensors, into)), leaves, in_place)
     if in_place:
+        _draw_anew(module)
         return Graph(module, (), shape)
     module, recipe = _split(module, [])
     return Traced(module, recipe, shape).on(())
@@ -176,7 +177,9 @@ def _split(module: GraphModule, data: Sequence[Tensor]) -> tuple[GraphModule, Gr
     computed once.
     """
     graph, chosen, seen = module.graph, cast(list[Node], []), cast(dict[Any, Node], {})
-    graph.eliminate_dead_code()
+    for node in reversed(graph.nodes):
+        if not node.users and node.op == "call_function":  # what is drawn in vain, as an assignment, too
+            graph.erase_node(node)
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     known, first = _constants(module, dict(zip(inputs, data, strict=False))), inputs[-1].next
     _number_masks(graph, known)
@@ -220,6 +223,14 @@ def _recipe(
         return GraphModule(module, recipe)
 
     return of
+
+
+def _draw_anew(module: GraphModule) -> None:
+    """Let what is filled with noise be made with it, for `vmap` fills nothing that is alike in all draws."""
+    for node in module.graph.nodes:
+        if node.target is aten.normal_.default and len(node.args) == 1 and len(node.args[0].users) == 1:
+            node.target = aten.randn_like.default
+    module.recompile()
 
 
 def _number_masks(graph: torch.fx.Graph, known: dict[Node, Any]) -> None:

@@ -1,6 +1,10 @@
 """The batched calls: as many answers as draws, each with its own noise, the same as one by one."""
 
+from typing import Any
+
+import pytest
 import torch
+from pyrometer.inference.compilation import batched
 from pyrometer.inference.compilation.batched import over_draws, repeated
 from torch import Tensor
 
@@ -15,6 +19,27 @@ def test_repeated_calls_have_noise_of_their_own() -> None:
 def test_sampling_given_draws_has_noise_of_its_own() -> None:
     values = over_draws(lambda d: torch.normal(d["a"], 1.0), {"a": torch.zeros(200)}, samples=True)
     assert len(values.unique()) == 200
+
+
+def test_noise_that_fills_a_tensor_and_draws_in_vain_are_batched_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    vmapped, results = batched._vmapped, list[Any]()
+
+    def watched(*args: Any, **options: Any) -> Any:
+        results.append(vmapped(*args, **options))
+        return results[-1]
+
+    monkeypatch.setattr(batched, "_vmapped", watched)
+    normal = torch.distributions.Normal(torch.zeros(2), torch.ones(2), validate_args=False)
+    values = over_draws(lambda d: d["a"] + normal.rsample(), {"a": torch.zeros(300, 2)}, samples=True)
+    assert len(values.unique()) == 600
+
+    def fn(draw: dict[str, Tensor]) -> Tensor:
+        torch.multinomial(torch.ones(3), 2)
+        return 2 * draw["a"]
+
+    assert torch.equal(over_draws(fn, {"a": torch.arange(9.0)}), 2 * torch.arange(9.0))
+    assert len(results) == 2
+    assert all(mapped is not None for mapped in results)
 
 
 def test_batched_results_equal_those_one_by_one() -> None:
