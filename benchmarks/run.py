@@ -10,11 +10,12 @@ import gradient
 import nuts_speed
 import ordinary
 import scaling
+import simulation
 import svi_overhead
 import svi_speed
 import vae_training
 
-QUICK = (ordinary, cold_start)
+QUICK = (ordinary, simulation, cold_start)
 SLOW = (gradient, nuts_speed, svi_speed, scaling, svi_overhead, vae_training, classics)
 
 if __name__ == "__main__":
