@@ -81,11 +81,11 @@ class Scored:
             return NAN, NAN
         mine, theirs = fit.draws(), reference.draws()
         shared = [name for name in theirs if name in mine and mine[name].shape[1:] == theirs[name].shape[1:]]
-        pairs = [[draws[name].reshape(len(draws[name]), -1) for draws in (mine, theirs)] for name in shared]
-        varying = [varies(b) for _, b in pairs]  # by variable: each has a unit of its own
-        if not any(each.any() for each in varying):
+        pairs = ([draws[name].reshape(len(draws[name]), -1) for draws in (mine, theirs)] for name in shared)
+        varying = [(a[:, v], b[:, v]) for a, b in pairs if (v := varies(b)).any()]  # by variable, each in its own unit
+        if not varying:
             return NAN, NAN
-        a, b = (np.concatenate([d[:, v] for d, v in zip(each, varying, strict=True)], 1) for each in zip(*pairs))
+        a, b = (np.concatenate(part, 1) for part in zip(*varying, strict=True))
         bias, ratio = bias_and_sd_ratio(a.mean(0), a.std(0), b.mean(0), b.std(0))
         return float(bias), NAN if fit.is_point else float(ratio)
 

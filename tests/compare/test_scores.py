@@ -107,9 +107,9 @@ def test_a_scalar_that_is_constant_in_the_reference_decides_nothing() -> None:
 
 def test_small_scalars_count_beside_large_ones() -> None:
     rng = np.random.default_rng(0)
-    large = {"precisions": rng.gamma(100, 1e10, (1000, 2))}
-    reference = with_draws(locs=rng.normal(1e-6, 1e-7, (1000, 2)), **large)
-    row = row_of(with_draws(locs=rng.normal(1.5e-6, 0.3e-7, (1000, 2)), **large), reference)
+    large = rng.gamma(100, 1e10, (1000, 2))
+    reference = with_draws(locs=rng.normal(1e-6, 1e-7, (1000, 2)), precisions=large)
+    row = row_of(with_draws(locs=rng.normal(1.5e-6, 0.3e-7, (1000, 2)), precisions=large), reference)
     assert row["bias"] == pytest.approx(5, rel=0.1)
     assert row["sd_ratio"] == pytest.approx(0.3, rel=0.1)
 
