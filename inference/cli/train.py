@@ -22,6 +22,7 @@ from ...models.networks import Likelihood, Network
 from ..compare.columns import as_text
 from ..compare.save import pictures, tables
 from ..data.as_data import as_data
+from ..fit.saved import files_of
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
@@ -110,7 +111,7 @@ def _work(options: argparse.Namespace) -> list[Path]:
     if options.out is None:
         return []
     files = {**tables({"marginal": table}), **pictures(_draws(fit, labels, table))}
-    return [*fit.save(options.out), *write_all(options.out, files)]
+    return write_all(options.out, {**files_of(fit), **files})
 
 
 def _summary(fit: RowFit) -> str:
@@ -145,7 +146,7 @@ def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, An
         rows = fit.rows()[:10]
         pairs = list(zip(rows[:-1:2], rows[1::2], strict=True))
         draws["interpolation"] = partial(latent.plot_interpolation, fit, pairs)
-        upper = np.arange(rows.shape[1]) < rows.shape[1] // 2  # half of a picture
+        upper = np.arange(rows[0].size).reshape(rows.shape[1:]) < rows[0].size // 2  # half of a picture
         draws["completion"] = partial(latent.plot_completion, fit, rows, np.broadcast_to(upper, rows.shape))
     if len(table):
         draws["marginal"] = partial(plot_marginal, table)

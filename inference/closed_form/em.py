@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -158,6 +158,11 @@ class EMUpdates:
             "likelihood": row_likelihood(self.blocks, normal_components(*end.state), draws),
         }
 
+    @cached_property
+    def _generator(self) -> torch.Generator:
+        """Of this start alone, so that it does not depend on those before it."""
+        return torch.Generator().manual_seed(self.seed)
+
     def _reseeded(self, parameters: Moments, lost: list[int]) -> Moments:
         """The lost components at random rows, as wide as one of K that share the data's volume."""
         weights, locs, covariances = (part.clone() for part in parameters)
@@ -166,7 +171,7 @@ class EMUpdates:
         free = torch.diag_embed(self.blocks.units.scale.square() * volume).unsqueeze(0)
         wide = structured(self.model.covariance, free, weights.new_ones(1))[0]
         for k in lost:
-            row = int(torch.randint(self.blocks.rows, ()))
+            row = int(torch.randint(self.blocks.rows, (), generator=self._generator))
             locs[k] = self.blocks.data.values[row].reshape(size)
             covariances[k], weights[k] = wide, 1 / number
         covariances = wide.expand_as(covariances) if self.model.covariance == "tied" else covariances

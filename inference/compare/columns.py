@@ -81,11 +81,11 @@ class Scored:
             return NAN, NAN
         mine, theirs = fit.draws(), reference.draws()
         shared = [name for name in theirs if name in mine and mine[name].shape[1:] == theirs[name].shape[1:]]
-        a, b = (np.concatenate([d[name].reshape(len(d[name]), -1) for name in shared], 1) for d in (mine, theirs))
-        varying = varies(b)
-        if not varying.any():
+        pairs = ([draws[name].reshape(len(draws[name]), -1) for draws in (mine, theirs)] for name in shared)
+        varying = [(a[:, v], b[:, v]) for a, b in pairs if (v := varies(b)).any()]  # by variable, each in its own unit
+        if not varying:
             return NAN, NAN
-        a, b = a[:, varying], b[:, varying]
+        a, b = (np.concatenate(part, 1) for part in zip(*varying, strict=True))
         bias, ratio = bias_and_sd_ratio(a.mean(0), a.std(0), b.mean(0), b.std(0))
         return float(bias), NAN if fit.is_point else float(ratio)
 

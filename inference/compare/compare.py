@@ -85,7 +85,6 @@ def compare(
     chained = {"warmup": warmup, "chains": chains, **both}
     data, structure = data_for(on_all_rows(model), x, dtype)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
-    rows = rows if isinstance(rows, int) else torch.as_tensor(list(rows)).tolist()
     problem = Problem(model, data, structure, test, trained, chained, seed, progress, jobs, rows)
     named = _methods(methods)
     entries = chosen_guides(problem, guides) if SVI in named else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,10 +122,18 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     if standard is not None and (fault := unconverged(standard)):
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
-    labelled = [] if by_row or first.structure.rows is None else scored
-    distances, lost = table_of(labelled, INVARIANTS)
+    has_distances = not by_row and first.structure.rows is not None
+    distances, lost = _distances(lead, scored) if has_distances else (DataFrame(), [])
     held_to = reference if standard is not None else None
     return Comparison(fits, table, held_to, skipped, (*notes, *lost), distances, gaps, model, problem)
+
+
+def _distances(lead: Scored, scored: Sequence[Scored]) -> tuple[DataFrame, list[str]]:
+    """Label-invariant distances, a row a fit, and notes; what the first fit has not is not asked of the others."""
+    own, lost = table_of([lead], INVARIANTS)
+    known = [column for column in INVARIANTS if own[column.name].notna().all()]
+    others, more = table_of([each for each in scored if each is not lead], known)
+    return own.reindex([each.fit.name for each in scored]).fillna(others), [*lost, *more]
 
 
 def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:

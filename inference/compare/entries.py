@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from joblib import Parallel, delayed
 
@@ -39,7 +40,7 @@ class Problem:
     """A model on its data. test: held-out rows.
 
     svi, nuts: options of these methods. seed, progress, jobs: of all. rows: which rows, or how many, are held to NUTS
-    where every row has latents of its own and shares none.
+    where every row has latents of its own and shares none, and of no meaning elsewhere.
     """
 
     model: Model
@@ -51,7 +52,7 @@ class Problem:
     seed: int = 0
     progress: bool = True
     jobs: int = 1
-    rows: int | Sequence[int] = 20
+    rows: int | Sequence[int] | None = 20
 
     def __post_init__(self) -> None:
         if self.structure.only_local:
@@ -61,11 +62,11 @@ class Problem:
     def chosen_rows(self) -> torch.Tensor:
         """The numbers of the rows that are held to NUTS: those given, or so many evenly spaced. Raises InputError."""
         number = self.data.rows or 0
-        if isinstance(self.rows, int):
+        if isinstance(self.rows, int | np.integer):
             if not self.rows >= 1:
                 raise InputError(f"rows={self.rows} must be 1 or more, or the numbers of the rows")
-            return evenly_spaced(number, self.rows)
-        chosen = torch.as_tensor(list(self.rows))
+            return evenly_spaced(number, int(self.rows))
+        chosen = torch.as_tensor(list(self.rows) if isinstance(self.rows, Iterable) else [])
         if chosen.numel() == 0 or chosen.is_floating_point() or not ((chosen >= 0) & (chosen < number)).all():
             raise InputError(f"rows must be numbers of rows from 0 to {number - 1}")
         return chosen
@@ -98,7 +99,7 @@ def chosen_guides(problem: Problem, guides: Entries | None) -> dict[str, Entry]:
     if isinstance(guides, str | Fit) or callable(guides) or not isinstance(guides, Iterable):
         guides = [guides]
     if not isinstance(guides, Mapping):
-        given = list(guides)
+        given = list({entry if isinstance(entry, str) else id(entry): entry for entry in guides}.values())
         guides = {_name_of(entry): entry for entry in given}
         if len(guides) < len(given):
             have = f"{len(given)} entries have only the names {', '.join(map(str, guides))}"
@@ -157,7 +158,10 @@ def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = No
     shared = problem.model if model is None else model
     if problem.structure.only_local and model is None and problem.structure.of_kind("param") and left:
         name = next(iter(left))
-        done[name] = left.pop(name)(shared)
+        trained = _attempt(left.pop(name), shared)
+        if isinstance(trained, Exception):
+            raise trained
+        done[name] = trained
         shared = frozen(done[name].model, done[name].params)
     results = dict(zip(left, _results([*left.values()], shared, problem.jobs), strict=True))
     done |= {name: result for name, result in results.items() if isinstance(result, Fit)}

@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None
         There is nothing that was saved, it is damaged, or the model is another.
     """
     folder, guides = Path(path).expanduser(), guides or {}
-    parts = {part: Data(**kept) for part, kept in _tensors(folder / DATA).items()}
+    parts = {part: _data(folder / DATA, kept) for part, kept in _tensors(folder / DATA).items()}
     data = parts["data"]
     if (folder / FIT).exists():
         facts = _facts(folder / FIT)
@@ -88,6 +89,12 @@ def _guide(guide: Any, model: Model, data: Data, state: Mapping[str, Tensor]) ->
         data.run(made)  # makes its networks
         made.load_state_dict(state)
     return made
+
+
+def _data(path: Path, kept: Mapping[str, Any]) -> Data:
+    if odd := kept.keys() - {field.name for field in fields(Data)}:
+        raise InputError(f"{path} is of another version, with {', '.join(sorted(odd))}: save it again")
+    return Data(**kept)
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .comparison import Comparison
 
 COMPARISON = "comparison.json"
-OPTIONS = ("seed", "jobs", "rows", "progress")
+OPTIONS = ("seed", "jobs", "progress")
 PICTURES = {"comparison.png": plot, "losses.png": plot_losses, "fit.png": plot_fit, "forest.png": plot_forest}
 ROW_PICTURES: dict[str, Any] = {"portrait.png": plot_portrait, "latent.png": plot_latent}
 ROW_PICTURES |= {"reconstructions.png": plot_reconstructions}
@@ -50,7 +50,8 @@ def save(comparison: Comparison, folder: str | Path) -> list[Path]:
     stems, first, problem = stems_of(comparison.fits), next(iter(comparison.fits.values())), comparison.problem
     facts: dict[str, Any] = {name: getattr(comparison, name) for name in ("reference", "skipped", "notes")}
     facts["fits"] = [facts_of(fit, stems[name]) for name, fit in comparison.fits.items()]
-    facts["options"] = {name: getattr(problem, name) for name in OPTIONS}
+    rows = problem.chosen_rows.tolist() if problem.structure.only_local else None
+    facts["options"] = {"rows": rows, **{name: getattr(problem, name) for name in OPTIONS}}
     files = {**tables(frames), **data_files(first.data, problem.test), COMPARISON: json_file(facts)}
     for name, fit in comparison.fits.items():
         files |= fit_files(fit, stems[name])

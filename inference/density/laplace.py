@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 NEWTON_STEPS, HALVINGS = 30, 20
+ARRIVED = 1e-3  # nats: twice what one more step would gain by the curvature
 
 
 def row_modes(
@@ -20,7 +21,7 @@ def row_modes(
     z = start.detach()
     value, gradient, precision = _derivatives(log_joint, z)
     for _ in range(NEWTON_STEPS):
-        step = torch.linalg.solve(_positive(precision), gradient.unsqueeze(-1)).squeeze(-1)
+        step = _newton(gradient, precision)
         for _ in range(HALVINGS):
             with torch.no_grad():
                 better = (log_joint(z + step) >= value - 1e-10 * value.abs()).unsqueeze(-1)
@@ -33,6 +34,7 @@ def row_modes(
         if (gradient * step).sum(-1).abs().max() < 1e-10:
             break
     found = (torch.linalg.cholesky_ex(precision).info == 0) & precision.isfinite().all(-1).all(-1)
+    found = found & ((gradient * _newton(gradient, precision)).sum(-1) < ARRIVED)
     return MultivariateNormal(z, precision_matrix=_positive(precision) / widen, validate_args=False), found
 
 
@@ -50,7 +52,18 @@ def _derivatives(log_joint: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tens
 
 
 def _positive(precision: Tensor) -> Tensor:
-    """The nearest matrix whose eigenvalues are all positive: negative ones turned over, small ones lifted."""
-    values, vectors = torch.linalg.eigh(((precision + precision.mT) / 2).nan_to_num(0.0, 0.0, 0.0))
-    values = values.abs().clamp(min=1e-6)
-    return (vectors * values.unsqueeze(-2)) @ vectors.mT
+    """The nearest matrix whose eigenvalues are all positive: negative ones turned over, small ones lifted.
+
+    Small is in units of the diagonal, so that it does not matter in which units z is.
+    """
+    precision = ((precision + precision.mT) / 2).nan_to_num(0.0, 0.0, 0.0)
+    units = precision.diagonal(dim1=-2, dim2=-1).abs().sqrt()
+    units = torch.where(units > 0, units, 1.0)
+    values, vectors = torch.linalg.eigh(precision / (units.unsqueeze(-1) * units.unsqueeze(-2)))
+    roots = units.unsqueeze(-1) * vectors
+    return (roots * values.abs().clamp(min=1e-6).unsqueeze(-2)) @ roots.mT
+
+
+def _newton(gradient: Tensor, precision: Tensor) -> Tensor:
+    """The step towards the mode, (M, L)."""
+    return torch.linalg.solve(_positive(precision), gradient.unsqueeze(-1)).squeeze(-1)

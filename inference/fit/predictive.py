@@ -72,7 +72,7 @@ def decoded(fit: Fit, data: Data) -> pd.Series | pd.DataFrame:
         program = config_enumerate(fit.density.given({name: value[best] for name, value in sites.items()}))
         joint = infer_discrete(program, first_available_dim=-1 - structure.max_plate_nesting, temperature=0)
         trace = data.run(poutine.trace(joint).get_trace)
-    values = {site.name: trace.nodes[site.name]["value"].cpu().numpy() for site in structure.discrete}
+    values = {site.name: trace.nodes[site.name]["value"].long().cpu().numpy() for site in structure.discrete}
     if all(value.ndim == 1 for value in values.values()) and len({len(value) for value in values.values()}) == 1:
         return pd.DataFrame(values)
     places = [(name, value, place) for name, value in values.items() for place in np.ndindex(value.shape)]

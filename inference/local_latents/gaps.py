@@ -111,7 +111,7 @@ def best_in_family(log_joint: LogJoint, q: Distribution, steps: int = 1000) -> t
 
     def member(params: Mapping[str, Tensor]) -> Distribution:
         found = kind(**{name: transforms[name](value) for name, value in params.items()})
-        return Independent(found, 1) if isinstance(q, Independent) else found
+        return Independent(found, q.reinterpreted_batch_ndims) if isinstance(q, Independent) else found
 
     def fixed() -> Distribution:
         return member({name: value.detach() for name, value in params.items()})

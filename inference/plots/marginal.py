@@ -136,6 +136,7 @@ def _bars(axis: Axes, summary: pd.DataFrame) -> None:
     style: Any = {"color": REFERENCE, "fmt": "none", "capsize": 3, "linewidth": 1}
     axis.errorbar(summary["gap"], range(len(summary)), xerr=BAND * summary["gap_se"], label="± 2 se", **style)
     axis.axvline(0, color=REFERENCE, linewidth=0.8)
+    axis.tick_params(axis="y", which="minor", length=0)  # pandas puts some between guides
     axis.set(xlabel="log p(x) − ELBO, nats a row", ylabel="", title="Gaps")
 
 
@@ -151,4 +152,4 @@ def _dots(axis: Axes, gaps: pd.DataFrame, column: str, ideal: float) -> None:
             axis.plot([np.median(values[sound])] * 2, [place - 0.3, place + 0.3], color=palette[guide], linewidth=2)
     axis.axvline(ideal, color=REFERENCE, linestyle="--", linewidth=1)
     axis.set_xlim(left=0)
-    axis.tick_params(axis="y", length=0)
+    axis.tick_params(axis="y", which="both", length=0)

@@ -25,7 +25,9 @@ def write_all(
     remarks. Raises InputError where nothing can be written.
     """
     folder, remarks = Path(folder).expanduser(), [*remarks]
-    with _aside(folder) as ready:
+    with _aside(folder) as (ground, aside):
+        ready = aside / folder.absolute().relative_to(ground)  # with what is missing above it, to be moved as one
+        ready.mkdir(parents=True, exist_ok=True)
         for name, write in files.items():
             try:
                 write(ready / name)
@@ -38,9 +40,8 @@ def write_all(
         if remarks:
             (ready / NOTES).write_text("\n".join(remarks) + "\n", encoding="utf-8")
         written = sorted(path.name for path in ready.iterdir())
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in written:
-            os.replace(ready / name, folder / name)
+        for path in sorted(aside.iterdir()):
+            os.replace(path, ground / path.name)
         for name in set(stale).difference(written):
             (folder / name).unlink(missing_ok=True)
     return [folder / name for name in written]
@@ -53,17 +54,17 @@ def check_folder(folder: str | Path) -> None:
 
 
 @contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """An empty folder in that one, or in the nearest above it that exists; gone afterwards.
+def _aside(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """That folder, or the nearest above it that exists, and an empty one in there, gone afterwards.
 
     Raises InputError where it cannot be made, and for whatever the disk refuses meanwhile.
     """
     try:
-        ground = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        ground = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         if not ground.is_dir():
             raise InputError(f"cannot write into {folder}: {ground} is a file; choose another folder")
         with tempfile.TemporaryDirectory(prefix=".pyrometer-", dir=ground) as aside:
-            yield Path(aside)
+            yield ground, Path(aside)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise InputError(f"cannot write into {folder}: {why}; choose another folder") from error

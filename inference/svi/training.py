@@ -57,17 +57,16 @@ class Start:
                 self.fast, self.compiled = compiled_steps(self.pairing, *options)
             good = _copied(params)
             for taken in range(0, steps, SNAPSHOT_EVERY):
-                candidate, size = _copied(params), min(SNAPSHOT_EVERY, steps - taken)
-                losses = self._block(size)
-                sound = losses if math.isfinite(losses[-1]) else losses[:-1]
-                self.losses += sound
-                bar.update(len(sound))
-                if len(sound) < len(losses):
-                    self.message = f"the loss became {losses[-1]} at step {len(self.losses)}{self._culprits()}"
+                candidate, before = _copied(params), len(self.losses)
+                odd = self._block(min(SNAPSHOT_EVERY, steps - taken))
+                sound = len(self.losses) - before
+                bar.update(sound)
+                if odd is not None:
+                    self.message = f"the loss became {odd} at step {len(self.losses)}{self._culprits()}"
                     _restore(params, candidate if sound else good)
                     break
                 good = candidate
-                bar.set_postfix(elbo=f"{-losses[-1]:.1f}", refresh=False)
+                bar.set_postfix(elbo=f"{-self.losses[-1]:.1f}", refresh=False)
 
     @contextmanager
     def at_work(self, seed: int) -> Iterator[dict[str, Tensor]]:
@@ -104,19 +103,19 @@ class Start:
         if self.compiled.startswith(asked):
             warnings.warn(f"{name}: the steps are not compiled but {self.compiled}", stacklevel=3)
 
-    def _block(self, size: int) -> list[float]:
-        """Losses of so many steps, up to and with the first that is not finite."""
-        losses: list[float] = []
+    def _block(self, size: int) -> float | None:
+        """Take so many steps, each loss kept at once, as Ctrl-C may end them; one that is not finite ends them too."""
         for batch in self.minibatches.draw(size):
             try:
-                losses.append(self._step(batch, len(self.losses) + len(losses)))
+                loss = self._step(batch, len(self.losses))
             except (ValueError, RuntimeError):  # a factorization of NaNs, say
-                if not (self.fast or self.losses or losses):
+                if not (self.fast or self.losses):
                     raise
-                losses.append(math.nan)
-            if not math.isfinite(losses[-1]):
-                break
-        return losses
+                loss = math.nan
+            if not math.isfinite(loss):
+                return loss
+            self.losses.append(loss)
+        return None
 
     def _step(self, batch: Tensor, number: int) -> float:
         if self.fast:

@@ -275,6 +275,16 @@ def test_a_fit_whose_name_is_a_number_is_had_back_and_a_lost_file_is_named(tmp_p
     one_line(caught)
 
 
+def test_data_of_another_version_are_refused_in_one_line(tmp_path: Path) -> None:
+    svi(programs.regression, "auto_normal", (X, Y), steps=20, draws=20, progress=False).save(tmp_path)
+    kept = torch.load(tmp_path / "data.pt", weights_only=True)
+    kept["data"]["weather"] = 1
+    torch.save(kept, tmp_path / "data.pt")
+    with pytest.raises(InputError, match="another version, with weather: save it again") as caught:
+        pyrometer.load(tmp_path, programs.regression)
+    one_line(caught)
+
+
 def test_what_is_no_saved_fit_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("nothing")
     for path in (tmp_path, tmp_path / "missing"):

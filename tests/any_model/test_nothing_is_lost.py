@@ -111,6 +111,27 @@ def test_distances_that_fail_leave_the_table(break_column: str, sound: Compariso
     assert any("broken on purpose" in note for note in found.notes)
 
 
+def test_a_distance_that_the_first_fit_has_not_is_asked_of_no_other(
+    sound: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    before = Fit.log_predictive
+
+    def fails_first(self: Fit, *args: Any, **kwargs: Any) -> Any:
+        asked.append(self.name)
+        if self.name == "nuts":
+            raise ValueError("out of paper")
+        return before(self, *args, **kwargs)
+
+    monkeypatch.setattr(Fit, "log_predictive", fails_first)
+    found = run()
+    assert asked == ["nuts"]
+    assert [note for note in found.notes if "out of paper" in note] == ["nuts: no lpd_gap (out of paper)"]
+    assert list(found.invariant.index) == list(sound.invariant.index) == ["nuts", *GUIDES]
+    assert found.invariant["lpd_gap"].isna().all()
+    assert (sound.invariant["lpd_gap"] > 0).tolist() == [False, True, True]
+
+
 @pytest.mark.parametrize("names", [("plot_losses", "draw_losses"), ("plot_forest", "draw_forest"), ("plot_fit",)])
 def test_a_plot_that_fails_leaves_the_others(
     names: tuple[str, ...], sound: Comparison, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pyrometer import datasets
+from pyrometer import datasets, train
 from pyrometer.inference.cli import train as cli_train
 from pyrometer.inference.cli.main import main
 from pyrometer.inference.local_latents.marginal import Budget
+from pyrometer.models import VAE
 
 VAE_OPTIONS = ["--model", "vae", "--latent", "2", "--hidden", "32"]
 QUICK = ["--epochs", "3", "--quiet"]
@@ -77,6 +78,31 @@ def test_compare_takes_the_trained_decoder_and_writes_the_gaps(
     assert {"comparison.png", "portrait.png", "encoder.nc", "free.nc"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
+
+
+def test_the_notes_of_the_fit_and_of_its_pictures_are_both_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("out of ink")
+
+    datasets.load("iris").to_csv(tmp_path / "iris.csv", index=False)
+    monkeypatch.setattr(cli_train, "USUAL", ("elbo",))
+    monkeypatch.setattr("arviz.InferenceData.to_netcdf", fails)
+    monkeypatch.setattr(cli_train.latent, "plot_plane", fails)
+    arguments = ["train", str(tmp_path / "iris.csv"), "--hidden", "8", *QUICK]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    lines = (tmp_path / "out" / "notes.txt").read_text().splitlines()
+    assert [line.split(" could")[0] for line in lines] == ["encoder.nc", "plane.png"]
+
+
+@pytest.mark.parametrize("shape", [(6,), (4, 3), (1, 4, 3)])
+def test_what_is_completed_is_the_upper_half(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).random((20, *shape))
+    fit = train(VAE(2, "mlp", "gaussian", (8,)), "encoder", x, epochs=1, batch_size=10, progress=False)
+    known = cli_train._draws(fit, None, pd.DataFrame())["completion.png"].args[2]
+    assert known.shape == (10, *shape)
+    assert (known.reshape(10, 2, -1) == [[[True], [False]]]).all()
 
 
 def test_a_label_column_is_not_fitted_and_colours_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,17 @@ def test_a_collapse_on_the_way_is_told_of() -> None:
     assert (np.diff(fit.losses) <= 0).all()
 
 
+def test_a_start_is_the_same_whatever_was_re_seeded_before_it() -> None:
+    """The second start of a seed is the first of that seed + 1000."""
+    rng = np.random.default_rng(24)
+    crowds = np.repeat(rng.normal(5, 1, (2, 2)), 4, 0) + 1e-12  # of equal rows, onto which components collapse
+    x = np.concatenate([rng.normal(0, 1, (14, 2)), crowds])
+    both = em(GMM(4), x, starts=2, seed=24, progress=False)
+    alone = em(GMM(4), x, starts=1, seed=1024, progress=False)
+    assert "re-seeded" in alone.message
+    assert both.start_losses[1] == alone.start_losses[0]
+
+
 BAD = {
     "one row each": (CLOUD, np.eye(3)[np.r_[1, 2, np.zeros(58, int)]]),
     "all alike": (CLOUD, one_sided([1 / 3, 1 / 3, 1 / 3])),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import arviz as az
@@ -13,7 +14,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
-from pyrometer import Comparison, compare, nuts, svi
+from pyrometer import Comparison, compare, load, nuts, svi
 from pyrometer.errors import InputError
 from pyrometer.inference.compare.columns import COLUMNS
 from pyrometer.inference.compilation.compiled import Compile
@@ -161,6 +162,19 @@ def test_a_comparison_that_cannot_be_is_refused_before_any_fit(options: dict[str
         compare(BayesianGMM(2), **{"x": X, **options, **BRIEF})
     assert fragment in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", [None, np.int64(5), range(3), np.arange(3)])
+def test_rows_are_not_read_where_they_have_no_meaning(rows: Any, tmp_path: Path) -> None:
+    found = compare(normal_mean, X[:, 0], [], methods=["nuts"], rows=rows, **{**BRIEF, "warmup": 50, "draws": 20})
+    found.save(tmp_path)
+    assert list(load(tmp_path, normal_mean).table.index) == ["nuts"]  # type: ignore[union-attr]
+
+
+def test_an_entry_named_twice_is_fitted_once() -> None:
+    guides: list[Any] = ["auto_normal", "".join(["auto_", "normal"]), normal_guide, normal_guide]
+    found = compare(normal_mean, X[:, 0], guides, reference=None, **{**BRIEF, "steps": 20})
+    assert list(found) == ["auto_normal", "normal_guide"]
 
 
 def test_a_guide_or_a_fit_made_before_can_be_the_reference() -> None:

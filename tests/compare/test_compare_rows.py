@@ -113,6 +113,15 @@ def test_an_interrupt_while_nuts_runs_keeps_the_fits(monkeypatch: pytest.MonkeyP
     found.plot()
 
 
+def test_a_first_method_that_gives_no_fit_is_refused_in_one_line() -> None:
+    def forgets(model: VAE, x: Any, *, seed: int, progress: bool, name: str) -> int:
+        return 3
+
+    options: dict[str, Any] = {"steps": 30, "starts": 1, "progress": False, "reference": None}
+    with pytest.raises(InputError, match="it gave a int: a method gives a Fit"):
+        pyrometer.compare(VAE(2, "linear"), X, {"own": forgets, "encoder": "encoder"}, **options)
+
+
 def test_a_guide_that_fails_is_named_and_the_others_are_kept() -> None:
     def broken(model: VAE) -> None:
         raise RuntimeError("no such thing")
@@ -148,6 +157,8 @@ def test_the_bounds_of_a_bernoulli_decoder_rise_to_annealed_importance_sampling(
         ({"reference": "cavi"}, "reference='cavi' is not for a model with latents a row only: choose nuts or None"),
         ({"guides": ["structured"]}, "model VAE has no guide 'structured'"),
         ({"rows": 0}, "rows=0 must be 1 or more"),
+        ({"rows": None}, "rows must be numbers of rows from 0 to 1796"),
+        ({"rows": np.int64(0)}, "rows=0 must be 1 or more"),
         ({"rows": [1, 2000]}, "rows must be numbers of rows from 0 to 1796"),
         ({"x_test": X * 16}, "wants entries within"),
     ],

@@ -1,5 +1,6 @@
 """What is written can be read back, and nothing half-written stays behind."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pyrometer
 import pytest
 from pyrometer.inference.compare import save as saving
-from pyrometer.inference.runtime.folder import stems_of
+from pyrometer.inference.runtime.folder import stems_of, write_all
 from pyrometer.models import BayesianGMM
 
 
@@ -85,6 +86,27 @@ def test_a_failure_half_way_leaves_nothing(
     with pytest.raises(pyrometer.InputError, match="no space left"):
         comparison.save(tmp_path / "new" / "folder")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["new", "new/folder", "near/../new"])
+def test_a_new_folder_is_there_as_a_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    """Its files are never seen arriving one by one, as a disk may be full in the middle of that."""
+    (tmp_path / "near").mkdir()
+    seen: list[int] = []
+    before = os.replace
+
+    def watched(source: Path, target: Path) -> None:
+        seen.append(len(list((tmp_path / below).iterdir())) if (tmp_path / below).exists() else 0)
+        before(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    written = write_all(tmp_path / below, {f"{n}.txt": lambda path: path.write_text("x") for n in range(3)})
+    assert seen == [0]
+    assert all(path.read_text() == "x" for path in written)
+    assert len(written) == len(list((tmp_path / below).iterdir())) == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"near", "new"}
 
 
 def test_a_picture_that_fails_is_named_and_costs_nothing_else(

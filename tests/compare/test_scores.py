@@ -105,6 +105,22 @@ def test_a_scalar_that_is_constant_in_the_reference_decides_nothing() -> None:
     assert row["bias"] < 0.3
 
 
+def test_small_scalars_count_beside_large_ones() -> None:
+    rng = np.random.default_rng(0)
+    large = rng.gamma(100, 1e10, (1000, 2))
+    reference = with_draws(locs=rng.normal(1e-6, 1e-7, (1000, 2)), precisions=large)
+    row = row_of(with_draws(locs=rng.normal(1.5e-6, 0.3e-7, (1000, 2)), precisions=large), reference)
+    assert row["bias"] == pytest.approx(5, rel=0.1)
+    assert row["sd_ratio"] == pytest.approx(0.3, rel=0.1)
+
+
+def test_fits_that_share_no_variable_are_not_compared() -> None:
+    draws = np.random.default_rng(0).standard_normal((100, 3))
+    row = row_of(with_draws(a=draws), with_draws(a=draws[:, :2]))
+    assert math.isnan(row["bias"])
+    assert math.isnan(row["sd_ratio"])
+
+
 def test_a_point_has_a_bias_and_no_spread() -> None:
     reference = with_draws(a=np.random.default_rng(0).normal(1.0, 2.0, 5000))
     row = row_of(with_draws(a=np.array([5.0])), reference)

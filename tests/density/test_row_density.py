@@ -225,3 +225,11 @@ def test_the_mode_of_a_skewed_row_is_where_its_gradient_vanishes() -> None:
     assert bool(found.all())
     torch.testing.assert_close(q.mean, torch.full((3, 1), math.log(3)).double())
     torch.testing.assert_close(q.covariance_matrix, torch.full((3, 1, 1), 1 / 3).double())
+
+
+def test_where_newton_has_not_arrived_there_is_no_mode() -> None:
+    """log p = -sqrt(1 + z^2): its mode is 0, but so far out its curvature promises a step far beyond."""
+    start = torch.tensor([[1e12], [0.1]]).double()
+    q, found = row_modes(lambda z: -(1 + z.square()).sqrt().sum(-1), start)
+    assert found.tolist() == [False, True]
+    torch.testing.assert_close(q.mean[1], torch.zeros(1).double())

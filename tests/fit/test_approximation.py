@@ -59,3 +59,31 @@ def test_laplace_finds_the_mode_from_where_the_curvature_is_another() -> None:
 def test_a_posterior_without_a_mode_has_no_laplace_approximation(model: Any) -> None:
     with pytest.raises(InputError, match="has no mode where the optimizer stopped"):
         svi(model, "auto_laplace", X, steps=1, draws=10, progress=False)
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1.0, 1e5])
+def test_laplace_of_a_gaussian_posterior_is_exact_in_any_unit(unit: float) -> None:
+    """m ~ Normal(0, unit), y_n ~ Normal(m, unit / 2): precision (1 + 4 N) / unit^2, mean 4 sum(y) / (1 + 4 N)."""
+
+    def model(y: Tensor) -> None:
+        m = pyro.sample("m", dist.Normal(0.0, unit))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(m, unit / 2), obs=y)
+
+    y = unit * torch.tensor([0.3, 0.9, -0.2, 1.4, 0.5]).double()
+    m = svi(model, "auto_laplace", y, steps=1, draws=20_000, progress=False).draws()["m"]
+    sd = unit / 21**0.5
+    assert abs(m.mean() - 4 * float(y.sum()) / 21) < 5 * sd / len(m) ** 0.5
+    assert m.std() == pytest.approx(sd, rel=5 * (0.5 / len(m)) ** 0.5)
+
+
+def test_a_ridge_has_no_mode() -> None:
+    """Two locations, of which only the sum is told."""
+
+    def ridge(y: Tensor) -> None:
+        m = pyro.sample("m", dist.ImproperUniform(dist.constraints.real_vector, (), (2,)))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(m.sum(), 1.0), obs=y)
+
+    with pytest.raises(InputError, match="has no mode where the optimizer stopped"):
+        svi(ridge, "auto_laplace", torch.tensor([0.3, -0.8, 1.1]).double(), steps=20, draws=10, progress=False)

@@ -175,13 +175,15 @@ def test_the_summary_has_the_means_and_orders_the_guides() -> None:
     )
 
 
-@pytest.mark.parametrize("family", ["mean_field", "full_covariance", "low_rank"])
+@pytest.mark.parametrize("family", ["mean_field", "full_covariance", "low_rank", "wrapped"])
 def test_a_family_read_off_a_q_is_that_q(family: str) -> None:
     factor = torch.tensor([[0.3], [-0.5]], dtype=X.dtype).expand(4, 2, 1)
     low = LowRankMultivariateNormal(X[:, :2], factor, 0.3 * torch.ones(4, 2, dtype=X.dtype))
-    q: Distribution = {"mean_field": off(X), "full_covariance": MODEL.posterior(X), "low_rank": low}[family]
+    full = MODEL.posterior(X)
+    families = {"mean_field": off(X), "full_covariance": full, "low_rank": low, "wrapped": Independent(full, 0)}
+    q: Distribution = families[family]
     named, found = best_in_family(lambda z: MODEL.log_joint(z, X), q, steps=0)
-    assert named == family
+    assert named == ("full_covariance" if family == "wrapped" else family)
     assert found is not None
     z = torch.randn(5, 4, 2, dtype=X.dtype)
     torch.testing.assert_close(found.log_prob(z), q.log_prob(z))
@@ -230,6 +232,8 @@ def _first(rows: int) -> LatentDraws:
 
 def test_the_picture_has_a_bar_a_guide() -> None:
     figure = plot_gaps(gaps(), summarised(gaps()))
+    for axis in figure.axes:
+        assert all(tick.tick1line.get_markersize() == 0 for tick in axis.yaxis.get_minor_ticks())
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
         "best",
         "off",

@@ -10,6 +10,7 @@ import torch
 from pyrometer import train
 from pyrometer.errors import InputError
 from pyrometer.inference.compilation.compiled import Compile
+from pyrometer.inference.steps.compiled_steps import CompiledSteps
 from pyrometer.models import VAE, BayesianGMM
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")  # trained for no more than a moment
@@ -128,3 +129,20 @@ def test_the_device_is_honoured_and_one_that_is_not_there_is_refused_in_one_line
     assert fit.data.values.device.type == "cpu"
     with pytest.raises(InputError, match=r"device='nowhere' cannot be used: .*; choose cpu$"):
         VAE(2, device="nowhere")
+
+
+def test_interrupted_in_the_middle_of_an_epoch_it_has_a_loss_for_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[float] = []
+    before = CompiledSteps.take
+
+    def interrupted(self: CompiledSteps, batch: torch.Tensor, step: int) -> float:
+        if len(taken) == 130:
+            raise KeyboardInterrupt
+        taken.append(before(self, batch, step))
+        return taken[-1]
+
+    monkeypatch.setattr(CompiledSteps, "take", interrupted)
+    fit = train(MODEL, "encoder", TRAIN, epochs=4, **{**OPTIONS, "batch_size": 4})  # of 100 steps
+    assert fit.steps == 130
+    np.testing.assert_array_equal(fit.losses, taken)
+    assert fit.message == "interrupted after 1 epochs"
