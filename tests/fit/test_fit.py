@@ -135,7 +135,7 @@ def test_a_state_is_a_whole_number_where_it_is_all_there_is() -> None:
     def one(y: torch.Tensor) -> None:
         s = pyro.sample("s", dist.Bernoulli(0.5))
         loc = pyro.sample("loc", dist.Normal(0.0, 0.1))
-        pyro.sample("y", dist.Normal(loc + 10 * s, 0.5).expand([len(y)]).to_event(1), obs=y)
+        pyro.sample("y", dist.Normal((loc + 10 * s).unsqueeze(-1) + 0 * y, 0.5).to_event(1), obs=y)
 
     states = svi(one, "auto_normal", torch.tensor([10.1, 9.9]).double(), steps=2, draws=2, progress=False).predict()
     assert states.dtype == int
