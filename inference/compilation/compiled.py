@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from ...models.structure import one_line
 from .fusible import fusible
 from .graph import Graph, NoGraph, agree, changed, graphs_of
-from .kernels import HEADER, source_of
+from .kernels import WRITER, source_of
 from .native import Native, native
 
 Compile = bool | Literal["auto"]
@@ -81,7 +81,7 @@ def _inductor(graph: Graph, example: tuple[Any, ...]) -> Callable[..., Any]:
 
 
 def _native(graph: Graph, example: tuple[Any, ...]) -> Native:
-    return native(graph, example[0], source_of, HEADER)
+    return native(graph, example[0], source_of, WRITER)
 
 
 TIERS: dict[Tier, Callable[..., Any]] = {"script": _script, "inductor": _inductor, "native": _native}
@@ -112,7 +112,6 @@ def value_and_gradient(
     examples: unlike points at which both must agree with fn as it is, to 1e-8. Which: `native`, or `script: why no tier
     before it`, say.
     """
-
     return compiled(changed(fn, _with_gradient), *examples, tiers=tiers)
 
 
@@ -135,6 +134,7 @@ def compiled(
         return eager, "eager"
     try:
         for graph in graphs_of(eager, (examples[0],)):
+            reasons = []  # what a graph of other data does not do is no reason
             for tier in tiers:
                 try:
                     made = compile_graph(graph, tier, examples[0])

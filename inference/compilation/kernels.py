@@ -7,6 +7,7 @@ once on buffers that are only written down, which gives the list of calls; this 
 import re
 from collections.abc import Callable, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .fusible import SPELT_OUT
 from .graph import NoGraph
 
+WRITER = Path(__file__).read_text()  # of libraries, which are known by it
 ALIGNED = 64  # bytes, of every buffer
 aten = torch.ops.aten
 
@@ -139,7 +141,7 @@ def source_of(module: GraphModule, inputs: Sequence[Tensor]) -> str:
 
 def _lowered(module: GraphModule, inputs: Sequence[Tensor]) -> str:
     """The Python that Inductor writes for a graph, its loops left to the compiler to make vectors of."""
-    from torch._inductor import config
+    from torch._inductor import config, cpu_vec_isa
     from torch._inductor.debug import DebugContext
     from torch._inductor.decomposition import select_decomp_table
     from torch._inductor.graph import GraphLowering
@@ -150,11 +152,16 @@ def _lowered(module: GraphModule, inputs: Sequence[Tensor]) -> str:
     table = {**select_decomp_table(), **get_decompositions([aten.addmm, aten.baddbmm, aten.addmv]), **SPELT_OUT}
     module = make_fx(module, decomposition_table=table)(*inputs)
     FakeTensorProp(module, fake).propagate_dont_convert_inputs(*faked)
-    with config.patch({"cpp.simdlen": 0, "cpp.threads": 1, "cpp_wrapper": False}):
-        lowering = GraphLowering(module, example_inputs=faked, is_inference=True)
-        with V.set_graph_handler(lowering), V.set_fake_mode(fake), V.set_debug_handler(DebugContext()):
-            lowering.run(*faked)
-            return lowering.codegen()[0].value
+    probed = cpu_vec_isa.valid_vec_isa_list.cache_info().currsize  # which takes the compiler eight seconds
+    try:
+        with config.patch({"cpp.simdlen": 0, "cpp.vec_isa_ok": False, "cpp.threads": 1, "cpp_wrapper": False}):
+            lowering = GraphLowering(module, example_inputs=faked, is_inference=True)
+            with V.set_graph_handler(lowering), V.set_fake_mode(fake), V.set_debug_handler(DebugContext()):
+                lowering.run(*faked)
+                return lowering.codegen()[0].value
+    finally:
+        if not probed:  # Inductor's own loops need to know
+            cpu_vec_isa.valid_vec_isa_list.cache_clear()
 
 
 class _Places:

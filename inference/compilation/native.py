@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -59,17 +60,17 @@ class Native:
         return torch.from_numpy(heights).to(self.dtype), torch.from_numpy(slopes).to(self.dtype)
 
 
-def native(graph: Graph, point: Tensor, source_of: SourceOf, header: str) -> Native:
+def native(graph: Graph, point: Tensor, source_of: SourceOf, writer: str) -> Native:
     """The C function of a graph that gives a value and a gradient. Raises NoGraph where it cannot be built.
 
-    source_of: writes a module's C++ for such inputs, where that is not on disk. header: what all that it writes begins
-    with, so that a library is not taken for one of another version.
+    source_of: writes a module's C++ for such inputs, where that is not on disk. writer: its own code, so that a library
+    is not taken for that of another version.
     """
     inputs = [point, *graph.constants]
     if {value.device.type for value in inputs} != {"cpu"}:
         raise NoGraph("its data are not in the main memory")
     kinds = [(tuple(value.shape), value.stride(), value.dtype) for value in inputs]
-    parts = (header, FLAGS, _compiler(), _processor(), torch.__version__, graph.module.code, kinds)
+    parts = (writer, FLAGS, _compiler(), _processor(), torch.__version__, graph.module.code, kinds)
     library = _library(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], partial(source_of, graph.module, inputs))
     pointers = (ctypes.c_void_p * (len(inputs) - 1))(*(value.data_ptr() for value in graph.constants))
     return Native(library, graph.constants, pointers, point.dtype)
@@ -84,9 +85,10 @@ def _library(key: str, source: Callable[[], str]) -> ctypes.CDLL:
         file = folder() / f"{key}.so"
         try:
             library = ctypes.CDLL(str(file))
-            file.touch()  # used last of all
         except OSError:  # not there, or not whole
             library = _built(source(), file)
+        with suppress(OSError):
+            file.touch()  # used last of all
         for name, capsule in OFFERED.items():
             ctypes.c_void_p.in_dll(library, name).value = _address(capsule)
         _loaded[key] = library

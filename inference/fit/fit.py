@@ -46,8 +46,8 @@ class Fit:
     params : the trained parameters. guide : the trained guide, where there is one.
     steps, seconds : work done, wall clock.
     message : why it stopped early, empty if it did not. remarks : what else a reader must know.
-    compiled : what ran the density or the training steps: script (TorchScript), inductor, or eager and why; empty where
-        nothing was to be compiled.
+    compiled : what ran the density or the training steps: native (C), script (TorchScript), inductor, or eager and why;
+        empty where nothing was to be compiled.
     """
 
     name: str

@@ -193,6 +193,32 @@ def test_a_library_that_is_broken_is_built_anew_and_the_oldest_go(cache: Path, m
     assert len(list(cache.iterdir())) == 1
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_what_a_program_sees_besides_its_data_may_change_between_two_fits() -> None:
+    scale = [1.0]
+
+    def model(y: Tensor) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 100.0))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(loc, scale[0]), obs=y)
+
+    for scale[0] in (1.0, 4.0):
+        fit = pyrometer.nuts(model, X, chains=2, compile=True, progress=False)
+        assert fit.compiled == "native"
+        assert float(fit.posterior["loc"].std()) == pytest.approx(scale[0] / len(X) ** 0.5, rel=0.15)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_data_that_choose_other_rows_than_the_data_before_are_traced_anew() -> None:
+    def model(y: Tensor) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 100.0))
+        pyro.sample("y", dist.Normal(loc, 1.0).expand([int((y > 0).sum())]).to_event(1), obs=y[y > 0])
+
+    for y in (X, -2 * X):
+        fit = pyrometer.nuts(model, y, chains=2, compile=True, progress=False)
+        assert float(fit.posterior["loc"].mean()) == pytest.approx(float(y[y > 0].mean()), abs=0.2)
+
+
 def test_two_processes_may_build_one_library(cache: Path) -> None:
     options = "compile=True, warmup=20, draws=20, chains=1, progress=False"
     code = "import torch; from truths import normal_mean; from pyrometer import nuts; "
