@@ -48,11 +48,11 @@ typecheck: setup ## check types
 	ln -sfn ../.. build/typecheck/pyrometer
 	$(BIN)/mypy
 
-bench: .venv/.setup-bench ## measure against the peers
-	$(BIN)/python benchmarks/run.py
+bench: .venv/.setup-bench ## measure against the peers, for at most 25 minutes
+	BENCH_UNTIL=$$(( $$(date +%s) + 1380 )) $(BIN)/python benchmarks/run.py
 
 bench-quick: .venv/.setup-bench ## one pair of each of the measurements of NUTS
-	BENCH_PAIRS=1 $(BIN)/python benchmarks/run.py quick
+	BENCH_UNTIL=$$(( $$(date +%s) + 180 )) BENCH_PAIRS=1 $(BIN)/python benchmarks/run.py quick
 
 notebooks: setup ## execute every notebook in place
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb

@@ -3,7 +3,8 @@
 What a run says: `seconds` of the work when all is warm, `cold` seconds of the first time in a process whose compilers
 find nothing on disk, `accuracy`, a number that tells whether both sides did the same, `peak_bytes` of memory; `wall`
 seconds of the whole process are added here. BENCH_PAIRS sets how many pairs there are, 5 by default; the first, which
-is not counted, is left out where there is one.
+is not counted, is left out where there is one. BENCH_UNTIL is the time, in seconds since 1970, from which no further
+line is begun.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from subprocess import DEVNULL, PIPE, Popen
 __all__ = ["PAIRS", "Pairs", "ask_in_turn", "report", "run_pairs", "say"]
 
 PAIRS = int(os.environ.get("BENCH_PAIRS", "5"))
+UNTIL = float(os.environ.get("BENCH_UNTIL", "inf"))
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "PYROMETER_CACHE", "NUMBA_CACHE_DIR")  # of compiled code
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -55,7 +57,7 @@ def run_pairs(
     peer: str,
     ours: Sequence[str],
     theirs: Sequence[str],
-    pairs: int = PAIRS,
+    pairs: int = (PAIRS + 1) // 2,
     threads: int | None = 1,
     cold: bool = False,
 ) -> Pairs:
@@ -64,7 +66,7 @@ def run_pairs(
     threads: of each side; None leaves them to it. cold: every run begins with an empty cache of compiled code.
     """
     counted: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
-    uncounted = 1 if pairs > 1 else 0
+    uncounted = 0 if cold or pairs == 1 else 1
     for number in range(uncounted + pairs):
         for results, command in zip(counted, (ours, theirs), strict=True):
             numbers = _run(command, threads, cold)
@@ -132,8 +134,13 @@ def report(results: Iterable[Pairs], file: Path) -> list[Pairs]:
     """
     print(f"{'work':44s} {'against':9s} {'warm: ratio (min to max), ours, theirs':>44s} {'cold':>36s}", end="")
     print(f" {'accuracy, ours / theirs':>25s} {'peak MB':>11s} {'ESS/s':>36s} {'us a gradient':>30s}", flush=True)
-    known = []
-    for pairs in results:
+    known, lines = [], iter(results)
+    while True:
+        if time.time() > UNTIL:
+            print("no time is left for further lines")
+            break
+        if (pairs := next(lines, None)) is None:
+            break
         peaks = "/".join(f"{max(run['peak_bytes'] for run in side) / 2**20:.0f}" for side in (pairs.ours, pairs.theirs))
         cells = [_times(pairs, "seconds"), _times(pairs, "cold"), _accuracy(pairs), peaks]
         print(

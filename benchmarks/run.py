@@ -1,4 +1,7 @@
-"""Every benchmark in turn, `make bench`, or the quick ones. Tables go to the terminal, numbers to build/bench."""
+"""Every benchmark in turn, `make bench`, or the quick ones. Tables go to the terminal, numbers to build/bench.
+
+BENCH_UNTIL and BENCH_PAIRS are read by `pairs`: what there is no time for is left out, and said to be.
+"""
 
 from __future__ import annotations
 

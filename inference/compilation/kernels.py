@@ -24,6 +24,8 @@ from .graph import NoGraph
 
 WRITER = Path(__file__).read_text()  # of libraries, which are known by it
 ALIGNED = 64  # bytes, of every buffer
+OWN = "__restrict__ "
+INDEX_CHECK = re.compile(r"TORCH_CHECK\((\(0 <= (\w+)\) & \(\2 < \w+\)), [^;]*\);")
 aten = torch.ops.aten
 
 # What Inductor's loops ask for of its own header, which takes seconds to compile; and what their calls need.
@@ -183,6 +185,18 @@ class _Places:
         return f"(buffers + {self._buffers[memory.data_ptr()] + tensor.data_ptr() - memory.data_ptr()})"
 
 
+def _loop(name: str, source: str) -> str:
+    """A loop of Inductor's as a function of that name, so written that a compiler can take several turns at once.
+
+    Each pointer is said to have memory of its own, and an index out of bounds is told at the end, not where it is met.
+    """
+    head, body = source.split("cpp_prefix.h>", 1)[1].split("\n{", 1)
+    head = head.replace("void  kernel(", f"void {name}(").replace('extern "C"', "static").replace("* ", f"* {OWN}")
+    body = re.sub(r"^.*inductor_cpu_(integer|throw).*$", "", body, flags=re.MULTILINE)
+    body = INDEX_CHECK.sub(r"outside |= !(\1); \2 = (\1) ? \2 : 0;", body)
+    return f"{head}\n{{\n    bool outside = false;{body.rstrip().removesuffix('}')}    if (outside) throw 0;\n}}\n"
+
+
 class _Calls(TorchDispatchMode):
     """The calls that Inductor's Python makes, of its own loops and of torch's operations, in place of a compiler."""
 
@@ -194,14 +208,13 @@ class _Calls(TorchDispatchMode):
     def cpp_pybinding(self, types: list[str], source: str) -> Callable[..., None]:
         """Take a loop, and give what is called in its place."""
         name = f"loop_{len(self.loops)}"
-        body = (
-            source.split("cpp_prefix.h>", 1)[1]
-            .replace("void  kernel(", f"void {name}(")
-            .replace('extern "C"', "static")
-        )
-        self.loops.append(re.sub(r"^.*inductor_cpu_(integer|throw).*$", "", body, flags=re.MULTILINE))
+        self.loops.append(_loop(name, source))
 
         def call(*tensors: Tensor) -> None:  # which are held by the call, so that no other lies where one of them did
+            if len({tensor.untyped_storage().data_ptr() for tensor in tensors}) < len(tensors):
+                at = next(n for n, loop in enumerate(self.loops) if f"{name}(" in loop)
+                self.loops[at] = self.loops[at].replace(OWN, "")
+
             def line(place: _Places) -> str:
                 at = [f"({kind}){place(tensor)}" for kind, tensor in zip(types, tensors, strict=True)]
                 return f"  {name}({', '.join(at)});"

@@ -168,6 +168,24 @@ def test_many_points_at_once_are_each_of_them_and_edges_are_told() -> None:
     assert values.isfinite().tolist() == [True, True, False, False]
 
 
+def test_an_index_that_does_not_exist_is_told_as_eager_torch_tells_it() -> None:
+    levels = torch.tensor([0.0, 1.0, 5.0]).double()
+
+    def stepped(y: Tensor) -> None:
+        at = pyro.sample("at", dist.Normal(1.0, 1.0))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(levels[at.long()] + at, 1.0), obs=y)
+
+    data, _ = data_for(stepped, X)
+    with data.isolated(0):
+        density, point = Density(stepped, data), torch.tensor([0.5]).double()
+        fn, how = value_and_gradient(density.log_density, point, point + 1, tiers=("native",))
+        assert how == "native"
+        for run in (fn, density.log_density):
+            with pytest.raises(IndexError):
+                run(torch.tensor([7.0]).double())
+
+
 def test_a_library_is_built_once_for_all_data_of_a_size(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Mock(side_effect=subprocess.run)
     monkeypatch.setattr(native.subprocess, "run", run)
