@@ -16,8 +16,9 @@ setup: .venv/.setup ## install the package and its development tools into .venv
 	$(PIP) --editable '.[dev]'
 	touch $@
 
-.venv/.setup-bench: .venv/.setup
-	$(PIP) --editable '.[dev,bench]'
+.venv-bench/.setup: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
 demo: setup ## VI against NUTS on Old Faithful: the table, and pictures in build/demo
@@ -48,15 +49,15 @@ typecheck: setup ## check types
 	ln -sfn ../.. build/typecheck/pyrometer
 	$(BIN)/mypy
 
-bench: .venv/.setup-bench ## measure against the peers, for at most 25 minutes
-	BENCH_UNTIL=$$(( $$(date +%s) + 1380 )) $(BIN)/python benchmarks/run.py
+bench: .venv-bench/.setup ## measure against the peers, for at most 25 minutes
+	BENCH_UNTIL=$$(( $$(date +%s) + 1380 )) .venv-bench/bin/python benchmarks/run.py
 
-bench-quick: .venv/.setup-bench ## one pair of each of the measurements of NUTS
-	BENCH_UNTIL=$$(( $$(date +%s) + 180 )) BENCH_PAIRS=1 $(BIN)/python benchmarks/run.py quick
+bench-quick: .venv-bench/.setup ## one pair of each of the measurements of NUTS
+	BENCH_UNTIL=$$(( $$(date +%s) + 180 )) BENCH_PAIRS=1 .venv-bench/bin/python benchmarks/run.py quick
 
 notebooks: setup ## execute every notebook in place
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 clean: ## remove what was built, .venv included
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -136,8 +136,7 @@ def traced(fn: Callable[..., Any], example: tuple[Any, ...], in_place: bool = Fa
     if in_place:
         _draw_anew(module)
         return Graph(module, (), shape)
-    module, recipe = _split(module, [])
-    return Traced(module, recipe, shape).on(())
+    return _traced_apart(module, (), shape).on(())
 
 
 def _of_any_data(fn: OfData, example: tuple[Any, ...]) -> Traced:
@@ -145,7 +144,15 @@ def _of_any_data(fn: OfData, example: tuple[Any, ...]) -> Traced:
     number = len(fn.data)
     on = lambda *tensors: fn.fn(tensors[:number], *pytree.tree_unflatten(tensors[number:], into))  # noqa: E731
     module, shape = _recorded(on, [*fn.data, *leaves])
-    return Traced(*_split(module, fn.data), shape)
+    return _traced_apart(module, fn.data, shape)
+
+
+def _traced_apart(module: GraphModule, data: Sequence[Tensor], shape: pytree.TreeSpec) -> Traced:
+    """A module's constants apart from the rest. Raises NoGraph where that cannot be done."""
+    try:
+        return Traced(*_split(module, data), shape)
+    except Exception as error:  # an operation that does not run apart from the others
+        raise NoGraph(f"its constants cannot be told from the rest ({one_line(error)})") from error
 
 
 def _recorded(
@@ -235,7 +242,7 @@ def _draw_anew(module: GraphModule) -> None:
 
 def _number_masks(graph: torch.fx.Graph, known: dict[Node, Any]) -> None:
     """Let masks that are constants choose by number: how much they choose is then a matter of shapes."""
-    for node in [node for node in graph.nodes if node.target in CHOOSING]:
+    for node in [node for node in graph.nodes if node.target in CHOOSING and node not in known]:
         indices: list[Any] = []
         for index in node.args[1]:
             if index in known and known[index].dtype == torch.bool:

@@ -132,9 +132,11 @@ def source_of(module: GraphModule, inputs: Sequence[Tensor]) -> str:
     python = _lowered(module, inputs).replace("AsyncCompile()", "calls").replace("import calls", "import AsyncCompile")
     names: dict[str, Any] = {"calls": log}
     exec(python, names)
+    # Each with memory of its own: two that share some here, as views of one tensor, need not do so in the next data.
+    apart = [torch.empty_strided(value.shape, value.stride(), dtype=value.dtype) for value in inputs]
     with log:
-        value, gradient = names["call"](list(inputs))
-    places = _Places(inputs)
+        value, gradient = names["call"](list(apart))
+    places = _Places(apart)
     calls = [call(places) for call in log.calls]
     real = {torch.float64: "double", torch.float32: "float"}[inputs[0].dtype]
     ends = {"value": places(value), "gradient": places(gradient), "calls": "\n".join(calls), "real": real}

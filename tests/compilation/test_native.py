@@ -16,6 +16,7 @@ import torch
 from pyrometer.inference.compilation import compiled, native
 from pyrometer.inference.compilation.compiled import value_and_gradient
 from pyrometer.inference.data.as_data import data_for
+from pyrometer.inference.data.data import Data
 from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.mcmc.chains import start_of
 from pyrometer.models.gallery import GALLERY
@@ -171,19 +172,33 @@ def test_many_points_at_once_are_each_of_them_and_edges_are_told() -> None:
 def test_an_index_that_does_not_exist_is_told_as_eager_torch_tells_it() -> None:
     levels = torch.tensor([0.0, 1.0, 5.0]).double()
 
-    def stepped(y: Tensor) -> None:
-        at = pyro.sample("at", dist.Normal(1.0, 1.0))
-        with pyro.plate("data", len(y)):
-            pyro.sample("y", dist.Normal(levels[at.long()] + at, 1.0), obs=y)
+    def stepped(at: Tensor) -> Tensor:
+        return -((levels[at.long()] + at - 2) ** 2).sum()
 
-    data, _ = data_for(stepped, X)
-    with data.isolated(0):
-        density, point = Density(stepped, data), torch.tensor([0.5]).double()
-        fn, how = value_and_gradient(density.log_density, point, point + 1, tiers=("native",))
-        assert how == "native"
-        for run in (fn, density.log_density):
-            with pytest.raises(IndexError):
-                run(torch.tensor([7.0]).double())
+    point = torch.tensor([0.5, 1.5]).double()
+    fn, how = value_and_gradient(stepped, point, point + 0.4, tiers=("native",))
+    assert how == "native"
+    for run in (fn, stepped):
+        with pytest.raises(IndexError):
+            run(torch.tensor([0.5, 7.0]).double())
+
+
+def test_constants_that_share_memory_in_one_data_set_need_not_in_the_next(cache: Path) -> None:
+    def model(a: Tensor, b: Tensor) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(a)):
+            pyro.sample("y", dist.Normal(loc * b, 1.0), obs=a)
+
+    both = torch.randn(2, 20).double()
+    point = torch.tensor([0.3]).double()
+    for a, b in ((both[0], both[1]), (both[1].clone(), both[0].clone())):
+        density = Density(model, Data((a, b), rows=20))
+        with density.data.isolated(0):
+            value = density.log_density(point).item()
+            fn, how = value_and_gradient(density.log_density, point, point + 1, tiers=("native",))
+            assert how == "native"
+            assert fn(point)[0].item() == pytest.approx(value)
+    assert len(list(cache.iterdir())) == 1
 
 
 def test_a_library_is_built_once_for_all_data_of_a_size(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,10 +245,11 @@ def test_what_a_program_sees_besides_its_data_may_change_between_two_fits() -> N
 def test_data_that_choose_other_rows_than_the_data_before_are_traced_anew() -> None:
     def model(y: Tensor) -> None:
         loc = pyro.sample("loc", dist.Normal(0.0, 100.0))
-        pyro.sample("y", dist.Normal(loc, 1.0).expand([int((y > 0).sum())]).to_event(1), obs=y[y > 0])
+        pyro.factor("y", dist.Normal(loc, 1.0).log_prob(y[y > 0]).sum())
 
     for y in (X, -2 * X):
         fit = pyrometer.nuts(model, y, chains=2, compile=True, progress=False)
+        assert fit.compiled == "native"
         assert float(fit.posterior["loc"].mean()) == pytest.approx(float(y[y > 0].mean()), abs=0.2)
 
 
