@@ -16,6 +16,7 @@ setup: .venv/.setup ## install the package and its development tools into .venv
 	$(PIP) --editable '.[dev]'
 	touch $@
 
+# Apart from .venv: beside numba, which PyMC needs for nutpie, ArviZ 0.23 fails to give the error of an sd.
 .venv-bench/.setup: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
