@@ -209,13 +209,14 @@ class _Calls(TorchDispatchMode):
 
     def cpp_pybinding(self, types: list[str], source: str) -> Callable[..., None]:
         """Take a loop, and give what is called in its place."""
-        name = f"loop_{len(self.loops)}"
+        number, name = len(self.loops), f"loop_{len(self.loops)}"
         self.loops.append(_loop(name, source))
 
         def call(*tensors: Tensor) -> None:  # which are held by the call, so that no other lies where one of them did
-            if len({tensor.untyped_storage().data_ptr() for tensor in tensors}) < len(tensors):
-                at = next(n for n, loop in enumerate(self.loops) if f"{name}(" in loop)
-                self.loops[at] = self.loops[at].replace(OWN, "")
+            memories = [tensor.untyped_storage().data_ptr() for tensor in tensors]
+            for pointer, memory in zip(re.findall(rf"{OWN}(\w+)", self.loops[number]), memories, strict=True):
+                if memories.count(memory) > 1:
+                    self.loops[number] = re.sub(rf"{OWN}{pointer}\b", pointer, self.loops[number])
 
             def line(place: _Places) -> str:
                 at = [f"({kind}){place(tensor)}" for kind, tensor in zip(types, tensors, strict=True)]
