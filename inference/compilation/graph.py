@@ -118,10 +118,10 @@ def graphs_of(fn: Callable[..., Any], example: tuple[Any, ...], in_place: bool =
             with suppress(RuntimeError, IndexError):  # these are other data after all
                 yield known.on(fn.data)
         with suppress(NoGraph):  # it looks at the data's values, and has a graph for these alone
-            _traced[key] = _of_any_data(fn, example)
-            if len(_traced) > MAX_TRACED:
-                del _traced[next(iter(_traced))]
-            yield _traced[key].on(fn.data)
+            known = _traced[key] = _of_any_data(fn, example)
+            while len(_traced) > MAX_TRACED:
+                _traced.pop(next(iter(_traced)), None)
+            yield known.on(fn.data)
             return
     yield traced(fn, example, in_place)
 

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Native:
     library: ctypes.CDLL
     constants: tuple[Tensor, ...]
     pointers: ctypes.Array
+    dim: int
     dtype: torch.dtype
 
     def address(self, name: str) -> int:
@@ -53,6 +55,8 @@ class Native:
     def many(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Values (S,) and gradients (S, dim) at points (S, dim)."""
         at = np.ascontiguousarray(points.detach().numpy(), np.float64)
+        if at.shape[1:] != (self.dim,):
+            raise ValueError(f"points have shape {at.shape}, but need (S, {self.dim})")
         slopes, heights = np.empty_like(at), np.empty(len(at))
         sites = (ctypes.c_void_p(each.ctypes.data) for each in (at, slopes, heights))
         if self.library.log_densities(ctypes.c_int64(len(at)), *sites, self.pointers) < 0:
@@ -73,7 +77,7 @@ def native(graph: Graph, point: Tensor, source_of: SourceOf, writer: str) -> Nat
     parts = (writer, FLAGS, _compiler(), _processor(), torch.__version__, graph.module.code, kinds)
     library = _library(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], partial(source_of, graph.module, inputs))
     pointers = (ctypes.c_void_p * (len(inputs) - 1))(*(value.data_ptr() for value in graph.constants))
-    return Native(library, graph.constants, pointers, point.dtype)
+    return Native(library, graph.constants, pointers, len(point), point.dtype)
 
 
 _loaded: dict[str, ctypes.CDLL] = {}
@@ -105,14 +109,16 @@ def _built(source: str, file: Path) -> ctypes.CDLL:
         if done.returncode:
             errors = [line.partition("error: ")[2] for line in done.stderr.splitlines() if "error: " in line]
             raise NoGraph(f"{_compiler()} refuses it: {errors[0] if errors else done.stderr.strip()}")
+        aside = file.with_name(f"{file.stem}-{os.getpid()}-{threading.get_ident()}")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as whole:
-                whole.write(made.read_bytes())
-            os.replace(whole.name, file)
+            aside.write_bytes(made.read_bytes())
+            os.replace(aside, file)
             _prune(file.parent)
         except OSError:  # a full disk, or one that is only read
             file = made
+            with suppress(OSError):
+                aside.unlink()
         return ctypes.CDLL(str(file))
 
 

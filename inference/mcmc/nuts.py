@@ -71,6 +71,10 @@ def nuts(
     check_positive(warmup=warmup, draws=draws, chains=chains)
     if engine not in ("auto", *ENGINES):
         raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
+    if mass_matrix not in ("diagonal", "low_rank"):
+        raise InputError(f"mass_matrix={mass_matrix!r} is unknown: choose diagonal or low_rank")
+    if engine == "pyro" and mass_matrix != "diagonal":
+        raise InputError(f"mass_matrix={mass_matrix!r} is nutpie's alone: take engine='nutpie'")
     model = on_all_rows(model)
     data, _ = data_for(model, x, dtype)
     jobs = jobs or min(chains, os.cpu_count() or 1)

@@ -201,6 +201,12 @@ def test_constants_that_share_memory_in_one_data_set_need_not_in_the_next(cache:
     assert len(list(cache.iterdir())) == 1
 
 
+def test_a_point_of_another_length_is_refused_before_memory_is_read() -> None:
+    fn = held_to_eager(normal_mean, X)
+    with pytest.raises(ValueError, match=r"points have shape \(1, 3\), but need \(S, 1\)"):
+        fn(torch.zeros(3).double())
+
+
 def test_a_library_is_built_once_for_all_data_of_a_size(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Mock(side_effect=subprocess.run)
     monkeypatch.setattr(native.subprocess, "run", run)
