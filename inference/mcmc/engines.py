@@ -15,9 +15,11 @@ from nutpie.sample import CompiledModel
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
+from ..compilation.native import Native
 from ..runtime.pyro_private import num_divergences, potential_energy
 
 ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
+PRIVATE = ("LogpFunc", "ExpandFunc", "PyVariable", "PyMcModel", "PySampler")  # of nutpie; without them it calls Python
 LOOK_EVERY = 0.1  # seconds between two looks at the chains
 
 
@@ -51,10 +53,9 @@ def with_nutpie(task: Task) -> Chain:
     settings: dict[str, Any] = {"tune": task.warmup, "draws": task.draws, "target_accept": task.target_accept}
     settings["low_rank_modified_mass_matrix"] = task.mass_matrix == "low_rank"
     settings |= {"chains": 1, "cores": 1, "seed": task.seed, "progress_bar": False, "return_raw_trace": True}
-    try:
-        sampler = nutpie.sample(NativeModel(task), blocking=False, **settings)
-    except (AttributeError, TypeError):  # a Python function; or another nutpie, whose private names are others
-        sampler = nutpie.sample(_python_model(task), blocking=False, **settings)
+    native = isinstance(task.log_density, Native) and all(hasattr(_lib, name) for name in PRIVATE)
+    model = NativeModel(task) if native else _python_model(task)
+    sampler = nutpie.sample(model, blocking=False, **settings)
     (draws,), (stats,) = _awaited(sampler, task.stopped).get_arrow_trace()
     kept = ~_array(stats, "tuning")
     names = {"lp": "logp", "diverging": "diverging", "step_size": "step_size"}
@@ -71,10 +72,7 @@ def _array(batch: Any, column: str) -> np.ndarray:
 
 
 class NativeModel(CompiledModel):
-    """A C function as nutpie's sampler calls it, with no Python between: what its own compiled models offer, it does.
-
-    Of nutpie's private names these four are used: `_lib.LogpFunc`, `ExpandFunc`, `PyVariable` and `PyMcModel`.
-    """
+    """A C function as nutpie's sampler calls it, with no Python between: it offers what its own compiled models do."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(dims={})

@@ -18,6 +18,7 @@ from pyrometer.inference.compilation.compiled import value_and_gradient
 from pyrometer.inference.data.as_data import data_for
 from pyrometer.inference.data.data import Data
 from pyrometer.inference.density.log_density import Density
+from pyrometer.inference.mcmc import engines
 from pyrometer.inference.mcmc.chains import start_of
 from pyrometer.models.gallery import GALLERY
 from torch import Tensor
@@ -293,6 +294,14 @@ def test_auto_chooses_by_the_size_of_the_work() -> None:
     options: dict[str, Any] = {"chains": 2, "progress": False}
     assert pyrometer.nuts(normal_mean, X, warmup=50, draws=50, **options).compiled == "script"
     assert pyrometer.nuts(normal_mean, X, **options).compiled == "native"
+
+
+def test_a_sampler_that_takes_no_c_function_calls_it_through_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"chains": 1, "warmup": 100, "draws": 200, "compile": True, "progress": False}
+    straight = pyrometer.nuts(normal_mean, X, **options)
+    monkeypatch.setattr(engines, "PRIVATE", ("another name",))
+    through = pyrometer.nuts(normal_mean, X, **options)
+    np.testing.assert_allclose(straight.posterior["loc"], through.posterior["loc"], rtol=1e-12)
 
 
 def test_the_draws_do_not_depend_on_how_many_cores_there_are() -> None:
