@@ -1,4 +1,4 @@
-"""Call a function once a draw: all at once by `vmap` where torch can, one by one where it cannot."""
+"""Call a function once a draw: in C where that pays, else all at once by `vmap`, one by one where torch cannot."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .graph import Graph, graph_of
+from .compiled import compiled
+from .graph import Graph, changed, graph_of
+from .native import Native
+
+MIN_NUMBERS_FOR_NATIVE = 2_000_000  # results of all draws: half a second's work of `vmap`, a second's of a compiler
 
 
 def over_draws(
@@ -26,11 +30,34 @@ def over_draws(
     one = lambda i: {name: value[i] for name, value in draws.items()}  # noqa: E731
     with torch.no_grad():
         graph = graph_of(fn, (one(0),), (one(-1),), samples=samples)
+        if graph and not samples and (found := _native(fn, draws, graph(one(0)))) is not None:
+            return found
         mapped = _vmapped(graph, draws, randomness="different" if samples else "error", chunk_size=chunk)
         if mapped is not None:
             return mapped
         results = [(graph or fn)(one(i)) for i in range(number)]
     return pytree.tree_map(lambda *parts: torch.stack(parts), *results)
+
+
+def _native(fn: Callable[..., Any], draws: dict[str, Tensor], example: Any) -> Tensor | None:
+    """fn of each draw, found in C; None where it gives no tensor, or too little for that to pay, or cannot be."""
+    number, kinds = len(next(iter(draws.values()))), {(value.dtype, value.device.type) for value in draws.values()}
+    if not isinstance(example, Tensor) or number * example.numel() < MIN_NUMBERS_FOR_NATIVE:
+        return None
+    if kinds not in ({(torch.float64, "cpu")}, {(torch.float32, "cpu")}):
+        return None
+    points = torch.cat([value.reshape(number, -1) for value in draws.values()], 1)
+    layout = tuple((name, value.shape[1:]) for name, value in draws.items())
+    made, _ = compiled(changed(fn, _of_one_vector, layout), points[0], points[-1], tiers=("native",))
+    return made.many(points)[0] if isinstance(made, Native) else None
+
+
+def _of_one_vector(fn: Callable[..., Any], layout: tuple[tuple[str, torch.Size], ...]) -> Callable[[Tensor], Any]:
+    def of(point: Tensor) -> Any:
+        parts = point.split([shape.numel() for _, shape in layout])
+        return fn({name: part.reshape(shape) for part, (name, shape) in zip(parts, layout, strict=True)})
+
+    return of
 
 
 def _vmapped(graph: Graph | None, values: Any, **options: Any) -> Any:

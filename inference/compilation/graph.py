@@ -65,11 +65,12 @@ class OfData:
         return self.fn(self.data, *args)
 
 
-def changed(fn: Callable[..., Any], by: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[..., Any]:
-    """by(fn), of the same data where fn is of data. by: known by its name, hence no closure."""
+def changed(fn: Callable[..., Any], by: Callable[..., Callable[..., Any]], *options: Hashable) -> Callable[..., Any]:
+    """by(fn, *options), of the same data where fn is of data. by: known by its name, hence no closure."""
     if not isinstance(fn, OfData):
-        return by(fn)
-    return OfData(lambda data, *args: by(partial(fn.fn, data))(*args), fn.data, (by.__qualname__, fn.key))
+        return by(fn, *options)
+    key = (by.__qualname__, options, fn.key)
+    return OfData(lambda data, *args: by(partial(fn.fn, data), *options)(*args), fn.data, key)
 
 
 class Traced(NamedTuple):

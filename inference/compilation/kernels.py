@@ -6,7 +6,7 @@ once on buffers that are only written down, which gives the list of calls; this 
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .fusible import SPELT_OUT
+from . import fusible
+from .fusible import SPELT_OUT, once
 from .graph import NoGraph
 
-WRITER = Path(__file__).read_text()  # of libraries, which are known by it
+WRITER = "".join(Path(file).read_text() for file in (__file__, fusible.__file__))  # libraries are known by it
 ALIGNED = 64  # bytes, of every buffer
 OWN = "__restrict__ "
 INDEX_CHECK = re.compile(r"TORCH_CHECK\((\(0 <= (\w+)\) & \(\2 < \w+\)), [^;]*\);")
@@ -88,24 +89,34 @@ inline void copy(double* from, long rows, long columns, long row, long column, d
 """
 
 ENTRY = """
-static void evaluate(const {real}* point, {real}* value, {real}* gradient, void** constants) {{
-  alignas({aligned}) static thread_local char buffers[{size}];
+static void evaluate(char* buffers, const {real}* point, {real}* results, void** constants) {{
 {calls}
-  *value = *({real}*){value};
-  memcpy(gradient, {gradient}, {dim} * sizeof({real}));
+{copies}
 }}
 
-extern "C" int64_t log_density(uint64_t, const double* at, double* slope, double* height, void* constants) try {{
-  {real} point[{dim}], value, gradient[{dim}];
-  std::copy(at, at + {dim}, point);
-  evaluate(point, &value, gradient, (void**)constants);
-  std::copy(gradient, gradient + {dim}, slope);
-  *height = value;
-  bool finite = std::isfinite(value);
-  for (double each : gradient) finite &= std::isfinite(each);
-  return finite ? 0 : 4;
+extern "C" int64_t evaluate_many(int64_t number, const double* at, double* results, void* constants) try {{
+  alignas({aligned}) static thread_local char buffers[{size}];
+  static thread_local {real} point[{dim}], found[{length}];
+  for (int64_t n = 0; n < number; n++, at += {dim}, results += {length}) {{
+    std::copy(at, at + {dim}, point);
+    evaluate(buffers, point, found, (void**)constants);
+    std::copy(found, found + {length}, results);
+  }}
+  return 0;
 }} catch (int) {{
   return -1;
+}}
+"""
+
+DENSITY = """
+extern "C" int64_t log_density(uint64_t, const double* at, double* slope, double* height, void* constants) {{
+  double results[{length}];
+  if (evaluate_many(1, at, results, constants)) return -1;
+  *height = results[0];
+  std::copy(results + 1, results + {length}, slope);
+  bool finite = true;
+  for (double each : results) finite &= std::isfinite(each);
+  return finite ? 0 : 4;
 }}
 
 extern "C" int64_t expand(uint64_t, uint64_t, const double* at, double* out, void* steps) {{
@@ -113,20 +124,15 @@ extern "C" int64_t expand(uint64_t, uint64_t, const double* at, double* out, voi
   std::copy(at, at + {dim}, out);
   return 0;
 }}
-
-extern "C" int64_t log_densities(int64_t number, const double* at, double* slopes, double* heights, void* constants) {{
-  for (int64_t n = 0; n < number; n++)
-    if (log_density({dim}, at + n * {dim}, slopes + n * {dim}, heights + n, constants) < 0) return -1;
-  return 0;
-}}
 """
 
 
 def source_of(module: GraphModule, inputs: Sequence[Tensor]) -> str:
-    """C++ of a graph: point (dim,), constants -> value (), gradient (dim,). Raises NoGraph where it has none.
+    """C++ of a graph: point (dim,), constants -> tensors of the point's dtype. Raises NoGraph where it has none.
 
-    `log_density(dim, point, gradient, value, constants)` gives 0, 4 where it is not finite, and -1 for an index that
-    does not exist; `log_densities` does so for many points, one behind the other. constants: pointers to their memory.
+    `evaluate_many(number, points, results, constants)` gives the results at each point, one behind the other, and -1
+    for an index that does not exist. constants: pointers to their memory. Where the graph gives a value () and a
+    gradient (dim,), `log_density(dim, point, gradient, value, constants)` gives besides 4 where these are not finite.
     """
     log = _Calls()
     python = _lowered(module, inputs).replace("AsyncCompile()", "calls").replace("import calls", "import AsyncCompile")
@@ -135,12 +141,19 @@ def source_of(module: GraphModule, inputs: Sequence[Tensor]) -> str:
     # Each with memory of its own: two that share some here, as views of one tensor, need not do so in the next data.
     apart = [torch.empty_strided(value.shape, value.stride(), dtype=value.dtype) for value in inputs]
     with log:
-        value, gradient = names["call"](list(apart))
-    places = _Places(apart)
+        results = names["call"](list(apart))
+    dim, lengths = len(inputs[0]), [result.numel() for result in results]
+    if any(result.dtype != inputs[0].dtype or not result.is_contiguous() for result in results):
+        raise NoGraph("its results are of several kinds")
+    places, real = _Places(apart), {torch.float64: "double", torch.float32: "float"}[inputs[0].dtype]
+    copies = [
+        f"  memcpy(results + {end - length}, {places(result)}, {length} * sizeof({real}));"
+        for end, length, result in zip(accumulate(lengths), lengths, results, strict=True)
+    ]
     calls = [call(places) for call in log.calls]
-    real = {torch.float64: "double", torch.float32: "float"}[inputs[0].dtype]
-    ends = {"value": places(value), "gradient": places(gradient), "calls": "\n".join(calls), "real": real}
-    return HEADER + "".join(log.loops) + ENTRY.format(**ends, dim=len(inputs[0]), size=places.size, aligned=ALIGNED)
+    ends = {"calls": "\n".join(calls), "copies": "\n".join(copies), "real": real, "dim": dim, "length": sum(lengths)}
+    entry = ENTRY + DENSITY * ([result.shape for result in results] == [(), (dim,)])
+    return HEADER + "".join(log.loops) + entry.format(**ends, size=places.size, aligned=ALIGNED)
 
 
 def _lowered(module: GraphModule, inputs: Sequence[Tensor]) -> str:
@@ -154,7 +167,7 @@ def _lowered(module: GraphModule, inputs: Sequence[Tensor]) -> str:
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     faked = [fake.from_tensor(value) for value in inputs]
     table = {**select_decomp_table(), **get_decompositions([aten.addmm, aten.baddbmm, aten.addmv]), **SPELT_OUT}
-    module = make_fx(module, decomposition_table=table)(*inputs)
+    module = once(make_fx(module, decomposition_table=table)(*inputs), inputs)
     FakeTensorProp(module, fake).propagate_dont_convert_inputs(*faked)
     probed = cpu_vec_isa.valid_vec_isa_list.cache_info().currsize  # which takes the compiler eight seconds
     try:
@@ -193,10 +206,23 @@ def _loop(name: str, source: str) -> str:
     Each pointer is said to have memory of its own, and an index out of bounds is told at the end, not where it is met.
     """
     head, body = source.split("cpp_prefix.h>", 1)[1].split("\n{", 1)
-    head = head.replace("void  kernel(", f"void {name}(").replace('extern "C"', "static").replace("* ", f"* {OWN}")
+    head = head.replace('extern "C" ', "static __attribute__((noinline)) ").replace("kernel(", f"{name}(")
+    head = head.replace("* ", f"* {OWN}")
     body = re.sub(r"^.*inductor_cpu_(integer|throw).*$", "", body, flags=re.MULTILINE)
-    body = INDEX_CHECK.sub(r"outside |= !(\1); \2 = (\1) ? \2 : 0;", body)
-    return f"{head}\n{{\n    bool outside = false;{body.rstrip().removesuffix('}')}    if (outside) throw 0;\n}}\n"
+    body = INDEX_CHECK.sub(lambda check: _noted(check, body), body)
+    return f"{head}\n{{\n    int64_t outside = 0;{body.rstrip().removesuffix('}')}    if (outside) throw 0;\n}}\n"
+
+
+def _noted(check: re.Match[str], body: str) -> str:
+    """An index out of bounds as a flag; what is read in its place is the first, under the name that is read by."""
+    holds, name = check.groups()
+    while defined := re.findall(
+        rf"auto {name} = (.*);", body[: check.start()]
+    ):  # the last: each loop has the same names
+        if not (same := re.fullmatch(r"(?:c10::convert<int64_t>\()?(tmp\d+)\)?", defined[-1])):
+            break
+        name = same[1]
+    return f"outside |= int64_t(!({holds})); {name} = ({holds}) ? {name} : 0;"
 
 
 class _Calls(TorchDispatchMode):

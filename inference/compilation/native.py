@@ -1,4 +1,4 @@
-"""Densities as C functions in a shared library, built once and kept on disk: value and gradient without Python."""
+"""Densities and their like as C functions in a shared library, built once and kept on disk: no Python in them."""
 
 import ctypes
 import hashlib
@@ -26,6 +26,7 @@ from .graph import Graph, NoGraph
 SourceOf = Callable[[GraphModule, Sequence[Tensor]], str]
 
 FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math"
+FLAGS += " -fno-tree-pre"  # which makes branches of two comparisons in turn, and no vectors of a loop that has such
 OFFERED = {  # by scipy, for what has no loops
     **{name: cython_blas.__pyx_capi__[name] for name in ("dgemm", "dtrsm")},
     "dpotrf": cython_lapack.__pyx_capi__["dpotrf"],
@@ -36,36 +37,38 @@ KEPT_LIBRARIES = 500  # on disk: of 20 to 100 kB each
 
 @dataclass(frozen=True)
 class Native:
-    """Value () and gradient (dim,) at a point (dim,), as a C function: its address, and that of its constants."""
+    """Tensors at a point (dim,), a value and a gradient, say, by a C function: its address, and its constants'."""
 
     library: ctypes.CDLL
     constants: tuple[Tensor, ...]
     pointers: ctypes.Array
     dim: int
     dtype: torch.dtype
+    shapes: tuple[torch.Size, ...]
 
     def address(self, name: str) -> int:
         """Of a function of the library, see `kernels.source_of`."""
         return ctypes.cast(self.library[name], ctypes.c_void_p).value or 0
 
-    def __call__(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        values, gradients = self.many(point.unsqueeze(0))
-        return values[0], gradients[0]
+    def __call__(self, point: Tensor) -> list[Tensor]:
+        return [result[0] for result in self.many(point.unsqueeze(0))]
 
-    def many(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (S,) and gradients (S, dim) at points (S, dim)."""
+    def many(self, points: Tensor) -> list[Tensor]:
+        """The tensors at points (S, dim): each (S, ...)."""
         at = np.ascontiguousarray(points.detach().numpy(), np.float64)
         if at.shape[1:] != (self.dim,):
             raise ValueError(f"points have shape {at.shape}, but need (S, {self.dim})")
-        slopes, heights = np.empty_like(at), np.empty(len(at))
-        sites = (ctypes.c_void_p(each.ctypes.data) for each in (at, slopes, heights))
-        if self.library.log_densities(ctypes.c_int64(len(at)), *sites, self.pointers) < 0:
+        lengths = [shape.numel() for shape in self.shapes]
+        found = np.empty((len(at), sum(lengths)))
+        sites = (ctypes.c_void_p(each.ctypes.data) for each in (at, found))
+        if self.library.evaluate_many(ctypes.c_int64(len(at)), *sites, self.pointers) < 0:
             raise IndexError("an index that does not exist is asked for")
-        return torch.from_numpy(heights).to(self.dtype), torch.from_numpy(slopes).to(self.dtype)
+        parts = torch.from_numpy(found).to(self.dtype).split(lengths, 1)
+        return [part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
 def native(graph: Graph, point: Tensor, source_of: SourceOf, writer: str) -> Native:
-    """The C function of a graph that gives a value and a gradient. Raises NoGraph where it cannot be built.
+    """The C function of a graph of a point (dim,). Raises NoGraph where it cannot be built.
 
     source_of: writes a module's C++ for such inputs, where that is not on disk. writer: its own code, so that a library
     is not taken for that of another version.
@@ -77,7 +80,9 @@ def native(graph: Graph, point: Tensor, source_of: SourceOf, writer: str) -> Nat
     parts = (writer, FLAGS, _compiler(), _processor(), torch.__version__, graph.module.code, kinds)
     library = _library(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], partial(source_of, graph.module, inputs))
     pointers = (ctypes.c_void_p * (len(inputs) - 1))(*(value.data_ptr() for value in graph.constants))
-    return Native(library, graph.constants, pointers, len(point), point.dtype)
+    with torch.no_grad():
+        shapes = tuple(result.shape for result in graph.module(*inputs))
+    return Native(library, graph.constants, pointers, len(point), point.dtype, shapes)
 
 
 _loaded: dict[str, ctypes.CDLL] = {}

@@ -24,6 +24,7 @@ from .engines import ENGINES, LOOK_EVERY, Chain, Task, ValueAndGradient
 
 TRIES = 100  # at a finite starting point
 GRADIENTS_A_DRAW = 10  # about
+LOW_RANK_UP_TO = 64  # dimensions: its own work grows with their cube, and is soon more than the density's
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,14 @@ class Plan:
     draws: int
     seed: int
     target_accept: float = 0.9
-    mass_matrix: str = "diagonal"
+    mass_matrix: str = "auto"
     compile: Compile = "auto"
 
     def task(self, chain: int, log_density: ValueAndGradient, *watched: Any) -> Task:
         """What that chain does; watched: its start, the count of its steps, and whether it is to stop."""
         start, steps, stopped = watched
-        work = (self.warmup, self.draws, self.seed + chain, self.target_accept, self.mass_matrix)
+        low_rank = self.mass_matrix == "low_rank" or (self.mass_matrix == "auto" and len(start) <= LOW_RANK_UP_TO)
+        work = (self.warmup, self.draws, self.seed + chain, self.target_accept, low_rank)
         return Task(log_density, start, *work, steps, stopped)
 
 

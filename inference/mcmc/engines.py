@@ -1,7 +1,7 @@
 """NUTS engines: one chain of one sampler, given the log density's value and gradient."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from ..compilation.native import Native
 from ..runtime.pyro_private import num_divergences, potential_energy
 
-ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
+ValueAndGradient = Callable[[Tensor], Sequence[Tensor]]
 PRIVATE = ("LogpFunc", "ExpandFunc", "PyVariable", "PyMcModel", "PySampler")  # of nutpie; without them it calls Python
 LOOK_EVERY = 0.1  # seconds between two looks at the chains
 
@@ -26,8 +26,8 @@ LOOK_EVERY = 0.1  # seconds between two looks at the chains
 class Task(NamedTuple):
     """What one chain does.
 
-    log_density: flat point (dim,) -> value (), gradient (dim,). start: (dim,). steps: a view (1,) of the count of its
-    steps, for who watches it.
+    log_density: flat point (dim,) -> value (), gradient (dim,). start: (dim,). low_rank: whether nutpie's mass matrix
+    follows correlations. steps: a view (1,) of the count of its steps, for who watches it.
     """
 
     log_density: ValueAndGradient
@@ -36,7 +36,7 @@ class Task(NamedTuple):
     draws: int
     seed: int
     target_accept: float
-    mass_matrix: str
+    low_rank: bool
     steps: np.ndarray
     stopped: Callable[[], bool]
 
@@ -51,7 +51,7 @@ class Chain(NamedTuple):
 def with_nutpie(task: Task) -> Chain:
     """nutpie's sampler (Rust), on a C function or on a Python one. A density that is not finite is a divergence."""
     settings: dict[str, Any] = {"tune": task.warmup, "draws": task.draws, "target_accept": task.target_accept}
-    settings["low_rank_modified_mass_matrix"] = task.mass_matrix == "low_rank"
+    settings["low_rank_modified_mass_matrix"] = task.low_rank
     settings |= {"chains": 1, "cores": 1, "seed": task.seed, "progress_bar": False, "return_raw_trace": True}
     native = isinstance(task.log_density, Native) and all(hasattr(_lib, name) for name in PRIVATE)
     model = NativeModel(task) if native else _python_model(task)

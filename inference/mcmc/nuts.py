@@ -31,7 +31,7 @@ def nuts(
     seed: int = 0,
     jobs: int | None = None,
     target_accept: float = 0.9,
-    mass_matrix: Literal["diagonal", "low_rank"] = "diagonal",
+    mass_matrix: Literal["auto", "diagonal", "low_rank"] = "auto",
     compile: Compile = "auto",
     dtype: torch.dtype | None = None,
     progress: bool = True,
@@ -50,7 +50,9 @@ def nuts(
     jobs : chains at once, in threads; one a core by default. The draws do not depend on it.
     target_accept : the acceptance probability that the step size is adapted to; above the usual 0.8, at which some
         posteriors diverge that at 0.9 do not.
-    mass_matrix : nutpie's; low_rank follows a few strong correlations of the posterior, for some more time a step.
+    mass_matrix : nutpie's. low_rank follows strong correlations of the posterior, which gives many times the effective
+        draws where there are some; it takes more time a step, the longer the more dimensions. auto: low_rank up to 64
+        unconstrained dimensions, diagonal above.
     compile : run the density as one compiled function, held to the eager one first. auto: a C function, ready in a
         second and kept on disk for every later run, or TorchScript where a second is more than all of the work; True: a
         C function in any case; False: eager. Where it cannot be done, the next best runs, with a warning that says why;
@@ -71,9 +73,9 @@ def nuts(
     check_positive(warmup=warmup, draws=draws, chains=chains)
     if engine not in ("auto", *ENGINES):
         raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
-    if mass_matrix not in ("diagonal", "low_rank"):
-        raise InputError(f"mass_matrix={mass_matrix!r} is unknown: choose diagonal or low_rank")
-    if engine == "pyro" and mass_matrix != "diagonal":
+    if mass_matrix not in ("auto", "diagonal", "low_rank"):
+        raise InputError(f"mass_matrix={mass_matrix!r} is unknown: choose auto, diagonal or low_rank")
+    if engine == "pyro" and mass_matrix == "low_rank":
         raise InputError(f"mass_matrix={mass_matrix!r} is nutpie's alone: take engine='nutpie'")
     model = on_all_rows(model)
     data, _ = data_for(model, x, dtype)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from pyrometer.inference.compilation import batched
 from pyrometer.inference.compilation.batched import over_draws, repeated
+from pyrometer.inference.compilation.graph import OfData
 from torch import Tensor
 
 
@@ -51,6 +52,21 @@ def test_batched_results_equal_those_one_by_one() -> None:
     one_by_one = torch.stack([fn({"a": a, "b": b}) for a, b in zip(draws["a"], draws["b"], strict=True)])
     assert torch.allclose(over_draws(fn, draws), one_by_one)
     assert torch.allclose(over_draws(fn, draws, chunk=7), one_by_one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.filterwarnings("error")
+def test_a_long_result_of_many_draws_is_found_in_c(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    monkeypatch.setattr(batched, "MIN_NUMBERS_FOR_NATIVE", 3_000)
+    rows = torch.linspace(0.0, 1.0, 100, dtype=dtype)
+    fn = OfData(lambda data, draw: (draw["a"].sum() * data[0]).tanh() - draw["b"], (rows,), "fn of a and b")
+    draws = {"a": torch.randn(40, 3, dtype=dtype), "b": torch.rand(40, dtype=dtype)}
+    known = torch.stack([fn({"a": a, "b": b}) for a, b in zip(draws["a"], draws["b"], strict=True)])
+    monkeypatch.setattr(batched, "_vmapped", None)
+    for given in (draws, dict(reversed(draws.items()))):
+        found = over_draws(fn, given)
+        assert found.dtype == dtype
+        torch.testing.assert_close(found, known)
 
 
 def test_a_function_that_branches_on_its_draw_is_called_one_by_one() -> None:

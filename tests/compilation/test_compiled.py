@@ -8,6 +8,7 @@ import pytest
 import torch
 from pyrometer.inference.compilation import compiled
 from pyrometer.inference.compilation.compiled import Tier, fusible, value_and_gradient
+from pyrometer.inference.compilation.fusible import once
 from pyrometer.inference.compilation.graph import traced
 from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.mcmc.chains import start_of
@@ -66,6 +67,22 @@ def test_small_products_and_running_totals_are_spelt_out_without_a_change() -> N
     torch.testing.assert_close(module(*args)[0], fn(*args), rtol=1e-12, atol=1e-12)
     big = torch.randn(4, 300, 50).double(), torch.randn(4, 50, 60).double()
     assert "bmm" in fusible(traced(fn, big).module, big).code
+
+
+def test_what_is_alike_along_a_dimension_is_computed_once_without_a_change() -> None:
+    def fn(weights: Tensor, x: Tensor) -> Tensor:
+        log_weights = weights.expand(len(x), -1).log()  # of each row the same
+        logits = log_weights - (x[:, None] - weights) ** 2 / (weights.sum() + log_weights.amax(1, keepdim=True))
+        return logits.logsumexp(-1).sum() + log_weights.sum(0).prod() + log_weights.reshape(-1)[3:].sum()
+
+    args = torch.tensor([0.3, 0.7]).double(), torch.randn(50).double()
+    plain = traced(fn, args).module
+    module = once(plain, args)
+    torch.testing.assert_close(module(*args)[0], fn(*args), rtol=1e-12, atol=1e-12)
+    (found,) = (node for node in module.graph.nodes if node.target is torch.ops.aten.log.default)
+    assert found.meta["val"].numel() == 2
+    others = torch.tensor([0.1, 0.4]).double(), torch.randn(50).double()
+    torch.testing.assert_close(module(*others)[0], fn(*others), rtol=1e-12, atol=1e-12)
 
 
 @pytest.fixture

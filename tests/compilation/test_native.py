@@ -180,8 +180,9 @@ def test_an_index_that_does_not_exist_is_told_as_eager_torch_tells_it() -> None:
     fn, how = value_and_gradient(stepped, point, point + 0.4, tiers=("native",))
     assert how == "native"
     for run in (fn, stepped):
-        with pytest.raises(IndexError):
-            run(torch.tensor([0.5, 7.0]).double())
+        for outside in (7.0, -9.0, 1e15):  # the last one far from all memory
+            with pytest.raises(IndexError):
+                run(torch.tensor([0.5, outside]).double())
 
 
 def test_constants_that_share_memory_in_one_data_set_need_not_in_the_next(cache: Path) -> None:

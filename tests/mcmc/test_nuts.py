@@ -141,7 +141,11 @@ def no_density(x: Tensor) -> None:
 @pytest.mark.parametrize(
     ("model", "options", "fragment"),
     [
-        (normal_mean, {"mass_matrix": "lowrank"}, "mass_matrix='lowrank' is unknown: choose diagonal or low_rank"),
+        (
+            normal_mean,
+            {"mass_matrix": "lowrank"},
+            "mass_matrix='lowrank' is unknown: choose auto, diagonal or low_rank",
+        ),
         (normal_mean, {"engine": "pyro", "mass_matrix": "low_rank"}, "mass_matrix='low_rank' is nutpie's alone"),
         (GMM(2), {}, "model GMM has no continuous latent site: there is nothing to sample"),
         (MODEL, {"engine": "turbo"}, "engine='turbo' is unknown: choose"),
