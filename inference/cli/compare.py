@@ -52,9 +52,9 @@ def _add_work(parser: Parser) -> None:
     group = parser.add_argument_group("work")
     add_numbers(
         group,
-        steps=(2000, "of each guide's training"),
+        steps=("auto", "of each guide's training: auto goes on until they gain nothing"),
         starts=(3, "of each guide; the best goes on"),
-        draws=(1000, "from each guide and each chain"),
+        draws=("auto", "from each guide and each chain: auto is 1000, and of chains as many as it takes"),
         warmup=(500, "steps of each chain before its draws"),
         chains=(4, "of NUTS"),
         batch_size=(None, "rows a training step (default: all)"),

@@ -40,7 +40,8 @@ class Problem:
     """A model on its data. test: held-out rows.
 
     svi, nuts: options of these methods. seed, progress, jobs: of all. rows: which rows, or how many, are held to NUTS
-    where every row has latents of its own and shares none, and of no meaning elsewhere.
+    where every row has latents of its own and shares none, and of no meaning elsewhere. var_names: the variables that
+    verdict, bias and sd_ratio are about; None for all.
     """
 
     model: Model
@@ -53,6 +54,7 @@ class Problem:
     progress: bool = True
     jobs: int = 1
     rows: int | Sequence[int] | None = 20
+    var_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.structure.only_local:
@@ -125,7 +127,7 @@ def _job(problem: Problem, name: str, entry: Any) -> Job:
     if not {"seed", "progress", "name"} <= set(takes):  # a guide, or what makes one
         return partial(svi, x=problem.data, guide=entry, **{**_for_rows(problem, entry), **problem.svi}, **common)
     bound = entry.keywords if isinstance(entry, partial) else {}
-    options = {**problem.svi, **problem.nuts, **common}
+    options = {**problem.svi, **(problem.nuts if "chains" in takes else {}), **common}
     chosen = {option: value for option, value in options.items() if option in takes and option not in bound}
     return partial(entry, **chosen, **{"x" if "x" in takes else takes[1]: problem.data})
 

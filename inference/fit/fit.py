@@ -45,6 +45,7 @@ class Fit:
     start_losses : the loss of each start at its end, nats: (starts,).
     params : the trained parameters. guide : the trained guide, where there is one.
     steps, seconds : work done, wall clock.
+    converged, why : whether training or chains came to their end, and the figure that says so; None where nobody asked.
     message : why it stopped early, empty if it did not. remarks : what else a reader must know.
     compiled : what ran the density or the training steps: native (C), script (TorchScript), inductor, or eager and why;
         empty where nothing was to be compiled.
@@ -65,6 +66,8 @@ class Fit:
     guide: Any = field(default=None, repr=False)
     steps: int = 0
     seconds: float = float("nan")
+    converged: bool | None = None
+    why: str = ""
     message: str = ""
     remarks: tuple[str, ...] = ()
     compiled: str = ""

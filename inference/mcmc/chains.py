@@ -29,7 +29,10 @@ LOW_RANK_UP_TO = 64  # dimensions: its own work grows with their cube, and is so
 
 @dataclass(frozen=True)
 class Plan:
-    """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start. See `nuts`."""
+    """What every chain does: warmup and draws with the seed `seed + chain`. See `nuts`.
+
+    starts: unconstrained points (chains, dim); None is the model's own start, or a point drawn for each chain.
+    """
 
     density: Density
     engine: str
@@ -39,6 +42,7 @@ class Plan:
     target_accept: float = 0.9
     mass_matrix: str = "auto"
     compile: Compile = "auto"
+    starts: Tensor | None = None
 
     def task(self, chain: int, log_density: ValueAndGradient, *watched: Any) -> Task:
         """What that chain does; watched: its start, the count of its steps, and whether it is to stop."""
@@ -69,7 +73,9 @@ def run_chains(plan: Plan, chains: int, jobs: int, name: str, progress: bool) ->
     steps, stop = np.zeros((chains, 1), np.int64), threading.Event()
     with plan.density.data.isolated(plan.seed), one_thread():
         log_density, compiled = _made_ready(plan, chains)
-        starts = [start_of(plan.density, plan.seed + chain) for chain in range(chains)]
+        starts = [
+            start_of(plan.density, plan.seed + n) if plan.starts is None else plan.starts[n] for n in range(chains)
+        ]
         tasks = [plan.task(n, log_density, start, steps[n], stop.is_set) for n, start in enumerate(starts)]
         total = chains * (plan.warmup + plan.draws)
         alone = plan.engine == "pyro" or compiled.startswith("eager")  # Pyro's handlers are one stack for all threads

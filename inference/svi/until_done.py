@@ -1,0 +1,96 @@
+"""Training that ends when it is done: at falling rates, until no further block of steps gains anything.
+
+Judged are averages over a block's iterates, which have less noise than any one of them (Polyak and Juditsky 1992;
+Dhaka and others 2020), by what they gain in ELBO under the same noise. That is how far the guide still moved, in nats:
+it asks nothing of the parameters' units, and takes neither the noise of the loss for progress nor a walk along which
+the ELBO is flat for the lack of an end.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+from tqdm import std
+
+from .training import Start
+
+CEILING = 20_000  # steps
+BLOCK, LONGEST = 100, 1000  # steps of the first block, and of the longest
+SMALL = 1.0  # nats: a block that gained less is followed by a longer one
+GROWTH, FALL = 1.5, 1 / 3  # of a block, and of the rate after a block that gained nothing
+IDLE = 2  # blocks in turn that gained nothing, each at a rate of its own, make an end
+TOLERANCE = 0.02  # nats
+DRAWS = (100, 400, 1600)  # of ELBOs that are compared: as many as tell a gain from noise
+
+
+class Gain(NamedTuple):
+    """What some steps brought in ELBO, and the standard error of that, nats."""
+
+    nats: float
+    se: float
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is beyond the tolerance, and beyond its noise."""
+        return self.nats > max(TOLERANCE, 2 * self.se)
+
+
+def train_until_done(start: Start, bar: std.tqdm, ceiling: int = CEILING) -> None:
+    """Train a start until it is done or has taken all steps allowed; the best average of a block is kept."""
+    best, idle, block, gain, last = start.values, 0, BLOCK, Gain(math.inf, 0.0), math.inf
+    while idle < IDLE and not start.message and len(start.losses) < ceiling:
+        average = start.advance(min(block, ceiling - len(start.losses)), bar)
+        gain = _gain(start, best, average)
+        best = average if gain.nats > 0 else best
+        block = min(int(GROWTH * block), LONGEST) if gain.nats < SMALL else block
+        if gain.counts:
+            idle, last = 0, gain.nats
+        else:
+            idle, start.values = idle + 1, best
+            start.scale_rate(FALL)
+    start.values = best
+    if start.message:
+        start.judged = False, start.message
+    elif idle < IDLE:
+        start.judged = False, f"the last of {ceiling} steps that gained anything still gained {last:.2f} nats"
+    else:
+        start.judged = True, f"{block} more steps gained {gain.nats:.3f} nats (se {gain.se:.3f})"
+
+
+def judge_fixed(start: Start, bar: std.tqdm, rate: float) -> None:
+    """Say of a start that took the steps it was told to whether more of them would gain; it is left as it was.
+
+    rate: what its rate is multiplied by first, as it may have fallen by then.
+    """
+    if start.message:
+        start.judged = False, start.message
+        return
+    before, taken = start.values, len(start.losses)
+    best = before
+    start.scale_rate(rate)
+    for _ in range(IDLE):
+        average = start.advance(min(BLOCK, taken), bar)
+        best = average if _gain(start, best, average).nats > 0 else best
+        start.values = best
+        start.scale_rate(FALL)
+    gain = _gain(start, before, best)
+    start.values, start.message = before, ""
+    del start.losses[taken:]
+    start.judged = (
+        not gain.counts,
+        f"{IDLE * min(BLOCK, taken)} more steps gain {gain.nats:.2f} nats (se {gain.se:.2f})",
+    )
+
+
+def _gain(start: Start, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Gain:
+    """What the ELBO gains between two sets of parameters, under the same noise and on the same minibatches."""
+    for draws in DRAWS:
+        gains = np.array(start.losses_at(before, draws)) - np.array(start.losses_at(after, draws))
+        if not np.isfinite(gains).all():  # infinitely far from one of the two
+            return Gain(-math.inf if np.isnan(gains).any() or np.isneginf(gains).any() else math.inf, 0.0)
+        gain = Gain(float(gains.mean()), float(gains.std() / math.sqrt(draws)))
+        if gain.se < TOLERANCE / 2 or abs(gain.nats) > 4 * gain.se:
+            break
+    return gain
