@@ -101,6 +101,7 @@ def test_variables_can_be_left_out_and_unknown_ones_are_refused() -> None:
 def test_chains_in_two_modes_say_which_and_how_they_weigh() -> None:
     def model(y: Tensor) -> None:
         loc = pyro.sample("loc", dist.Normal(0.0, 10.0))
+        pyro.sample("y", dist.Normal(0.0, 1.0), obs=y.sum())
         pyro.factor("two", torch.logaddexp(-0.5 * ((loc - 8) / 0.1) ** 2, -0.5 * ((loc + 8) / 0.3) ** 2))
 
     fit = pyrometer.nuts(model, Y, progress=False, seed=2, chains=6, draws="auto")
@@ -118,6 +119,7 @@ def test_chains_go_on_until_their_draws_are_enough() -> None:
     def slow(y: Tensor) -> None:  # a funnel's neck takes many draws
         scale = pyro.sample("scale", dist.Normal(0.0, 1.5))
         pyro.sample("x", dist.Normal(0.0, scale.exp()))
+        pyro.sample("y", dist.Normal(0.0, 1.0), obs=y.sum())
 
     more = pyrometer.nuts(slow, Y, draws="auto", progress=False, mass_matrix="diagonal")
     assert more.posterior.sizes["draw"] > 1000

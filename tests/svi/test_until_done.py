@@ -49,7 +49,7 @@ def test_mean_field_reaches_the_known_optimum_and_says_so(name: str, optimum: fl
 
 
 def test_a_training_that_was_cut_short_says_what_it_left_and_one_that_was_not_says_so_too() -> None:
-    short, long = (quiet(normal_mean, "auto_normal", X, steps=steps, lr=0.01) for steps in (100, 2000))
+    short, long = (quiet(normal_mean, "auto_normal", X, steps=steps, lr=0.05) for steps in (100, 2000))
     assert short.converged is False
     assert "more steps gain" in short.why
     assert long.converged is True
