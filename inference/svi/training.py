@@ -88,13 +88,11 @@ class Start:
     def losses_at(self, values: Mapping[str, Tensor], number: int) -> list[float]:
         """Minus the ELBO at these parameters so many times, nats; the noise and the rows are the same in every call."""
         batches = Minibatches(self.schedule.plates, 0).draw(number)
-        kept, self.values, losses = self.values, dict(values), list[float]()
+        kept, self.values = self.values, dict(values)
         try:
             with self.at_work(0), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                for draw, batch in enumerate(batches):
-                    torch.manual_seed(draw)
-                    losses.append(self._loss(batch))
+                losses = [self._loss(batch) for batch in batches]
         except (ValueError, RuntimeError):  # a factorization of NaNs, say
             losses = [math.nan] * number
         finally:

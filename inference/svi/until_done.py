@@ -7,7 +7,7 @@ the ELBO is flat for the lack of an end.
 """
 
 import math
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +20,10 @@ CEILING = 20_000  # steps
 BLOCK, LONGEST = 100, 1000  # steps of the first block, and of the longest
 SMALL = 1.0  # nats: a block that gained less is followed by a longer one
 GROWTH, FALL = 1.5, 1 / 3  # of a block, and of the rate after a block that gained nothing
+SLOWEST = 1e-3  # of the first rate: what hurts at less than this is no matter of the rate
 IDLE = 2  # blocks in turn that gained nothing, each at a rate of its own, make an end
 TOLERANCE = 0.02  # nats
-DRAWS = (100, 400, 1600)  # of ELBOs that are compared: as many as tell a gain from noise
+DRAWS = (100, 400, 1000)  # of ELBOs that are compared: as many as tell a gain from noise
 
 
 class Gain(NamedTuple):
@@ -36,25 +37,46 @@ class Gain(NamedTuple):
         """Whether it is beyond the tolerance, and beyond its noise."""
         return self.nats > max(TOLERANCE, 2 * self.se)
 
+    @property
+    def hurts(self) -> bool:
+        """Whether the steps led away, beyond the tolerance and the noise."""
+        return -self.nats > max(TOLERANCE, 2 * self.se)
 
-def train_until_done(start: Start, bar: std.tqdm, ceiling: int = CEILING) -> None:
+
+@dataclass(frozen=True)
+class Level:
+    """Parameters, and minus their ELBO draw by draw, as far as it was asked for."""
+
+    values: dict[str, Tensor]
+    known: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def losses(self, start: Start, draws: int) -> np.ndarray:
+        """Nats, (draws,): the noise is the same in every call."""
+        if draws not in self.known:
+            self.known[draws] = np.array(start.losses_at(self.values, draws))
+        return self.known[draws]
+
+
+def train_until_done(start: Start, bar: std.tqdm) -> None:
     """Train a start until it is done or has taken all steps allowed; the best average of a block is kept."""
-    best, idle, block, gain, last = start.values, 0, BLOCK, Gain(math.inf, 0.0), math.inf
-    while idle < IDLE and not start.message and len(start.losses) < ceiling:
-        average = start.advance(min(block, ceiling - len(start.losses)), bar)
+    best, idle, block, gain, last, rate = Level(start.values), 0, BLOCK, Gain(math.inf, 0.0), math.inf, 1.0
+    while idle < IDLE and not start.message and len(start.losses) < CEILING:
+        average = Level(start.advance(min(block, CEILING - len(start.losses)), bar))
         gain = _gain(start, best, average)
         best = average if gain.nats > 0 else best
         block = min(int(GROWTH * block), LONGEST) if gain.nats < SMALL else block
         if gain.counts:
             idle, last = 0, gain.nats
-        else:
-            idle, start.values = idle + 1, best
-            start.scale_rate(FALL)
-    start.values = best
+            continue
+        if not gain.hurts or rate < SLOWEST:  # what hurts says that the rate is too high, and nothing of an end
+            idle += 1
+        start.values, rate = best.values, FALL * rate
+        start.scale_rate(FALL)
+    start.values = best.values
     if start.message:
         start.judged = False, start.message
     elif idle < IDLE:
-        start.judged = False, f"the last of {ceiling} steps that gained anything still gained {last:.2f} nats"
+        start.judged = False, f"the last of {CEILING} steps that gained anything still gained {last:.2f} nats"
     else:
         start.judged = True, f"{block} more steps gained {gain.nats:.3f} nats (se {gain.se:.3f})"
 
@@ -67,27 +89,25 @@ def judge_fixed(start: Start, bar: std.tqdm, rate: float) -> None:
     if start.message:
         start.judged = False, start.message
         return
-    before, taken = start.values, len(start.losses)
+    before, taken = Level(start.values), len(start.losses)
     best = before
     start.scale_rate(rate)
     for _ in range(IDLE):
-        average = start.advance(min(BLOCK, taken), bar)
+        average = Level(start.advance(min(BLOCK, taken), bar))
         best = average if _gain(start, best, average).nats > 0 else best
-        start.values = best
+        start.values = best.values
         start.scale_rate(FALL)
     gain = _gain(start, before, best)
-    start.values, start.message = before, ""
+    start.values, start.message = before.values, ""
     del start.losses[taken:]
-    start.judged = (
-        not gain.counts,
-        f"{IDLE * min(BLOCK, taken)} more steps gain {gain.nats:.2f} nats (se {gain.se:.2f})",
-    )
+    more = IDLE * min(BLOCK, taken)
+    start.judged = not gain.counts, f"{more} more steps gain {gain.nats:.2f} nats (se {gain.se:.2f})"
 
 
-def _gain(start: Start, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Gain:
+def _gain(start: Start, before: Level, after: Level) -> Gain:
     """What the ELBO gains between two sets of parameters, under the same noise and on the same minibatches."""
     for draws in DRAWS:
-        gains = np.array(start.losses_at(before, draws)) - np.array(start.losses_at(after, draws))
+        gains = before.losses(start, draws) - after.losses(start, draws)
         if not np.isfinite(gains).all():  # infinitely far from one of the two
             return Gain(-math.inf if np.isnan(gains).any() or np.isneginf(gains).any() else math.inf, 0.0)
         gain = Gain(float(gains.mean()), float(gains.std() / math.sqrt(draws)))

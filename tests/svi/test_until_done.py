@@ -20,9 +20,9 @@ COLUMNS = torch.randn(5000, 3, generator=GENERATOR, dtype=torch.float64) @ torch
 OUTCOMES = COLUMNS @ torch.tensor([1.0, -2.0, 0.5]).double() + torch.randn(5000, generator=GENERATOR).double()
 
 
-def regression(x: Tensor, y: Tensor) -> None:
+def regression(x: Tensor, y: Tensor, batch_size: int | None = None) -> None:
     beta = pyro.sample("beta", dist.Normal(torch.zeros(3), 10.0).to_event(1))
-    with pyro.plate("data", len(x), subsample_size=100):
+    with pyro.plate("data", len(x), subsample_size=batch_size):
         rows = pyro.subsample(x, event_dim=1), pyro.subsample(y, event_dim=0)
         pyro.sample("y", dist.Normal(rows[0] @ beta, 1.0), obs=rows[1])
 
@@ -77,7 +77,7 @@ def test_a_ceiling_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_minibatches_end_at_the_posterior_s_own_spread() -> None:
-    fit = quiet(regression, "auto_mvn", (COLUMNS, OUTCOMES))
+    fit = quiet(regression, "auto_mvn", (COLUMNS, OUTCOMES), batch_size=100)
     covariance = torch.linalg.inv(COLUMNS.T @ COLUMNS + torch.eye(3) / 100)
     mean = covariance @ COLUMNS.T @ OUTCOMES
     draws = torch.as_tensor(fit.draws()["beta"])
