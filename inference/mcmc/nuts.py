@@ -15,6 +15,7 @@ from ..data.as_data import DataLike, data_for
 from ..data.data import evenly_spaced
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
+from ..deterministic.start import gaussian_start
 from ..fit.convergence import ESS_PER_CHAIN, RHAT, convergence, unconverged
 from ..fit.fit import Fit
 from ..fit.idata import fit_of
@@ -55,7 +56,7 @@ def nuts(
     engine : whose sampler runs: nutpie (Rust, around the same density), pyro, or auto, which takes nutpie.
     warmup, draws : of each chain. draws="auto" begins with 1,000 and, where R-hat is above 1.01 or a bulk or tail ESS
         below 100 a chain, begins again with as many as that asks for, at most 16,000, warmup in proportion; where
-        chains stay apart more draws do not help, and are not taken.
+        chains stay apart, from draws of Gaussians that were found near the posterior.
     chains : each starts from `model.init` with a seed of its own where the model has it, else at random.
     seed : the same seed gives the same draws.
     jobs : chains at once, in threads; one a core by default. The draws do not depend on it.
@@ -98,12 +99,11 @@ def nuts(
     sampler = "nutpie" if engine == "auto" else engine
     number = FEW if draws == "auto" else draws
     plan = Plan(density, sampler, warmup, number, seed, target_accept, mass_matrix, compile)
-    while True:
+    fit = _sampled(plan, chains, jobs, name, progress)
+    while draws == "auto" and not fit.message and (better := _improved(plan, fit, chains)):
+        plan = better
         fit = _sampled(plan, chains, jobs, name, progress)
-        more = _needed(fit) if draws == "auto" and not fit.message else 0
-        if not more > plan.draws:
-            return replace(fit, seconds=time.perf_counter() - began)
-        plan = replace(plan, draws=more, warmup=warmup * more // number)
+    return replace(fit, seconds=time.perf_counter() - began)
 
 
 def chains_from(fit: Fit, chains: int = 4, warmup: int = SHORT, draws: int = SHORT, seed: int = 0) -> Fit:
@@ -137,11 +137,32 @@ def _sampled(plan: Plan, chains: int, jobs: int, name: str, progress: bool) -> F
     return replace(fit, converged=not fault, why=fault, remarks=remarks)
 
 
-def _needed(fit: Fit) -> int:
-    """How many draws a chain it takes until R-hat and ESS are as they should be; 0 where more would not help."""
-    found, chains = convergence(fit), fit.posterior.sizes["chain"]
-    least = min(found["ess_bulk"], found["ess_tail"])
-    if not found["rhat"] < STUCK or not least > 0:
-        return 0
-    short = max(ESS_PER_CHAIN * chains / least, 2.0 if found["rhat"] > RHAT else 0.0)
-    return min(int(SLACK * short * fit.posterior.sizes["draw"]), CEILING) if short > 1 else 0
+def _improved(plan: Plan, fit: Fit, chains: int) -> Plan | None:
+    """What to run instead where chains have not converged: as many draws as R-hat and ESS ask for, or better starts.
+
+    None where nothing is wrong that either could mend.
+    """
+    found = convergence(fit)
+    if not found["rhat"] < STUCK:
+        found_starts = None if plan.starts is not None else _starts_near(plan, chains)
+        return None if found_starts is None else replace(plan, starts=found_starts)
+    short = max(
+        ESS_PER_CHAIN * chains / min(found["ess_bulk"], found["ess_tail"]), 2.0 if found["rhat"] > RHAT else 0.0
+    )
+    more = min(int(SLACK * short * plan.draws), CEILING)
+    return (
+        replace(plan, draws=more, warmup=plan.warmup * more // plan.draws) if short > 1 and more > plan.draws else None
+    )
+
+
+def _starts_near(plan: Plan, chains: int) -> torch.Tensor | None:
+    """A draw for each chain from a Gaussian near the posterior, found by an ascent of its own; None where one fails."""
+    starts = []
+    for chain in range(chains):
+        gaussian = gaussian_start(plan.density, plan.seed + chain)
+        if gaussian is None:
+            return None
+        loc, factor = gaussian
+        noise = torch.randn(loc.shape, generator=torch.Generator().manual_seed(plan.seed + chain), dtype=loc.dtype)
+        starts.append(loc + factor @ noise)
+    return torch.stack(starts)
