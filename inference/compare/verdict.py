@@ -16,7 +16,6 @@ from ..fit.convergence import convergence, unconverged
 from ..fit.fit import Fit
 from ..fit.idata import matched_to
 from ..fit.importance import khat
-from ..fit.moments import varies
 from ..fit.scalars import Moments, Scalars, moments_of, scalars_of, weighted_moments
 from ..mcmc.chains import GRADIENTS_A_DRAW
 from ..mcmc.nuts import SHORT, chains_from
@@ -79,11 +78,13 @@ def verdict_by_row(fit: Fit, bias: float, sd_ratio: float) -> Verdict | None:
 def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:
     """What a fit is held to without a reference: its weighted draws, or short chains; else why it is to nothing."""
     own, k = scalars_of(fit, var_names), khat(fit)
-    if k < GOOD_KHAT:
-        varying = own.of([name for name, moves in zip(own.names, varies(own.draws), strict=True) if moves])
+    if k < GOOD_KHAT and len(fit.log_weights) == fit.number:
+        varying = own.moving()
         return Standard(
             varying.names, weighted_moments(varying, fit.log_weights), f"its weighted draws' (k-hat {k:.2f})"
         )
+    if missing := {site.name for site in fit.structure.latent} - fit.sites().keys():
+        return f"it has no draws of {', '.join(sorted(missing))}"
     work = seconds_scripted(4 * 2 * SHORT * GRADIENTS_A_DRAW, fit.data.numel)
     if work > LONGEST:
         return f"k-hat is {k:.2f}, and chains to check it would take {work:.0f} s"
@@ -101,8 +102,9 @@ def standard_of(fit: Fit, reference: Fit, var_names: Collection[str] | None = No
 
 def _standard(theirs: Scalars, own: Scalars, whose: str) -> Standard:
     """The scalars that both have, and that vary."""
-    known, moving = set(own.names), varies(theirs.draws)
-    shared = theirs.of([name for name, moves in zip(theirs.names, moving, strict=True) if moves and name in known])
+    known, moving = set(zip(own.names, own.shapes, strict=True)), theirs.moving()
+    both = zip(moving.names, moving.shapes, strict=True)
+    shared = moving.of([name for name, shape in both if (name, shape) in known])
     return Standard(shared.names, moments_of(shared), whose)
 
 
@@ -128,6 +130,8 @@ def parameters_of(fit: Fit, standard: Standard | None, var_names: Collection[str
 
 
 def _held_to(table: pd.DataFrame, whose: str) -> Verdict:
+    if table.empty:
+        return Verdict(DOUBTED, f"none of its scalars is among {whose}: name what both have")
     off = table["bias"] - SURE * table["bias_se"]
     worst = table.loc[table["bias"].idxmax()]
     bias = f"the mean of {worst.name} lies {worst['bias']:.2f} sd from {whose}"

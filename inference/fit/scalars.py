@@ -11,18 +11,31 @@ import numpy as np
 if TYPE_CHECKING:
     from .fit import Fit
 
+ROUNDING = 1e-12  # relative
+
 
 class Scalars(NamedTuple):
-    """names: of P scalars, `locs[0, waiting]` say. draws: (S, P), chains end to end. chains: 0 of independent draws."""
+    """names: of P scalars, `locs[0, waiting]` say. shapes: of the variables they are entries of.
+
+    draws: (S, P), chains end to end. chains: 0 of independent draws.
+    """
 
     names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
     draws: np.ndarray
     chains: int
 
     def of(self, names: Sequence[str]) -> Scalars:
         """Some of them, in that order."""
         place = {name: number for number, name in enumerate(self.names)}
-        return Scalars(tuple(names), self.draws[:, [place[name] for name in names]], self.chains)
+        places = [place[name] for name in names]
+        return Scalars(tuple(names), tuple(self.shapes[n] for n in places), self.draws[:, places], self.chains)
+
+    def moving(self) -> Scalars:
+        """Those that vary by more than rounding."""
+        sizes = np.abs(self.draws).max(0, initial=1e-300)
+        moves = self.draws.std(0) > ROUNDING * sizes
+        return self.of([name for name, moved in zip(self.names, moves, strict=True) if moved])
 
 
 class Moments(NamedTuple):
@@ -36,7 +49,7 @@ class Moments(NamedTuple):
 
 def scalars_of(fit: Fit, var_names: Collection[str] | None = None) -> Scalars:
     """The scalars of a fit, of these variables or of all."""
-    names, columns = list[str](), []
+    names, shapes, columns = list[str](), list[tuple[int, ...]](), []
     for variable, values in fit.posterior.data_vars.items():
         if var_names is None or variable in var_names:
             dims = [str(dim) for dim in values.dims[2:]]
@@ -44,9 +57,10 @@ def scalars_of(fit: Fit, var_names: Collection[str] | None = None) -> Scalars:
             for place in np.ndindex(values.shape[2:]):
                 entry = ", ".join(str(labels[i][n]) for i, n in enumerate(place))
                 names.append(f"{variable}[{entry}]" if place else str(variable))
+                shapes.append(values.shape[2:])
             columns.append(values.values.reshape(fit.number, -1))
     draws = np.concatenate(columns, 1) if columns else np.zeros((fit.number, 0))
-    return Scalars(tuple(names), draws, int(fit.posterior.sizes["chain"]) if fit.is_mcmc else 0)
+    return Scalars(tuple(names), tuple(shapes), draws, int(fit.posterior.sizes["chain"]) if fit.is_mcmc else 0)
 
 
 def moments_of(scalars: Scalars) -> Moments:

@@ -10,7 +10,7 @@ from pyrometer.inference.svi import svi as svi_module
 from pyrometer.inference.svi import until_done
 from pyrometer.models.gallery import GALLERY
 from torch import Tensor
-from truths import normal_mean, two_clusters
+from truths import normal_guide, normal_mean, two_clusters
 
 X = two_clusters()[:, 0]
 GENERATOR = torch.Generator().manual_seed(0)
@@ -70,7 +70,7 @@ def test_the_judge_leaves_a_fit_as_it_was(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_ceiling_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(until_done, "CEILING", 150)
-    fit = quiet(normal_mean, "auto_normal", X, lr=1e-3)
+    fit = quiet(normal_mean, normal_guide, X, lr=1e-3)
     assert fit.steps == 150
     assert fit.converged is False
     assert "of 150 steps" in fit.why
