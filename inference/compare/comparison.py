@@ -24,6 +24,7 @@ from ..plots import plot
 from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, as_text, first_line, table_of
 from .entries import Entries, Outcome, Problem, chosen_guides, run
 from .save import save
+from .verdict import TRUSTED
 
 SPREAD = 5.0  # nats between the ends of the best and the worst start beyond which a reader should know
 
@@ -40,6 +41,7 @@ class Comparison:
     reference : the name of the fit that bias and sd_ratio are measured against; None where there is none.
     skipped : what could not be fitted, name -> why.
     notes : what a reader of the table must know: a reference that did not converge, a score that failed.
+    parameters : a row each (fit, scalar): mean, sd, bias, sd_ratio and their Monte Carlo errors; see `verdict`.
     invariant : label-invariant distances from the reference, or from the first, a row a fit, columns INVARIANTS; empty
         where the model has no plate of rows, or rows share no latent.
     gaps : a row each (guide, data row), see `amortisation_gaps`; empty where rows share a latent.
@@ -52,6 +54,7 @@ class Comparison:
     reference: str | None
     skipped: dict[str, str]
     notes: tuple[str, ...]
+    parameters: DataFrame
     invariant: DataFrame
     gaps: DataFrame
     model: Model
@@ -112,20 +115,30 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     if problem.test is not None and problem.structure.rows is None:
         notes.append("no lpd_test: the model has no plate of rows, so that none can be held out")
     means = summarised(gaps).to_dict("index") if len(gaps) else {}
-    lead = Scored(first, standard, problem.test, means.get(first.name, {}))
+    lead = Scored(first, standard, problem.test, means.get(first.name, {}), var_names=problem.var_names)
     scored = [
         lead if fit is first else replace(lead, fit=fit, gaps=means.get(name, {}), first=lead)
         for name, fit in fits.items()
     ]
     table, lost = table_of(scored, ROW_COLUMNS if by_row else COLUMNS)
-    notes += [*lost, *(remark for each in scored for remark in each.remarks())]
+    notes += [*_verdicts(scored), *lost, *(remark for each in scored for remark in each.remarks())]
     if standard is not None and (fault := unconverged(standard)):
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
     has_distances = not by_row and first.structure.rows is not None
     distances, lost = _distances(lead, scored) if has_distances else (DataFrame(), [])
     held_to = reference if standard is not None else None
-    return Comparison(fits, table, held_to, skipped, (*notes, *lost), distances, gaps, model, problem)
+    long = {} if by_row else {each.fit.name: each.parameters for each in scored}
+    parameters = concat(long, names=["fit"]) if long else DataFrame()
+    return Comparison(fits, table, held_to, skipped, (*notes, *lost), parameters, distances, gaps, model, problem)
+
+
+def _verdicts(scored: Sequence[Scored]) -> Iterator[str]:
+    """Why each fit has its verdict, a sentence each; of chains that converged there is nothing to say."""
+    for each in scored:
+        found = each.__dict__.get("verdict")
+        if found is not None and not (each.fit.is_mcmc and found.word == TRUSTED):
+            yield f"{each.fit.name}: {found.word}: {found.why}"
 
 
 def _distances(lead: Scored, scored: Sequence[Scored]) -> tuple[DataFrame, list[str]]:
@@ -156,7 +169,8 @@ def _gaps(problem: Problem, fits: Mapping[str, Fit], model: Model, known: DataFr
     notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
     left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
     if left:
-        sizes = {name: value for name, value in problem.nuts.items() if name in ("warmup", "draws", "chains")}
+        given = {name: problem.nuts.get(name, "auto") for name in ("warmup", "draws", "chains")}
+        sizes = {name: value for name, value in given.items() if value != "auto"}
         settings = {"progress": problem.progress, **sizes}
         density = RowDensity(Density(model, problem.data), problem.data.take(chosen))
         try:

@@ -43,7 +43,8 @@ def with_draws(chains: int = 1, stats: bool = False, **draws: np.ndarray) -> Fit
 
 
 def test_the_columns_are_those_of_the_design_in_its_order() -> None:
-    expected = "estimator elbo elbo_se log_evidence khat lpd_test lpd_test_se bias sd_ratio rhat ess_bulk divergences"
+    expected = "verdict estimator elbo elbo_se log_evidence khat lpd_test lpd_test_se bias worst mc_error sd_ratio"
+    expected += " sd_ratio_max rhat ess_bulk divergences"
     assert [*expected.split(), "steps", "seconds"] == [column.name for column in COLUMNS]
     assert list(row_of(trained())) == [column.name for column in COLUMNS]
 
