@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from .inference.compare.compare import compare
     from .inference.compare.comparison import Comparison
     from .inference.compare.load import load
+    from .inference.evidence.bridge import bridge
+    from .inference.evidence.exact import exact_log_evidence
+    from .inference.evidence.log_evidence import log_evidence
+    from .inference.evidence.thames import thames
     from .inference.fit.fit import Fit
     from .inference.mcmc.nuts import nuts
     from .inference.svi.svi import svi
@@ -20,15 +24,19 @@ __all__ = [
     "Comparison",
     "Fit",
     "InputError",
+    "bridge",
     "cavi",
     "compare",
     "datasets",
     "em",
+    "exact_log_evidence",
     "guides",
     "load",
+    "log_evidence",
     "models",
     "nuts",
     "svi",
+    "thames",
     "train",
 ]
 
@@ -36,12 +44,16 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
     "Comparison": "inference.compare.comparison",
     "Fit": "inference.fit.fit",
     "InputError": "errors",
+    "bridge": "inference.evidence.bridge",
     "cavi": "inference.closed_form.cavi",
     "compare": "inference.compare.compare",
     "em": "inference.closed_form.em",
+    "exact_log_evidence": "inference.evidence.exact",
     "load": "inference.compare.load",
+    "log_evidence": "inference.evidence.log_evidence",
     "nuts": "inference.mcmc.nuts",
     "svi": "inference.svi.svi",
+    "thames": "inference.evidence.thames",
     "train": "inference.svi.train",
 }
 
