@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from pyro import poutine
 from pyro.distributions import Delta
-from pyro.infer.autoguide import AutoContinuous, AutoLaplaceApproximation, AutoNormal, AutoNormalizingFlow
+from pyro.infer.autoguide import AutoLaplaceApproximation
 from torch import Tensor
 
 from ...models.structure import sites_of
@@ -18,33 +18,41 @@ from ..density.log_density import Density
 from ..density.params import with_params
 from ..fit.approximation import laplace
 from ..fit.fit import Fit
-from ..runtime.pyro_private import flat_site
 from .labellings import LogDensity
 
 Sites = Mapping[str, Tensor]
+OF_ONE_SITE = "_unconstrained"  # how a guide calls its own site for one of the model's, as Pyro's AutoNormal does
 
 
-def guide_density(fit: Fit) -> LogDensity | None:
+def guide_density(fit: Fit, other: Sites) -> LogDensity | None:
     """log q of a fit's guide over the model's continuous sites, q(z) left out; None where it cannot be evaluated.
 
-    To be called, and used, within `isolated`. A guide can be evaluated where its sites are the model's own, or where it
-    is one of Pyro's AutoGuides whose Gaussian is known in unconstrained space; a flow cannot.
+    To be called, and used, within `isolated`. It can be evaluated where all that the guide draws are the model's own
+    sites, or these in unconstrained space, one by one or as one vector. other: a draw, name -> Tensor, at which this is
+    tried, best one that the guide would not have made.
     """
     guide, density = fit.guide, fit.density
     if guide is None:
         return None
-    if isinstance(guide, AutoLaplaceApproximation):
+    if isinstance(guide, AutoLaplaceApproximation):  # a Delta, whose curvature is found anew
         q = laplace(with_params(guide, fit.params), density)
         return partial(of_unconstrained, density, q.log_prob)
-    given = partial(_given, guide, density)
-    first = {name: value[0] for name, value in fit.sites().items()}
-    if not _known(fit, given(first)):
+    latent = {site.name for site in density.structure.latent}
+    discrete = {site.name for site in density.structure.discrete}
+    drawn = sites_of(fit.data.run(poutine.trace(with_params(guide, fit.params)).get_trace))
+    auxiliary = [name for name in drawn if name not in latent | discrete]
+    whole = {name for name in auxiliary if drawn[name]["value"].numel() == density.dim}
+    if not all(name in whole or name.removesuffix(OF_ONE_SITE) in latent for name in auxiliary):
+        return None
+    own = [name for name in latent if not (auxiliary and isinstance(drawn[name]["fn"], Delta))]
+    given = partial(_given, density, auxiliary, own)
+    if not _settled(fit, given(other), other):
         return None
 
-    def log_q(sites: Sites) -> Tensor:
-        return over_draws(partial(_log_prob, fit, given), dict(sites), density.chunk())
+    def one(sites: Sites) -> Any:
+        return _trace(fit, given(sites)).log_prob_sum(lambda name, _: name not in discrete)
 
-    return log_q
+    return lambda sites: over_draws(one, sites, density.chunk())
 
 
 def of_unconstrained(density: Density, log_prob: Callable[[Tensor], Tensor], sites: Sites) -> Tensor:
@@ -53,23 +61,16 @@ def of_unconstrained(density: Density, log_prob: Callable[[Tensor], Tensor], sit
     return log_prob(flat) - density.constrain(flat)[1]
 
 
-def _given(guide: Any, density: Density, sites: Sites) -> dict[str, Tensor]:
-    """The values of a guide's own sites where the model's have these: one draw, name -> Tensor."""
-    names = [site.name for site in density.structure.latent]
-    free = {name: density.transforms[name].inv(sites[name]) for name in names}
+def _given(density: Density, auxiliary: Sequence[str], own: Sequence[str], sites: Sites) -> dict[str, Tensor]:
+    """What a guide draws where the model's sites have these values: one draw, name -> Tensor.
+
+    auxiliary: the guide's sites that the model has not. own: the model's, those left out that follow from the others.
+    """
     given = {site.name: torch.zeros(site.shape, dtype=torch.long) for site in density.structure.discrete}
-    for part in guide.modules() if isinstance(guide, torch.nn.Module) else ():
-        own = [name for name, _ in part.prototype_trace.iter_stochastic_nodes()] if _is_gaussian(part) else []
-        if isinstance(part, AutoNormal):
-            given |= {f"{name}_unconstrained": free[name] for name in own}
-        elif own:
-            given[flat_site(part)] = torch.cat([free[name].reshape(-1) for name in own])
-        names = [name for name in names if name not in own]  # these follow from the others
-    return {**given, **{name: sites[name] for name in names}}
-
-
-def _is_gaussian(part: Any) -> bool:
-    return isinstance(part, AutoNormal | AutoContinuous) and not isinstance(part, AutoNormalizingFlow)
+    for name in auxiliary:
+        of = name.removesuffix(OF_ONE_SITE)
+        given[name] = density.transforms[of].inv(sites[of]) if of in sites else density.unconstrain(sites)
+    return {**given, **{name: sites[name] for name in own}}
 
 
 def _trace(fit: Fit, given: Sites) -> poutine.Trace:
@@ -77,12 +78,9 @@ def _trace(fit: Fit, given: Sites) -> poutine.Trace:
     return fit.data.run(poutine.trace(program).get_trace)
 
 
-def _known(fit: Fit, given: Sites) -> bool:
-    """Whether these values leave nothing in the guide to chance."""
-    return all(node["is_observed"] or isinstance(node["fn"], Delta) for node in sites_of(_trace(fit, given)).values())
-
-
-def _log_prob(fit: Fit, given: Callable[[Sites], Sites], sites: Sites) -> Tensor:
-    discrete = {site.name for site in fit.structure.discrete}
-    log_prob: Any = _trace(fit, given(sites)).log_prob_sum(lambda name, _: name not in discrete)
-    return log_prob
+def _settled(fit: Fit, given: Sites, sites: Sites) -> bool:
+    """Whether these values leave nothing in the guide to chance, and give the model's sites their own."""
+    nodes = sites_of(_trace(fit, given))
+    rest = {name: node for name, node in nodes.items() if name not in given}
+    follow = all(torch.allclose(node["value"], sites[name], rtol=1e-4) for name, node in rest.items() if name in sites)
+    return follow and all(isinstance(node["fn"], Delta) for node in rest.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -85,12 +86,14 @@ def _symmetrised(fit: Fit) -> np.ndarray | None:
     the weights back is not q.
     """
     labellings, density = labellings_of(fit), fit.density
-    with one_thread_if_small(fit.data.numel), fit.data.isolated(0), torch.no_grad():
+    with one_thread_if_small(fit.data.numel), fit.data.isolated(0), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Pyro's, of a flow whose params are not to be trained any more
         try:
-            log_q = guide_density(fit)
+            sites = {name: value for name, value in fit.sites().items() if name in density.transforms}
+            *_, moved = labellings.each({name: value[:1] for name, value in sites.items()})
+            log_q = guide_density(fit, {name: value[0] for name, value in moved.items()})
             if log_q is None:
                 return None
-            sites = {name: value for name, value in fit.sites().items() if name in density.transforms}
             each = labellings.of_each(log_q, sites)
         except (RuntimeError, ValueError, NotImplementedError):
             return None

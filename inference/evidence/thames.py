@@ -19,6 +19,8 @@ from .chain_draws import ChainDraws, halves, log_joints
 from .labellings import MOST, Labellings, labellings_of
 
 VOLUME_DRAWS = 4000  # uniform in the ellipsoid
+CUTS = (0.5, 0.2, 0.05, 0.01, 0.0)  # quantiles of the draws' density, below which is cut off, the first that will do
+MIN_SHARE = 0.02  # of the ellipsoid that a cut must leave
 
 
 class Ellipsoid(NamedTuple):
@@ -31,8 +33,8 @@ class Ellipsoid(NamedTuple):
     tril: Tensor
     radius: float
     least: float
-    log_volume: float = 0.0
-    se: float = 0.0
+    log_volume: float
+    se: float
 
     def holds(self, flat: Tensor) -> Tensor:
         """Whether each vector is in the ellipsoid, cut or not: (S, dim) -> (S,)."""
@@ -44,7 +46,8 @@ def thames(fit: Fit, seed: int = 0) -> Estimated:
     """log p(x) from Markov chains by THAMES (Metodiev, Perrot-Dockès, Ouadah, Irons, Latouche and Raftery 2024).
 
     1 / p(x) is the posterior mean of h(theta) / p(x, theta) for any density h. Here h is uniform on an ellipsoid of
-    radius sqrt(dim + 1) about the draws in unconstrained space (their section 2), cut to the half of higher density,
+    radius sqrt(dim + 1) about the draws in unconstrained space (their section 2), cut to where the density is
+    above its median at the draws, or above a lower quantile where that leaves too little,
     and, where labels are exchangeable, averaged over all relabellings (the same, for mixtures, 2025). Each half of the
     chains makes the ellipsoid for the other, and the mean of the two is given.
 
@@ -70,17 +73,20 @@ def ellipsoid_of(density: Density, draws: ChainDraws) -> Ellipsoid:
     dim = flat.shape[1]
     log_p = log_joints(density, draws.sites) + density.constrain(flat)[1]
     tril = torch.linalg.cholesky(torch.cov(flat.mT).reshape(dim, dim))
-    found = Ellipsoid(flat.mean(0), tril, math.sqrt(dim + 1), float(log_p.median()))
+    radius = math.sqrt(dim + 1)
     direction = torch.randn(VOLUME_DRAWS, dim).to(flat)
-    length = found.radius * torch.rand(VOLUME_DRAWS, 1).to(flat) ** (1 / dim)
-    inside = found.loc + (length * direction / direction.norm(dim=1, keepdim=True)) @ tril.mT
+    length = radius * torch.rand(VOLUME_DRAWS, 1).to(flat) ** (1 / dim)
+    inside = flat.mean(0) + (length * direction / direction.norm(dim=1, keepdim=True)) @ tril.mT
     sites, log_jacobian = density.constrain(inside)
-    share = float((log_joints(density, sites) + log_jacobian > found.least).double().mean())
+    density_inside = log_joints(density, sites) + log_jacobian
+    levels = [float(log_p.quantile(cut)) for cut in CUTS]
+    shares = [float((density_inside > level).double().mean()) for level in levels]
+    least, share = next((pair for pair in zip(levels, shares, strict=True) if pair[1] > MIN_SHARE), (0.0, 0.0))
     if share == 0:
         raise InputError("the ellipsoid about the draws misses where the posterior is: draw more, or take bridge")
-    ball = dim / 2 * math.log(math.pi) - math.lgamma(dim / 2 + 1) + dim * math.log(found.radius)
+    ball = dim / 2 * math.log(math.pi) - math.lgamma(dim / 2 + 1) + dim * math.log(radius)
     volume = ball + float(tril.diagonal().log().sum()) + math.log(share)
-    return found._replace(log_volume=volume, se=math.sqrt((1 - share) / share / VOLUME_DRAWS))
+    return Ellipsoid(flat.mean(0), tril, radius, least, volume, math.sqrt((1 - share) / share / VOLUME_DRAWS))
 
 
 def _harmonic(density: Density, labellings: Labellings, where: Ellipsoid, end: ChainDraws) -> Estimated:

@@ -6,7 +6,6 @@ from typing import Any
 import pyro
 from pyro import poutine
 from pyro.infer import ELBO, NUTS, traceenum_elbo
-from pyro.infer.autoguide import AutoContinuous
 from pyro.params import param_store
 from pyro.poutine import subsample_messenger
 from torch import Tensor, nn
@@ -68,8 +67,3 @@ def copied_guide(guide: Any) -> Any:
         if "_model" in state:
             vars(new)["_model"] = state["_model"]
     return copied
-
-
-def flat_site(guide: AutoContinuous) -> str:
-    """The name of the site at which an AutoGuide draws all of its latent sites as one vector."""
-    return f"_{guide._pyro_name}_latent"
