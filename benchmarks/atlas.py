@@ -18,6 +18,7 @@ import pandas as pd
 import pyrometer
 from matplotlib import pyplot
 from pyrometer.inference.compare.verdict import GOOD_BIAS, GOOD_RATIO, verdict_on
+from pyrometer.inference.evidence.log_evidence import log_evidence
 from pyrometer.inference.fit.convergence import unconverged
 from pyrometer.models.gallery import GALLERY, Posterior
 
@@ -65,7 +66,7 @@ def _rows(posterior: Posterior) -> list[dict[str, Any]]:
                 "sd_ratio_max": high,
                 "good": bias <= GOOD_BIAS and low >= GOOD_RATIO[0] and high <= GOOD_RATIO[1],
                 "elbo": float(np.mean(fit.elbo_draws)) if len(fit.elbo_draws) else np.nan,
-                "khat": pyrometer_khat(fit),
+                "khat": log_evidence(fit).khat,
                 "converged": fit.converged,
                 "with_reference": held.word,
                 "alone": alone.word,
@@ -86,13 +87,6 @@ def truth(posterior: Posterior, fit: pyrometer.Fit) -> tuple[float, float, float
     off = [abs(values.mean() - known.loc[name, "mean"]) / known.loc[name, "sd"] for name, values in draws.items()]
     ratios = [values.std() / known.loc[name, "sd"] for name, values in draws.items()]
     return float(max(off)), float(min(ratios)), float(max(ratios))
-
-
-def pyrometer_khat(fit: pyrometer.Fit) -> float:
-    """k-hat of a fit's weights."""
-    from pyrometer.inference.fit.importance import khat
-
-    return khat(fit)
 
 
 def confusion(table: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ..compilation.batched import over_draws
 from ..data.data import Data, evenly_spaced
+from ..evidence.log_evidence import Evidence, log_evidence
 from ..fit.convergence import convergence, unconverged
 from ..fit.fit import Fit
-from ..fit.importance import khat, log_evidence
 from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
@@ -54,12 +54,26 @@ class Scored:
         return (float(draws.mean()), float(draws.std() / math.sqrt(len(draws)))) if len(draws) else (NAN, NAN)
 
     @cached_property
+    def evidence(self) -> Evidence:
+        """log p(x), nats, its standard error and k-hat."""
+        return log_evidence(self.fit)
+
+    @cached_property
     def predictive(self) -> RowPredictive | None:
         """Of the held-out rows."""
         return None if self.test is None or self.fit.structure.rows is None else self.fit.predictive_of_rows(self.test)
 
     def remarks(self) -> list[str]:
-        """How the latents of held-out rows were integrated, where they have some."""
+        """Where the evidence is not what it might be; how the latents of held-out rows were integrated."""
+        return [*self._of_evidence(), *self._of_predictive()]
+
+    def _of_evidence(self) -> list[str]:
+        found = self.__dict__.get("evidence")
+        if found is None or not found.remark:
+            return []
+        return [f"{self.fit.name}: {found.remark}"]
+
+    def _of_predictive(self) -> list[str]:
         found = self.__dict__.get("predictive")
         if found is None or not found.how:
             return []
@@ -177,8 +191,9 @@ COLUMNS = (
     ESTIMATOR,
     Column("elbo", 2, "the guide's evidence lower bound at the end, nats", lambda s: s.elbo[0]),
     Column("elbo_se", 2, "its Monte Carlo standard error", lambda s: s.elbo[1]),
-    Column("log_evidence", 2, "log p(x), nats, by importance sampling from the guide", lambda s: log_evidence(s.fit)),
-    Column("khat", 2, "Pareto k of its weights, discrete sites summed out: good below 0.7", lambda s: khat(s.fit)),
+    Column("log_evidence", 2, "log p(x), nats: a guide's weights, or bridge sampling", lambda s: s.evidence.value),
+    Column("log_evidence_se", 2, "its Monte Carlo standard error", lambda s: s.evidence.se),
+    Column("khat", 2, "Pareto k of its weights, discrete sites summed out: good below 0.7", lambda s: s.evidence.khat),
     Column("lpd_test", 2, "log predictive density of the held-out rows, summed, nats", lambda s: s.lpd[0]),
     Column("lpd_test_se", 2, "its standard error over rows", lambda s: s.lpd[1]),
     Column("bias", 2, "the worst distance of a mean from the reference's, in its sd", lambda s: s.farthest("bias")),

@@ -26,6 +26,7 @@ from .entries import Entries, Outcome, Problem, chosen_guides, run
 from .save import save
 from .verdict import TRUSTED
 
+FAR = 3  # standard errors between two figures for one evidence beyond which a reader should know
 SPREAD = 5.0  # nats between the ends of the best and the worst start beyond which a reader should know
 
 
@@ -122,6 +123,7 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     ]
     table, lost = table_of(scored, ROW_COLUMNS if by_row else COLUMNS)
     notes += [*_verdicts(scored), *lost, *(remark for each in scored for remark in each.remarks())]
+    notes += _disagreements(table)
     if standard is not None and (fault := unconverged(standard)):
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
@@ -147,6 +149,22 @@ def _distances(lead: Scored, scored: Sequence[Scored]) -> tuple[DataFrame, list[
     known = [column for column in INVARIANTS if own[column.name].notna().all()]
     others, more = table_of([each for each in scored if each is not lead], known)
     return own.reindex([each.fit.name for each in scored]).fillna(others), [*lost, *more]
+
+
+def _disagreements(table: DataFrame) -> Iterator[str]:
+    """Where a guide's evidence and that of Markov chains are further apart than their errors allow."""
+    if "log_evidence" not in table:
+        return
+    known = table.dropna(subset=["log_evidence", "log_evidence_se"])
+    bridged = known["khat"].isna() & known["divergences"].notna()
+    for chains in known[bridged].itertuples():
+        for guide in known[~bridged].itertuples():
+            apart = guide.log_evidence - chains.log_evidence
+            if abs(apart) > FAR * np.hypot(guide.log_evidence_se, chains.log_evidence_se):
+                what = (
+                    f"log evidence of {guide.Index} is {apart:+.1f} nats from that of {chains.Index} by bridge sampling"
+                )
+                yield f"{what}, beyond {FAR} standard errors of both: one of them misses part of the posterior"
 
 
 def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:

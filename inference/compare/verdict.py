@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from ..compilation.compiled import seconds_scripted
+from ..evidence.log_evidence import weights_of
 from ..fit.convergence import convergence, unconverged
 from ..fit.fit import Fit
 from ..fit.idata import matched_to
-from ..fit.importance import khat
+from ..fit.importance import pareto_k
 from ..fit.scalars import Moments, Scalars, moments_of, scalars_of, weighted_moments
 from ..mcmc.chains import GRADIENTS_A_DRAW
 from ..mcmc.nuts import SHORT, chains_from
@@ -77,12 +78,13 @@ def verdict_by_row(fit: Fit, bias: float, sd_ratio: float) -> Verdict | None:
 
 def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:
     """What a fit is held to without a reference: its weighted draws, or short chains; else why it is to nothing."""
-    own, k = scalars_of(fit, var_names), khat(fit)
-    if k < GOOD_KHAT and len(fit.log_weights) == fit.number:
+    own = scalars_of(fit, var_names)
+    weights = weights_of(fit).log_weights if len(fit.log_weights) else fit.log_weights
+    k = float(pareto_k(weights[:, None])[0]) if len(weights) == fit.number else math.nan
+    if k < GOOD_KHAT:
         varying = own.moving()
-        return Standard(
-            varying.names, weighted_moments(varying, fit.log_weights), f"its weighted draws' (k-hat {k:.2f})"
-        )
+        whose = f"its weighted draws' (k-hat {k:.2f})"
+        return Standard(varying.names, weighted_moments(varying, weights), whose)
     if missing := {site.name for site in fit.structure.latent} - fit.sites().keys():
         return f"it has no draws of {', '.join(sorted(missing))}"
     work = seconds_scripted(4 * 2 * SHORT * GRADIENTS_A_DRAW, fit.data.numel)

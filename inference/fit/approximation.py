@@ -12,6 +12,7 @@ from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyro.infer.autoguide import AutoLaplaceApproximation
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from ...errors import InputError
 from ...guides import Guide
@@ -71,7 +72,15 @@ def _one_draw(guide: Guide, density: Density) -> Callable[[], tuple[dict[str, Te
 
 
 def _laplace_draws(guide: AutoLaplaceApproximation, density: Density, draws: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Draws of Normal(mode, H^-1) in unconstrained space, H the Hessian of -log density there, and their log q.
+    """Draws of Laplace's approximation, and their log q."""
+    q = laplace(guide, density)
+    drawn = q.sample(torch.Size((draws,)))
+    sites, log_jacobian = density.constrain(drawn)
+    return sites, q.log_prob(drawn) - log_jacobian
+
+
+def laplace(guide: Guide, density: Density) -> MultivariateNormal:
+    """Normal(mode, H^-1) in unconstrained space, H the Hessian of -log density there: event (dim,).
 
     Newton's method finds the mode near where the guide stands. Raises InputError where there is none.
     """
@@ -81,9 +90,7 @@ def _laplace_draws(guide: AutoLaplaceApproximation, density: Density, draws: int
     q, found = row_modes(lambda rows: log_density(rows[0]).unsqueeze(0), flat.unsqueeze(0))
     if not found:
         raise InputError("the posterior has no mode where the optimizer stopped: train longer, or use auto_mvn")
-    drawn = q.sample(torch.Size((draws,)))
-    sites, log_jacobian = density.constrain(drawn[:, 0])
-    return sites, q.log_prob(drawn)[:, 0] - log_jacobian
+    return MultivariateNormal(q.loc[0], precision_matrix=q.precision_matrix[0], validate_args=False)
 
 
 def _elbo_draws(pairing: Pairing, density: Density, draws: int) -> np.ndarray:
