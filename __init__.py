@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from .inference.compare.compare import compare
     from .inference.compare.comparison import Comparison
     from .inference.compare.load import load
+    from .inference.deterministic.bam import bam
+    from .inference.deterministic.dadvi import dadvi
+    from .inference.deterministic.laplace import laplace
+    from .inference.deterministic.pathfinder import pathfinder
     from .inference.fit.fit import Fit
     from .inference.mcmc.nuts import nuts
     from .inference.svi.svi import svi
@@ -20,14 +24,18 @@ __all__ = [
     "Comparison",
     "Fit",
     "InputError",
+    "bam",
     "cavi",
     "compare",
+    "dadvi",
     "datasets",
     "em",
     "guides",
+    "laplace",
     "load",
     "models",
     "nuts",
+    "pathfinder",
     "svi",
     "train",
 ]
@@ -36,11 +44,15 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
     "Comparison": "inference.compare.comparison",
     "Fit": "inference.fit.fit",
     "InputError": "errors",
+    "bam": "inference.deterministic.bam",
     "cavi": "inference.closed_form.cavi",
     "compare": "inference.compare.compare",
+    "dadvi": "inference.deterministic.dadvi",
     "em": "inference.closed_form.em",
+    "laplace": "inference.deterministic.laplace",
     "load": "inference.compare.load",
     "nuts": "inference.mcmc.nuts",
+    "pathfinder": "inference.deterministic.pathfinder",
     "svi": "inference.svi.svi",
     "train": "inference.svi.train",
 }

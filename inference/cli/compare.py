@@ -42,7 +42,13 @@ def _add_model(parser: Parser) -> None:
     add_numbers(group, components=(2, "of a mixture"))
     add("--covariance", default="full", help="full, diagonal, tied or spherical (default: %(default)s)")
     add("--guides", type=names, metavar="A,B", help="see `pyrometer guides` (default: those with a star there)")
-    add("--methods", type=names, default=["svi"], metavar="A,B", help="svi (the guides), em, cavi, nuts (default: svi)")
+    add(
+        "--methods",
+        type=names,
+        default=["svi"],
+        metavar="A,B",
+        help="svi (default), nuts, laplace, pathfinder, dadvi, bam, em, cavi",
+    )
     add("--reference", help="nuts, em, cavi, one of the guides, or none (default: nuts, or none for gmm)")
     add_numbers(group, rows=(20, "of a VAE, for NUTS over z"))
     add("--checkpoint", metavar="DIR", help="of a VAE: the decoder that `pyrometer train` left there")

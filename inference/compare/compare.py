@@ -53,7 +53,8 @@ def compare(
     guides : names from `pyrometer.guides.catalogue(model)`, or name -> guide, factory, Fit made before, or any method
         with its options bound, `partial(pyrometer.svi, guide="auto_mvn", lr=0.05)`. None takes a sensible few, [] none.
     x_test : held-out rows, in the form of x, for lpd_test.
-    methods : svi fits the guides; nuts, em (of a GMM) and cavi (of a BayesianGMM) add themselves.
+    methods : svi fits the guides; nuts, laplace, pathfinder, dadvi, bam, em (of a GMM) and cavi (of a BayesianGMM) add
+        themselves.
     reference : nuts, another method, the name of a guide, a Fit made before, or None; it is always run.
     seed : the same seed gives the same table, seconds aside.
     jobs : guides fitted at once, each in a process of its own.

@@ -114,6 +114,21 @@ class Fit:
         """The sites of the model on these data."""
         return self.density.structure
 
+    @property
+    def linear_response(self) -> dict[str, np.ndarray]:
+        """Posterior standard deviations by linear response, where the method finds them (`dadvi`): name -> (...)."""
+        return self._of_response("sd")
+
+    @property
+    def mean_errors(self) -> dict[str, np.ndarray]:
+        """The Monte Carlo error of each posterior mean that is left by a method's fixed draws: name -> (...)."""
+        return self._of_response("mean_error")
+
+    def _of_response(self, moment: str) -> dict[str, np.ndarray]:
+        if "linear_response" not in self.idata.groups():
+            return {}
+        return {str(name): each.sel(moment=moment).values for name, each in self.idata["linear_response"].items()}
+
     def draws(self) -> dict[str, np.ndarray]:
         """Posterior draws, chains end to end: name -> (S, ...)."""
         return {str(name): draws.values.reshape(-1, *draws.shape[2:]) for name, draws in self.posterior.items()}

@@ -6,23 +6,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ...errors import InputError
 from ...models.program import Promoted
-from ...models.structure import model_name
 from ..compilation.compiled import Compile, tiers_for, value_and_gradient
 from ..density.log_density import Density
+from ..density.start import start_of
 from ..runtime.isolation import one_thread
 from ..runtime.progress import progress_bar
 from .engines import ENGINES, LOOK_EVERY, Chain, Task, ValueAndGradient
 
-TRIES = 100  # at a finite starting point
 GRADIENTS_A_DRAW = 10  # about
 LOW_RANK_UP_TO = 64  # dimensions: its own work grows with their cube, and is soon more than the density's
 
@@ -106,21 +102,6 @@ def _even(parts: list[Chain]) -> tuple[list[Chain], int]:
     number = max(range(1, len(parts) + 1), key=lambda n: n * len(longest[n - 1].draws))
     kept = len(longest[number - 1].draws)
     return [part for part in parts if len(part.draws) >= kept][:number], kept
-
-
-def start_of(density: Density, seed: int) -> Tensor:
-    """A flat unconstrained point of finite density: the model's own start, else a uniform one in [-2, 2]."""
-    torch.manual_seed(seed)
-    init = getattr(density.model, "init", None)
-    for attempt in range(TRIES):
-        if init and attempt == 0:
-            flat = density.unconstrain(density.data.run(partial(init, seed=seed)))
-        else:
-            flat = torch.rand_like(density.data.like.expand(density.dim)) * 4 - 2
-        if density.log_density(flat).isfinite():
-            return flat
-    mend = "check the priors against the data's scale, or give the model an init(x, seed)"
-    raise InputError(f"model {model_name(density.model)} has no finite density at {TRIES} starting points: {mend}")
 
 
 @contextmanager
