@@ -11,7 +11,7 @@ from .gaussian import FullGaussian, PathGaussian, inverse_factor
 from .target import Target
 
 MAX_STEPS = 1000
-HISTORY = 10  # pairs of steps and changes of the gradient that are kept
+HISTORY = 60  # pairs of steps and changes of the gradient: as many as dimensions, where these are few, are BFGS itself
 LEAST_GAIN = 1e-13  # relative, of the density in one step
 FLATTEST = 1e-10  # cosine between a step and the gradient's change: what is less is rounding
 NEWTON_STEPS = 30

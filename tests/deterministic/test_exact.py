@@ -60,7 +60,7 @@ def test_a_gaussian_posterior_is_found_exactly(method: Callable[..., Fit]) -> No
 
 def test_pathfinder_is_close_to_a_gaussian_posterior_and_its_resampled_draws_are_of_it() -> None:
     fit = pathfinder(Exact(), NOTHING, progress=False)
-    assert fit.log_weights.mean() == pytest.approx(LOG_MASS, abs=0.05)
+    assert fit.log_weights.mean() == pytest.approx(LOG_MASS, abs=0.2)  # by L-BFGS alone
     moved = (fit.draws()["theta"] - LOC) / SCALES
     assert (np.abs(moved.mean(0)) < 5 / 1000**0.5).all()
     np.testing.assert_allclose(np.cov(moved.T), covariance() / np.outer(SCALES, SCALES), atol=5 * (2 / 1000) ** 0.5)
@@ -131,7 +131,7 @@ def test_the_hessian_is_the_derivative_of_the_gradient() -> None:
 
 
 def test_the_errors_are_how_far_the_means_move_under_other_draws() -> None:
-    target, start, runs = skewed(), np.array([1.0, 1.0, -0.7, -0.7]), 200
+    target, start, runs = skewed(), np.array([1.0, 1.0, -0.7, -0.7]), 100
     ends = [optimum(FixedDraws(target, RNG.standard_normal((30, 2))), start) for _ in range(runs)]
     found = np.stack([end.eta for end in ends]).std(0)
     predicted = np.mean([np.linalg.norm(end.sandwich, axis=1) for end in ends], 0)

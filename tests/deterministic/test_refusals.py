@@ -175,6 +175,8 @@ def test_laplace_takes_the_highest_mode_and_tells_of_the_others() -> None:
 def test_pathfinder_weighs_modes_by_their_mass() -> None:
     fit = pathfinder(two_modes, NOTHING, paths=12, draws=4000, progress=False)
     assert (fit.draws()["z"] > 0).mean() == pytest.approx(0.2, abs=0.03)
+    mass = np.log(np.exp(fit.log_weights).mean())  # of two densities under a flat prior, and of x
+    assert mass == pytest.approx(-1.5 * np.log(2 * np.pi), abs=0.02)
 
 
 COUNTS = torch.tensor([1, 2, 0, 3, 1, 2, 2, 11, 14, 9, 12, 10, 13, 8, 12, 11]).double()

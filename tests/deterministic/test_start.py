@@ -20,7 +20,6 @@ from pyrometer.inference.deterministic.start import gaussian_start
 from pyrometer.models.gallery import GALLERY
 from torch import Tensor
 
-
 FUNNEL = "eight_schools-eight_schools_centered"  # it has no mode, and no Gaussian is as wide in log tau
 
 
