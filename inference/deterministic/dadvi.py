@@ -244,7 +244,7 @@ def _found(
                 break
             noise = np.concatenate([noise, rng.standard_normal(noise.shape)])
     rest: dict[str, Any] = {"steps": steps, "losses": np.array(losses), "message": _message(end)}
-    return Found(**drawn(end.q, draws, rng), after=partial(_responded, end=end, rng=rng), **rest)
+    return Found(*drawn(end.q, draws, rng), after=partial(_responded, end=end, rng=rng), **rest)
 
 
 def _start(objective: FixedDraws, seed: int) -> np.ndarray:

@@ -15,9 +15,11 @@ LEAST_EIGENVALUE = 1e-12  # of a precision that is mended, in units of the large
 
 
 class Gaussian(Protocol):
-    """Normal(loc, F F^T) for some factor F. loc: (dim,)."""
+    """Normal(loc, F F^T) for some factor F."""
 
-    loc: np.ndarray
+    @property
+    def loc(self) -> np.ndarray:
+        """The mean: (dim,)."""
 
     def draw(self, noise: np.ndarray) -> np.ndarray:
         """loc + F noise: (S, dim)."""
@@ -77,8 +79,7 @@ class PathGaussian:
         """The Cholesky factor of the covariance: (dim, dim)."""
         size = len(self.loc)
         factor = self.draw(np.eye(size)) - self.loc  # its rows are F's columns
-        upper = np.linalg.qr(factor, mode="r")
-        return upper.T * np.where(upper.diagonal() < 0, -1.0, 1.0)
+        return _lower(factor)
 
 
 def standard_log_prob(noise: np.ndarray) -> np.ndarray:

@@ -18,8 +18,15 @@ from pyrometer.models.gallery import GALLERY
 from torch import Tensor
 
 METHODS: dict[str, Callable[..., Fit]] = {"laplace": laplace, "pathfinder": pathfinder, "dadvi": dadvi, "bam": bam}
-REGRESSIONS = ("kidiq-kidscore_momiq", "kidiq-kidscore_interaction", "earnings-logearn_height", "sblrc-blr")
-REGRESSIONS += ("mesquite-logmesquite_logvas", "nes1992-nes", "kilpisjarvi_mod-kilpisjarvi")
+REGRESSIONS = (
+    "kidiq-kidscore_momiq",
+    "kidiq-kidscore_interaction",
+    "earnings-logearn_height",
+    "sblrc-blr",
+    "mesquite-logmesquite_logvas",
+    "nes1992-nes",
+    "kilpisjarvi_mod-kilpisjarvi",
+)
 LARGEST = "diamonds-diamonds"
 MODELESS = "eight_schools-eight_schools_centered"
 

@@ -127,7 +127,7 @@ def test_minibatches_are_switched_off(method: Callable[..., Fit]) -> None:
 def test_the_same_seed_gives_the_same_fit_and_no_state_is_left(method: Callable[..., Fit]) -> None:
     pyro.get_param_store().clear()
     torch.manual_seed(1)
-    before, of_numpy = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
+    before, of_numpy = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
     one, two, other = (method(programs.expanded, (X, Y), seed=seed, progress=False) for seed in (4, 4, 5))
     np.testing.assert_array_equal(one.draws()["beta"], two.draws()["beta"])
     np.testing.assert_array_equal(one.log_weights, two.log_weights)

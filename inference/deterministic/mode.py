@@ -1,55 +1,20 @@
-"""Climbing a density: L-BFGS, the Gaussian that its curvature gives at each step, and Newton's method to the mode."""
+"""The Gaussian that an ascent's own curvature gives at each step, and Newton's method from its end to the mode."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import qr, solve_triangular
-from scipy.optimize import minimize
 
+from ..density.ascent import HISTORY, Path, ascend
 from .gaussian import FullGaussian, PathGaussian, inverse_factor
 from .target import Target
 
-MAX_STEPS = 1000
-HISTORY = 60  # pairs of steps and changes of the gradient: as many as dimensions, where these are few, are BFGS itself
-LEAST_GAIN = 1e-13  # relative, of the density in one step
 FLATTEST = 1e-10  # cosine between a step and the gradient's change: what is less is rounding
 NEWTON_STEPS = 30
 ARRIVED = 1e-3  # nats: what one more Newton step would gain
 SETTLED = 1e-12  # nats: no more steps are taken
 HALVINGS = 2.0 ** -np.arange(20.0)  # of a Newton step
-
-
-class Path(NamedTuple):
-    """Where an ascent went: points (L + 1, dim), log densities (L + 1,) and their gradients (L + 1, dim)."""
-
-    points: np.ndarray
-    values: np.ndarray
-    gradients: np.ndarray
-
-
-def ascend(target: Target, start: np.ndarray, max_steps: int = MAX_STEPS) -> Path:
-    """Climb from a point of finite density by L-BFGS (Nocedal and Wright 2006, section 7.2)."""
-    seen: dict[bytes, tuple[float, np.ndarray]] = {}
-    lowest = np.inf
-
-    def descent(point: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal lowest
-        (value,), (gradient,) = target(point[None])
-        if np.isfinite(value):
-            lowest = min(lowest, value)
-            seen[point.tobytes()] = value, gradient
-            return -value, -gradient
-        return 1.0 - 2.0 * min(lowest, -1.0), gradient  # worse than all that was seen, so that the step is shortened
-
-    at = np.array(start, np.float64)
-    points = [at]
-    options = {"maxcor": HISTORY, "maxiter": max_steps, "maxfun": 4 * max_steps, "ftol": LEAST_GAIN, "gtol": 1e-9}
-    keep = lambda point: points.append(point.copy())  # noqa: E731
-    minimize(descent, at, jac=True, method="L-BFGS-B", callback=keep, options=options)
-    kept = [point for point in points if point.tobytes() in seen]
-    values, gradients = zip(*(seen[point.tobytes()] for point in kept), strict=True)
-    return Path(np.stack(kept), np.array(values), np.stack(gradients))
 
 
 def gaussians(path: Path) -> Iterator[PathGaussian]:
@@ -122,7 +87,7 @@ class Mode(NamedTuple):
 
 def mode_from(target: Target, start: np.ndarray) -> Mode:
     """Climb from a point of finite density to the mode, or as far as a search comes."""
-    return newton(target, ascend(target, start))
+    return newton(target, ascend(target.at, start))
 
 
 def newton(target: Target, path: Path) -> Mode:
