@@ -1,6 +1,8 @@
 """Batch and match: a full Gaussian whose scores match the posterior's, by closed-form updates."""
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from .target import Target
 
 MAX_DIM = 2000
 WINDOW = 20  # updates, over which q is averaged, and held to the average before
-MOVED = 0.01  # nats: less than this between two averages is stationary
+MOVED = 0.001  # nats a dimension: less than this between two averages is stationary
 
 
 def bam(
@@ -83,26 +85,33 @@ def _found(
     name: str,
 ) -> Found:
     q = nearest(target, seed) or FullGaussian(target.starts(seed)[0], np.eye(target.dim))
-    size, message = batch or max(256, 2 * target.dim), f"not stationary after {max_steps} updates"
-    recent: list[FullGaussian] = []
-    average = None
-    losses = []
     with progress_bar(max_steps, name, progress) as bar:
-        for step in range(1, max_steps + 1):
-            points = q.draw(rng.standard_normal((size, target.dim)))
-            values, scores = target(points)
-            sound = np.isfinite(values)
-            if sound.sum() < 2:
-                what = f"the density of model {model_name(target.density.model)} is finite at none of {size} draws"
-                raise InputError(f"{what} of update {step}: check the priors, or take svi or nuts")
-            losses.append(float((q.log_prob(points[sound]) - values[sound]).mean()))
-            q = update(q, points[sound], scores[sound], size * target.dim / step)
-            recent.append(q)
-            bar.update()
-            if len(recent) == WINDOW:
-                before, average, recent = average, averaged(recent), []
-                if before is not None and kl(average, before) < MOVED:
-                    message = ""
-                    break
-    q = average or averaged(recent)
-    return Found(**drawn(q, draws, rng), steps=step, losses=np.array(losses), message=message)
+        updates = islice(_updates(target, q, batch or max(256, 2 * target.dim), rng), max_steps)
+        losses: list[float] = []
+        average: FullGaussian | None = None
+        while window := [*islice(updates, WINDOW)]:
+            losses += [loss for _, loss in window]
+            before, average = average, averaged([q for q, _ in window])
+            bar.update(len(window))
+            if before is not None and (still := kl(average, before) < MOVED * target.dim):
+                break
+        else:
+            still = False
+    message = "" if still else f"not stationary after {len(losses)} updates: give a larger batch or max_steps"
+    return Found(*drawn(average or q, draws, rng), steps=len(losses), losses=np.array(losses), message=message)
+
+
+def _updates(
+    target: Target, q: FullGaussian, size: int, rng: np.random.Generator
+) -> Iterator[tuple[FullGaussian, float]]:
+    """The Gaussian after each update, and minus the ELBO before it, nats. size: of a batch."""
+    for step in count(1):
+        points = q.draw(rng.standard_normal((size, target.dim)))
+        values, scores = target(points)
+        sound = np.isfinite(values)
+        if sound.sum() < 2:
+            what = f"the density of model {model_name(target.density.model)} is finite at none of {size} draws"
+            raise InputError(f"{what} of update {step}: check the priors, or take svi or nuts")
+        loss = float((q.log_prob(points[sound]) - values[sound]).mean())
+        q = update(q, points[sound], scores[sound], size * target.dim / step)
+        yield q, loss

@@ -26,9 +26,9 @@ MAX_DIM = 1000  # its Hessian has twice as many rows
 ROUNDS = 20  # of Newton-CG, each in the units of the curvature where it starts
 ARRIVED = 1e-8  # nats: what one more Newton step would gain
 MAX_ERROR = 0.05  # of a mean, in standard deviations of the posterior by linear response
-MAX_LOSS = 0.02  # nats of the ELBO, that the draws' number costs
+MAX_LOSS = 0.005  # nats of the ELBO a dimension, that the draws' number costs
 RESPONSE_DRAWS = 4000  # of the Gaussian of the linear response
-OTHER_OPTIMA, MEAN_DRAWS = 50, 100  # that the fixed draws might have led to; of each, for its mean
+OTHER_OPTIMA, MEAN_DRAWS = 50, 100  # that other fixed draws might have led to; of each, in pairs, for its mean
 HALVINGS = 30  # of the scales of a start at which the density is not finite
 
 
@@ -58,7 +58,7 @@ def dadvi(
     model : any Pyro program; minibatches are switched off.
     x, dtype : what the model takes, as `compare` has it, in float64 by default.
     fixed_draws, max_fixed_draws : their number is doubled from the first up to the second, until the error of every
-        mean is below 0.05 posterior standard deviations and they cost less than 0.02 nats of the ELBO.
+        mean is below 0.05 posterior standard deviations and they cost less than 0.005 nats of the ELBO a dimension.
     draws : of q, fresh ones; the ELBO, k-hat and posterior come from these.
     seed : the same seed gives the same numbers.
     compile : run the density as one compiled function, as `nuts` has it.
@@ -240,11 +240,11 @@ def _found(
             eta, steps = end.eta, steps + end.steps
             losses.append(end.objective(eta)[0])
             bar.update()
-            if end.error < MAX_ERROR and end.loss < MAX_LOSS:
+            if end.error < MAX_ERROR and end.loss < MAX_LOSS * target.dim:
                 break
             noise = np.concatenate([noise, rng.standard_normal(noise.shape)])
     rest: dict[str, Any] = {"steps": steps, "losses": np.array(losses), "message": _message(end)}
-    return Found(**drawn(end.q, draws, rng), after=partial(_responded, end=end, rng=rng), **rest)
+    return Found(*drawn(end.q, draws, rng), after=partial(_responded, end=end, rng=rng), **rest)
 
 
 def _start(objective: FixedDraws, seed: int) -> np.ndarray:
@@ -267,7 +267,7 @@ def _start(objective: FixedDraws, seed: int) -> np.ndarray:
 def _message(end: Optimum) -> str:
     if end.gain >= ARRIVED:
         return f"no optimum was found: one more Newton step would gain {end.gain:.2g} nats"
-    if end.error >= MAX_ERROR or end.loss >= MAX_LOSS:
+    if end.error >= MAX_ERROR or end.loss >= MAX_LOSS * end.objective.target.dim:
         number = 2 * len(end.objective.noise)
         what = f"{number} fixed draws leave an error of {end.error:.2f} sd and cost {end.loss:.2f} nats"
         return f"{what}: give a larger max_fixed_draws"
@@ -281,7 +281,8 @@ def _responded(fit: Fit, *, end: Optimum, rng: np.random.Generator) -> Fit:
     sds = fit_of("", "", density, sites_at(density, points), likelihood=None).posterior.std(("chain", "draw"))
     others = end.eta + rng.standard_normal((OTHER_OPTIMA, end.sandwich.shape[1])) @ end.sandwich.T
     locs, log_scales = np.split(others[:, None], 2, axis=-1)
-    many = locs + np.exp(log_scales) * rng.standard_normal((MEAN_DRAWS, dim))
+    half = rng.standard_normal((MEAN_DRAWS // 2, dim))
+    many = locs + np.exp(log_scales) * np.concatenate([half, -half])
     means = fit_of("", "", density, sites_at(density, many), likelihood=None).posterior.mean("draw")
     moments = xr.concat([sds, means.std("chain")], pd.Index(["sd", "mean_error"], name="moment"))
     fit.idata.add_groups(linear_response=moments)

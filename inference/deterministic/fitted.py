@@ -64,10 +64,10 @@ class Found(NamedTuple):
     after: Callable[[Fit], Fit] | None = None
 
 
-def drawn(q: Gaussian, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """So many draws of q and their log q, as `Found` has them."""
+def drawn(q: Gaussian, draws: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """So many draws of q and their log q: (S, dim), (S,)."""
     points = q.draw(rng.standard_normal((draws, len(q.loc))))
-    return {"points": points, "log_q": q.log_prob(points)}
+    return points, q.log_prob(points)
 
 
 def fitted(model: Model, x: DataLike, options: Options, find: Callable[[Target, np.random.Generator], Found]) -> Fit:

@@ -11,12 +11,15 @@ from scipy.linalg import cholesky, qr, solve_triangular, svd
 from ..density.laplace import positive_definite
 
 LOG_TAU = math.log(2 * math.pi)
+LEAST_EIGENVALUE = 1e-12  # of a precision that is mended, in units of the largest
 
 
 class Gaussian(Protocol):
-    """Normal(loc, F F^T) for some factor F. loc: (dim,)."""
+    """Normal(loc, F F^T) for some factor F."""
 
-    loc: np.ndarray
+    @property
+    def loc(self) -> np.ndarray:
+        """The mean: (dim,)."""
 
     def draw(self, noise: np.ndarray) -> np.ndarray:
         """loc + F noise: (S, dim)."""
@@ -76,8 +79,7 @@ class PathGaussian:
         """The Cholesky factor of the covariance: (dim, dim)."""
         size = len(self.loc)
         factor = self.draw(np.eye(size)) - self.loc  # its rows are F's columns
-        upper = np.linalg.qr(factor, mode="r")
-        return upper.T * np.where(upper.diagonal() < 0, -1.0, 1.0)
+        return _lower(factor)
 
 
 def standard_log_prob(noise: np.ndarray) -> np.ndarray:
@@ -92,14 +94,14 @@ def inverse_factor(precision: np.ndarray) -> tuple[np.ndarray, bool]:
     """
     symmetric = (precision + precision.T) / 2
     units = np.sqrt(np.where(symmetric.diagonal() > 0, symmetric.diagonal(), 1.0))
-    scaled, positive = symmetric / np.outer(units, units), True
+    scaled = symmetric / np.outer(units, units)
     try:
         upper = cholesky(scaled[::-1, ::-1])  # of the coordinates in turn, so that the inverse is lower triangular
+        return solve_triangular(upper, np.eye(len(units)))[::-1, ::-1] / units[:, None], True
     except (np.linalg.LinAlgError, ValueError):
-        scaled, positive = positive_definite(torch.as_tensor(scaled)).numpy(), False
-        upper = cholesky(scaled[::-1, ::-1])
-    inverse = solve_triangular(upper, np.eye(len(units)))[::-1, ::-1]
-    return inverse / units[:, None], positive
+        values, vectors = np.linalg.eigh(positive_definite(torch.as_tensor(scaled)).numpy())
+        roots = vectors / np.sqrt(values.clip(min=LEAST_EIGENVALUE * values.max()))
+        return _lower(roots.T) / units[:, None], False
 
 
 def update(q: FullGaussian, points: np.ndarray, scores: np.ndarray, strength: float) -> FullGaussian:

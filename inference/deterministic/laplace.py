@@ -12,8 +12,8 @@ from ..compilation.compiled import Compile
 from ..data.as_data import DataLike
 from ..fit.fit import Fit
 from ..runtime.progress import progress_bar
-from .ascent import Mode, distinct, mode_from
 from .fitted import Found, Options, drawn, fitted
+from .mode import Mode, distinct, mode_from
 from .target import Target
 
 CALLS = 200  # gradients a start, about
@@ -80,7 +80,7 @@ def _found(
     modes = distinct([end for end in ends if end.found])
     mode = modes[0] if modes else max(ends, key=lambda end: end.value)
     steps = sum(end.steps for end in ends)
-    return Found(**drawn(mode.gaussian, draws, rng), steps=steps, **_said(mode, modes))
+    return Found(*drawn(mode.gaussian, draws, rng), steps=steps, **_said(mode, modes))
 
 
 def _said(mode: Mode, modes: list[Mode]) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from ...errors import InputError, check_positive
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike
+from ..density.ascent import ascend
 from ..fit.fit import Fit
 from ..runtime.progress import progress_bar
-from .ascent import ascend, gaussians
 from .fitted import Found, Options, drawn, fitted
 from .gaussian import Gaussian
+from .mode import gaussians
 from .start import best
 from .target import Target
 
@@ -99,13 +100,13 @@ def _found(
     rest: dict[str, Any] = {"steps": sum(end.steps for end in sound), "remarks": (lost,) if lost else ()}
     rest["start_losses"] = -np.array([end.elbo for end in sound])
     if len(sound) == 1:
-        return Found(**drawn(sound[0].q, draws, rng), **rest)
+        return Found(*drawn(sound[0].q, draws, rng), **rest)
     return Found(*_mixture(sound, draws * len(sound), rng), keep=draws, **rest)
 
 
 def _path(target: Target, start: np.ndarray, rng: np.random.Generator) -> Ended | None:
     """The Gaussian of the highest ELBO along a path; None where there is none."""
-    path = ascend(target, start)
+    path = ascend(target.at, start)
     q, _ = best(target, [*gaussians(path)][::-1], ELBO_DRAWS, rng)
     return None if q is None else Ended(q, best(target, [q], FINAL_DRAWS, rng)[1], len(path.points) - 1)
 

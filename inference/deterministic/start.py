@@ -1,6 +1,6 @@
 """A Gaussian to start from, found in well under a second: where other methods begin, and on which scale."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,11 +8,12 @@ from torch import Tensor
 
 from ..compilation.compiled import value_and_gradient
 from ..data.data import evenly_spaced
+from ..density.ascent import Path, ascend
 from ..density.log_density import Density
 from ..density.start import start_of
 from ..runtime.isolation import one_thread_if_small
-from .ascent import Path, ascend, gaussians, newton
 from .gaussian import FullGaussian, Gaussian, update
+from .mode import gaussians, newton
 from .target import Target, ValueAndGradient
 
 ASCENTS = 3  # at most, until one has come to a Gaussian
@@ -62,7 +63,7 @@ def nearest(target: Target, seed: int) -> FullGaussian | None:
     """The best Gaussian of up to three ascents, or None; to be called within `isolated`."""
     rng = np.random.default_rng(seed)
     for start in target.starts(seed, ASCENTS):
-        found, elbo = best(target, [*_candidates(target, ascend(target, start, STEPS))], DRAWS, rng)
+        found, elbo = best(target, [*_candidates(target, ascend(target.at, start, STEPS))], DRAWS, rng)
         if found is not None and np.isfinite(elbo):
             return _improved(target, FullGaussian(found.loc, found.scale_tril), rng)
     return None
@@ -90,7 +91,7 @@ def _improved(target: Target, q: FullGaussian, rng: np.random.Generator) -> Full
 
 
 def best(
-    target: Target, candidates: list[Gaussian], draws: int, rng: np.random.Generator
+    target: Target, candidates: Sequence[Gaussian], draws: int, rng: np.random.Generator
 ) -> tuple[Gaussian | None, float]:
     """The first Gaussian whose ELBO, in nats, is the highest or as good; None of an empty list.
 

@@ -52,6 +52,11 @@ class Target:
         broken = ~(np.isfinite(values) & np.isfinite(gradients).all(1))
         return np.where(broken, -np.inf, values), np.where(broken[:, None], 0.0, gradients)
 
+    def at(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient (dim,) at one point (dim,), as above."""
+        (value,), (gradient,) = self(point[None])
+        return value, gradient
+
     def starts(self, seed: int, number: int = 1) -> list[np.ndarray]:
         """Up to so many points (dim,) of finite density and gradient: of this seed and the next. At least one.
 

@@ -13,9 +13,10 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer import Fit, bam, dadvi, laplace, pathfinder
-from pyrometer.inference.deterministic.ascent import Path, ascend, gaussians, mode_from
+from pyrometer.inference.density.ascent import Path, ascend
 from pyrometer.inference.deterministic.dadvi import FixedDraws, optimum
 from pyrometer.inference.deterministic.gaussian import FullGaussian, averaged, inverse_factor, kl, update
+from pyrometer.inference.deterministic.mode import gaussians, mode_from
 from pyrometer.inference.deterministic.target import Target
 from scipy.stats import multivariate_normal
 from torch import Tensor
@@ -60,7 +61,7 @@ def test_a_gaussian_posterior_is_found_exactly(method: Callable[..., Fit]) -> No
 
 def test_pathfinder_is_close_to_a_gaussian_posterior_and_its_resampled_draws_are_of_it() -> None:
     fit = pathfinder(Exact(), NOTHING, progress=False)
-    assert fit.log_weights.mean() == pytest.approx(LOG_MASS, abs=0.05)
+    assert fit.log_weights.mean() == pytest.approx(LOG_MASS, abs=0.2)  # by L-BFGS alone
     moved = (fit.draws()["theta"] - LOC) / SCALES
     assert (np.abs(moved.mean(0)) < 5 / 1000**0.5).all()
     np.testing.assert_allclose(np.cov(moved.T), covariance() / np.outer(SCALES, SCALES), atol=5 * (2 / 1000) ** 0.5)
@@ -86,7 +87,7 @@ class Analytic(Target):
         object.__setattr__(self, "fn", fn)
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.fn(points)  # type: ignore[attr-defined, no-any-return]
+        return self.fn(points)  # type: ignore[attr-defined]
 
 
 def gaussian_target(loc: np.ndarray, cov: np.ndarray) -> Analytic:
@@ -131,7 +132,7 @@ def test_the_hessian_is_the_derivative_of_the_gradient() -> None:
 
 
 def test_the_errors_are_how_far_the_means_move_under_other_draws() -> None:
-    target, start, runs = skewed(), np.array([1.0, 1.0, -0.7, -0.7]), 200
+    target, start, runs = skewed(), np.array([1.0, 1.0, -0.7, -0.7]), 100
     ends = [optimum(FixedDraws(target, RNG.standard_normal((30, 2))), start) for _ in range(runs)]
     found = np.stack([end.eta for end in ends]).std(0)
     predicted = np.mean([np.linalg.norm(end.sandwich, axis=1) for end in ends], 0)
@@ -172,7 +173,7 @@ def test_the_average_and_the_divergence_of_gaussians() -> None:
 
 def test_the_inverse_hessian_of_a_path_is_that_of_bfgs() -> None:
     """Against the dense update of Nocedal and Wright (2006), equation 6.17, from the same diagonal."""
-    path = ascend(skewed(), np.array([-1.0, 2.0]))
+    path = ascend(skewed().at, np.array([-1.0, 2.0]))
     pairs = [*zip(np.diff(path.points, axis=0), -np.diff(path.gradients, axis=0), strict=True)][:4]
     short = Path(path.points[:5], path.values[:5], path.gradients[:5])
     q = [*gaussians(short)][-1]

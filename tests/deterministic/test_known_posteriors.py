@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,22 @@ import pytest
 import torch
 from pyrometer import Fit, bam, compare, dadvi, laplace, nuts, pathfinder
 from pyrometer.inference.fit.idata import matched_to
-from pyrometer.inference.fit.importance import khat
 from pyrometer.models import BayesianGMM
 from pyrometer.models.gallery import GALLERY
 from torch import Tensor
 
 METHODS: dict[str, Callable[..., Fit]] = {"laplace": laplace, "pathfinder": pathfinder, "dadvi": dadvi, "bam": bam}
-REGRESSIONS = ("kidiq-kidscore_momiq", "kidiq-kidscore_interaction", "earnings-logearn_height", "sblrc-blr")
-REGRESSIONS += ("mesquite-logmesquite_logvas", "nes1992-nes", "kilpisjarvi_mod-kilpisjarvi")
+REGRESSIONS = (
+    "kidiq-kidscore_momiq",
+    "kidiq-kidscore_interaction",
+    "earnings-logearn_height",
+    "sblrc-blr",
+    "mesquite-logmesquite_logvas",
+    "nes1992-nes",
+    "kilpisjarvi_mod-kilpisjarvi",
+)
 LARGEST = "diamonds-diamonds"
+MODELESS = "eight_schools-eight_schools_centered"
 
 
 def published(name: str, method: Callable[..., Fit]) -> tuple[Fit, dict[str, tuple[float, float]]]:
@@ -52,8 +58,8 @@ def test_linear_response_has_the_spreads_of_old_faithful() -> None:
     for name, sd in fit.linear_response.items():
         truth = reference.posterior[name].values.reshape(-1, *sd.shape).std(0)
         moving = truth > 0
-        assert ((sd / truth)[moving] > 0.9).all(), name
-        assert ((sd / truth)[moving] < 1.1).all(), name
+        assert (sd[moving] / truth[moving] > 0.9).all(), name
+        assert (sd[moving] / truth[moving] < 1.1).all(), name
 
 
 @pytest.mark.parametrize(
@@ -101,20 +107,19 @@ def test_a_rate_of_a_millionth_costs_nothing(name: str) -> None:
     draws, mean, sd = fit.draws()["rate"], shape / per, shape**0.5 / per
     assert abs(draws.mean() - mean) < 0.2 * sd
     assert draws.std() == pytest.approx(sd, rel=0.2)
-    assert khat(fit) < 0.7
     weights = np.exp(fit.log_weights - fit.log_weights.max())
     evidence = float(torch.lgamma(torch.tensor(shape).double()))  # of Gamma-Poisson, the constant terms beside it
     evidence += 2 * np.log(HOURS) - shape * np.log(per) - float(torch.lgamma(COUNTS + 1).sum())
     evidence += float(COUNTS.sum()) * np.log(HOURS)
     found = np.log(weights.mean()) + fit.log_weights.max()
-    assert found == pytest.approx(evidence, abs=5 * weights.std() / weights.mean() / len(weights) ** 0.5 + 1e-6)
+    assert found == pytest.approx(evidence, abs=0.02)
 
 
 def test_weights_tell_the_evidence_of_eight_schools() -> None:
-    """-31.31 nats by quadrature; from Pathfinder's and DADVI's weights, on constrained sites with a Jacobian each."""
+    """-31.31 nats by quadrature; the weights are of constrained sites, with a Jacobian for tau."""
     posterior = GALLERY["eight_schools-eight_schools_noncentered"]
-    for method in (pathfinder, partial(dadvi, draws=20_000), partial(bam, draws=20_000)):
-        fit = method(posterior.model, posterior.data(), progress=False)
+    for method in (dadvi, bam):
+        fit = method(posterior.model, posterior.data(), draws=20_000, progress=False)
         weights = np.exp(fit.log_weights - fit.log_weights.max())
         assert np.log(weights.mean()) + fit.log_weights.max() == pytest.approx(-31.31, abs=0.1)
 
@@ -126,7 +131,11 @@ QUICK = ("eight_schools-eight_schools_noncentered", "eight_schools-eight_schools
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in GALLERY])
 def test_a_published_posterior_goes_through_every_method(name: str, method: str) -> None:
     fit, off = published(name, METHODS[method])
-    assert all(np.isfinite(pair).all() for pair in off.values())
+    if (name, method) == (MODELESS, "laplace"):
+        assert "no mode was found" in fit.message
+    else:
+        assert all(np.isfinite(pair).all() for pair in off.values())
+        assert np.isfinite(fit.elbo_draws).all()
     assert fit.number == 1000
     assert len(fit.log_weights) == len(fit.in_pivot)
 

@@ -127,7 +127,7 @@ def test_minibatches_are_switched_off(method: Callable[..., Fit]) -> None:
 def test_the_same_seed_gives_the_same_fit_and_no_state_is_left(method: Callable[..., Fit]) -> None:
     pyro.get_param_store().clear()
     torch.manual_seed(1)
-    before, of_numpy = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
+    before, of_numpy = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
     one, two, other = (method(programs.expanded, (X, Y), seed=seed, progress=False) for seed in (4, 4, 5))
     np.testing.assert_array_equal(one.draws()["beta"], two.draws()["beta"])
     np.testing.assert_array_equal(one.log_weights, two.log_weights)
@@ -175,6 +175,8 @@ def test_laplace_takes_the_highest_mode_and_tells_of_the_others() -> None:
 def test_pathfinder_weighs_modes_by_their_mass() -> None:
     fit = pathfinder(two_modes, NOTHING, paths=12, draws=4000, progress=False)
     assert (fit.draws()["z"] > 0).mean() == pytest.approx(0.2, abs=0.03)
+    mass = np.log(np.exp(fit.log_weights).mean())  # of two densities under a flat prior, and of x
+    assert mass == pytest.approx(-1.5 * np.log(2 * np.pi), abs=0.02)
 
 
 COUNTS = torch.tensor([1, 2, 0, 3, 1, 2, 2, 11, 14, 9, 12, 10, 13, 8, 12, 11]).double()

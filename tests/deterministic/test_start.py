@@ -72,7 +72,8 @@ def test_the_start_covers_every_published_posterior(name: str) -> None:
 
 def _entry(name: str, draws: dict[str, np.ndarray]) -> np.ndarray:
     site, _, index = name.removesuffix("]").partition("[")
-    return draws[site][(..., *(int(number) - 1 for number in index.split(",") if number))]
+    places: tuple[Any, ...] = (..., *(int(number) - 1 for number in index.split(",") if number))
+    return draws[site][places]
 
 
 def test_a_gradient_that_is_compiled_already_is_used() -> None:
