@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import datasets, guides, models
     from .errors import InputError
+    from .inference.calibration.calibrate import calibrate
+    from .inference.calibration.calibration import Calibration
     from .inference.closed_form.cavi import cavi
     from .inference.closed_form.em import em
     from .inference.compare.compare import compare
@@ -17,9 +19,11 @@ if TYPE_CHECKING:
     from .inference.svi.train import train
 
 __all__ = [
+    "Calibration",
     "Comparison",
     "Fit",
     "InputError",
+    "calibrate",
     "cavi",
     "compare",
     "datasets",
@@ -33,9 +37,11 @@ __all__ = [
 ]
 
 _HOMES = {  # of the names that are imported at their first use, so that who needs one does not wait for all
+    "Calibration": "inference.calibration.calibration",
     "Comparison": "inference.compare.comparison",
     "Fit": "inference.fit.fit",
     "InputError": "errors",
+    "calibrate": "inference.calibration.calibrate",
     "cavi": "inference.closed_form.cavi",
     "compare": "inference.compare.compare",
     "em": "inference.closed_form.em",
