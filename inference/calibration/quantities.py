@@ -72,8 +72,7 @@ def quantities_of(simulations: Simulations) -> Quantities:
     structure = density.structure
     dims = {site.name: site.dims for site in structure.latent}
     names, values = _names(truths), _flat(_in_order(_arrays(truths), dims, labels), dims)
-    _, first = np.unique(values, axis=1, return_index=True)
-    columns = np.sort(first[varies(values)[first]])
+    columns = _distinct(values)
     made = ("log_joint", "log_likelihood") if structure.rows else ("log_joint",)
     for each in labels:
         remarks += (f"{each.dim}: counted by rising {_key(dims, each)} in every draw, as labels mean nothing",)
@@ -124,6 +123,17 @@ def _in_order(sites: dict[str, np.ndarray], dims: Dims, labels: tuple[Labels, ..
         key = component_features({name: sites[name] for name in [_key(dims, each)]}, dims, each.dim)[..., 0]
         sites = permute(sites, dims, each, np.argsort(key, axis=1, kind="stable"))
     return sites
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """The columns of draws (S, P) that vary, and of such as rise or fall together everywhere the first alone.
+
+    These have the same ranks, or mirrored ones: covariances above the diagonal, the second of two shares.
+    """
+    ranks = values.argsort(0).argsort(0)
+    mirrored = np.where(ranks[0] > ranks.max(0) / 2, ranks.max(0) - ranks, ranks)
+    _, first = np.unique(mirrored, axis=1, return_index=True)
+    return np.sort(first[varies(values)[first]])
 
 
 def _key(dims: Dims, labels: Labels) -> str:

@@ -368,7 +368,8 @@ def test_a_fit_is_no_method() -> None:
 def test_no_prior_of_a_mixture_in_numbers_is_taken_for_one_read_from_the_data() -> None:
     made, quantities = drawn(PROPER, np.random.default_rng(0).standard_normal(30), 50)
     assert len(made) == 50
-    assert quantities.names[:2] == ("weights[0]", "weights[1]")
+    trils = [f"precision_trils[{k},0,0]" for k in range(2)]  # the second weight is one less the first
+    assert quantities.names[:-2] == ("weights[0]", *trils, "locs[0,0]", "locs[1,0]")
 
 
 SLOW: Any = {"simulations": 1000, "progress": False, "jobs": 2}
@@ -402,7 +403,7 @@ def test_mean_field_on_a_correlated_posterior_is_too_narrow_and_centred() -> Non
     first = rng.standard_normal(40)
     X = np.stack([first, 0.95 * first + (1 - 0.95**2) ** 0.5 * rng.standard_normal(40)], 1)
     method = partial(svi, guide="auto_normal", steps=1000, lr=0.03)
-    found = calibrate(correlated, method, (X, np.zeros(40)), simulations=200, progress=False, jobs=2)
+    found = calibrate(correlated, method, (X, np.zeros(40)), simulations=100, progress=False, jobs=2)
     betas = found.table.loc[["beta[0]", "beta[1]"]]
     assert (betas["verdict"] == "too narrow").all(), found
     assert (betas["symmetry"] > 0.01).all(), found
