@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import datasets, guides, models
     from .errors import InputError
+    from .inference.calibration.calibrate import calibrate
+    from .inference.calibration.calibration import Calibration
     from .inference.closed_form.cavi import cavi
     from .inference.closed_form.em import em
     from .inference.compare.compare import compare
@@ -25,11 +27,13 @@ if TYPE_CHECKING:
     from .inference.svi.train import train
 
 __all__ = [
+    "Calibration",
     "Comparison",
     "Fit",
     "InputError",
     "bam",
     "bridge",
+    "calibrate",
     "cavi",
     "compare",
     "dadvi",
@@ -49,11 +53,13 @@ __all__ = [
 ]
 
 _HOMES = {  # of the names that are imported at their first use, so that who needs one does not wait for all
+    "Calibration": "inference.calibration.calibration",
     "Comparison": "inference.compare.comparison",
     "Fit": "inference.fit.fit",
     "InputError": "errors",
     "bam": "inference.deterministic.bam",
     "bridge": "inference.evidence.bridge",
+    "calibrate": "inference.calibration.calibrate",
     "cavi": "inference.closed_form.cavi",
     "compare": "inference.compare.compare",
     "dadvi": "inference.deterministic.dadvi",

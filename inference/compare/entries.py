@@ -123,7 +123,7 @@ def chosen_guides(problem: Problem, guides: Entries | None) -> dict[str, Entry]:
     return dict(guides)
 
 
-def _job(problem: Problem, name: str, entry: Any) -> Job:
+def job_of(problem: Problem, name: str, entry: Any) -> Job:
     """What is to be done for an entry: a function of the model that gives a Fit."""
     common: dict[str, Any] = {"name": name, "seed": problem.seed, "progress": problem.progress}
     if isinstance(entry, str) and entry in METHODS:
@@ -167,7 +167,7 @@ def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = No
     raised; Ctrl-C ends what is under way, and keeps what is done.
     """
     done = {name: replace(entry, name=name) for name, entry in entries.items() if isinstance(entry, Fit)}
-    left = {name: _job(problem, name, entry) for name, entry in entries.items() if name not in done}
+    left = {name: job_of(problem, name, entry) for name, entry in entries.items() if name not in done}
     shared = problem.model if model is None else model
     if problem.structure.only_local and model is None and problem.structure.of_kind("param") and left:
         name = next(iter(left))
