@@ -17,7 +17,7 @@ from ..fit.convergence import convergence, unconverged
 from ..fit.fit import Fit
 from ..fit.idata import matched_to
 from ..fit.importance import pareto_k
-from ..fit.scalars import Moments, Scalars, moments_of, scalars_of, weighted_moments
+from ..fit.moments import Moments, Scalars, moments_of, scalars_of, weighted_moments
 from ..mcmc.chains import GRADIENTS_A_DRAW
 from ..mcmc.nuts import SHORT, chains_from
 
