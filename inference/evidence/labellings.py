@@ -19,7 +19,7 @@ Sites = Mapping[str, Tensor]
 LogDensity = Callable[[Sites], Tensor]  # of draws, name -> (S, ...), over the model's own sites, nats: (S,)
 
 MOST = 720  # labellings that are averaged over one by one: those of six components
-NUMBERS_AT_ONCE = 20_000_000
+NUMBERS_AT_ONCE = 5_000_000  # of the draws under some labellings
 
 
 @dataclass(frozen=True)

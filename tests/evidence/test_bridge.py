@@ -85,6 +85,11 @@ def test_components_that_overlap_are_summed_over_their_labellings(method: Any) -
     within(method(mixture()), exact_log_evidence(BayesianGMM(2), OVERLAPPING), se=0.2)
 
 
+def test_four_components_of_ten_rows_are_bridged_to_the_exact_sum() -> None:
+    fit = nuts(BayesianGMM(4), OVERLAPPING, **CHAINS)
+    within(bridge(fit), exact_log_evidence(BayesianGMM(4), OVERLAPPING), se=0.1)
+
+
 def test_seven_components_are_bridged_within_one_labelling() -> None:
     """7! = 5040 labellings; eight rows in 4139 partitions, summed exactly."""
     model, x = UnivariateMixture(7), OVERLAPPING[1:9] * 2

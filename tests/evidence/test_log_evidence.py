@@ -18,16 +18,8 @@ from torch import Tensor
 
 TRAINING: dict[str, Any] = {"steps": 1500, "lr": 0.02, "progress": False}
 ONE_LABELLING_ONLY = {"auto_structured"}
-KINDS_OF_GUIDES = (
-    "full_mean_field",
-    "sampled",
-    "gaussian_low_rank",
-    "auto_normal",
-    "auto_mvn",
-    "auto_laplace",
-    "auto_iaf",
-)
-KINDS_OF_GUIDES += tuple(ONE_LABELLING_ONLY)
+KINDS_OF_GUIDES = ["full_mean_field", "sampled", "gaussian_low_rank", "auto_normal", "auto_mvn", "auto_laplace"]
+KINDS_OF_GUIDES += ["auto_iaf", *ONE_LABELLING_ONLY]
 
 
 def rows(seed: int, apart: float, number: int = 10) -> Tensor:
@@ -137,27 +129,28 @@ def twins(number: int) -> list[tuple[int, Tensor]]:
     return [(2 + seed % 2, rows(seed, (0.0, 1.0, 2.0, 4.0, 8.0)[seed // 2 % 5])) for seed in range(number)]
 
 
-def both_ways(components: int, x: Tensor) -> tuple[float, Evidence, Evidence]:
-    """The exact evidence, that by a guide's weights, and that by the bridge."""
+def both_ways(components: int, x: Tensor) -> tuple[Evidence, Evidence]:
+    """The evidence by a guide's weights, and by the bridge, each less the exact one."""
     model = BayesianGMM(components)
     guide = svi(model, "auto_mvn", x, draws=10_000, **TRAINING)
     chains = nuts(model, x, warmup=500, draws=1000, chains=4, progress=False)
-    return exact_log_evidence(model, x), log_evidence(guide), log_evidence(chains)
+    by_guide, by_chains, truth = log_evidence(guide), log_evidence(chains), exact_log_evidence(model, x)
+    return by_guide._replace(value=by_guide.value - truth), by_chains._replace(value=by_chains.value - truth)
 
 
-def hold_to_the_exact_sum(number: int, allowed: int) -> None:
-    """Each way is within three of its errors of the truth in all but so many, and within 0.1 nats where it says so."""
-    found = [both_ways(*each) for each in twins(number)]
-    for way in (1, 2):
-        off = [(errors_off(each[way], each[0]), abs(each[way].value - each[0]), each[way].se) for each in found]
-        assert sum(errors > 3 for errors, _, _ in off) <= allowed, off
-        assert all(nats < 0.1 for _, nats, se in off if se < 0.02), off
+def hold_to_the_exact_sum(data: list[tuple[int, Tensor]], allowed: int) -> None:
+    """Each way is within three of its errors of the truth on all data but so many, and near it where it says so."""
+    for way in zip(*(both_ways(*each) for each in data), strict=True):
+        off = [(round(found.value, 3), round(found.se, 3), round(found.khat, 2)) for found in way]
+        assert sum(errors_off(found, 0.0) > 3 for found in way) <= allowed, off
+        assert all(abs(found.value) < 0.1 for found in way if 3 * found.se < 0.1), off
+    assert all(found.se < 0.1 for found in way), off  # of the chains
 
 
 def test_both_ways_agree_with_the_exact_sum() -> None:
-    hold_to_the_exact_sum(4, 0)
+    hold_to_the_exact_sum(twins(4)[::3], 0)
 
 
 @pytest.mark.slow
 def test_both_ways_agree_with_the_exact_sum_on_a_hundred_data_sets() -> None:
-    hold_to_the_exact_sum(100, 5)
+    hold_to_the_exact_sum(twins(100), 5)

@@ -1,16 +1,22 @@
 """Evidences of real data that are known: Old Faithful by independent samplers, the galaxies by the literature."""
 
+from functools import partial
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyrometer import datasets, log_evidence, nuts, svi, thames
+from pyrometer import Fit, compare, datasets, log_evidence, nuts, svi, thames
+from pyrometer.inference.evidence.chain_draws import log_joints
+from pyrometer.inference.evidence.guide_density import of_unconstrained
+from pyrometer.inference.evidence.labellings import labellings_of
+from pyrometer.inference.evidence.proposal import fitted
+from pyrometer.inference.fit.importance import Smoothed, smoothed_log_mean
 from pyrometer.models import BayesianGMM
 from torch import Tensor
 
-FAITHFUL = {1: (-1308.52, 0.005), 2: (-1161.578, 0.002), 3: (-1158.66, 0.03), 4: (-1160.2, 0.2)}  # and their errors
+FAITHFUL = {1: (-1308.52, 0.005), 2: (-1161.578, 0.002), 3: (-1158.66, 0.03)}  # and their errors
 CHAINS: dict[str, Any] = {"warmup": 500, "draws": 1000, "chains": 4, "progress": False}
 
 
@@ -29,14 +35,32 @@ def test_old_faithful_by_a_guide_and_by_chains(components: int) -> None:
         assert found.se < 0.05
 
 
+def weighed(fit: Fit, draws: int = 10_000) -> Smoothed:
+    """The evidence by importance sampling from a proposal fitted to chains: unbiased, wherever these have been."""
+    density, parts = fit.density, []
+    with fit.data.isolated(0), torch.no_grad():
+        q = fitted(density.unconstrain(fit.sites()))
+        for _ in range(draws // 1000):  # to bound memory
+            sites, _ = density.constrain(q.sample(torch.Size((1000,))))
+            log_q = labellings_of(fit).log_mean(partial(of_unconstrained, density, q.log_prob), sites)
+            parts.append(log_joints(density, sites) - log_q)
+    return smoothed_log_mean(torch.cat(parts).numpy())
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("components", [3, 4])
-def test_old_faithful_with_more_components_than_clusters(components: int) -> None:
-    model, (truth, error) = BayesianGMM(components), FAITHFUL[components]
-    chains = nuts(model, "faithful", **{**CHAINS, "draws": 4000})
-    near(log_evidence(chains), truth, error)
-    near(thames(chains), truth, error)
-    near(log_evidence(svi(model, "auto_mvn", "faithful", starts=5, draws=10_000, progress=False)), truth, error)
+def test_of_old_faithful_three_components_win_although_two_are_seen() -> None:
+    """Chains that have not converged by far have an evidence still, and a guide's is known for wrong."""
+    options: dict[str, Any] = {**CHAINS, "draws": 2000, "starts": 1}
+    found = {k: compare(BayesianGMM(k), "faithful", ["auto_mvn"], **options) for k in (2, 3, 4)}
+    by_chains = {k: log_evidence(comparison["nuts"]) for k, comparison in found.items()}
+    near(by_chains[3], *FAITHFUL[3])
+    near(thames(found[3]["nuts"]), *FAITHFUL[3])
+    near(weighed(found[3]["nuts"]), by_chains[3].value, by_chains[3].se)
+    near(weighed(found[4]["nuts"]), by_chains[4].value, by_chains[4].se)
+    assert max(by_chains, key=lambda k: by_chains[k].value) == 3
+    guide = log_evidence(found[3]["auto_mvn"])
+    flagged = guide.khat > 0.7 or any("log evidence by auto_mvn" in note for note in found[3].notes)
+    assert flagged or abs(guide.value - FAITHFUL[3][0]) < 0.2
 
 
 class Galaxies:
@@ -62,8 +86,11 @@ class Galaxies:
 
 @pytest.mark.slow
 def test_the_galaxies_in_the_model_of_richardson_and_green() -> None:
+    """-226.68 in the literature, whose data have 26.69 for the 78th velocity; with 26.96 it is -226.94."""
     velocities = torch.as_tensor(datasets.load("galaxies").to_numpy()[:, 0] / 1000).double()
-    chains = nuts(Galaxies(), velocities, **{**CHAINS, "draws": 4000})
-    found = log_evidence(chains)
-    assert abs(found.value - -226.68) < 0.3
-    assert found.se < 0.1
+    assert velocities[77] == 26.96
+    velocities[77] = 26.69
+    chains = nuts(Galaxies(), velocities, **CHAINS)
+    for found in (log_evidence(chains), thames(chains)):
+        near(found, -226.68, 0.02)
+        assert found.se < 0.2
