@@ -27,6 +27,9 @@ from .comparison import Comparison
 from .entries import Problem
 from .save import COMPARISON
 
+LONG = {"gaps": ("guide", "row"), "parameters": ("fit", "scalar")}  # tables with an index of two
+FRAMES = ("table", "invariant", *LONG)
+
 
 def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None) -> Fit | Comparison:
     """Read what `fit.save` or `comparison.save` wrote.
@@ -56,7 +59,7 @@ def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None
     facts = _facts(folder / COMPARISON)
     fits = {one["name"]: _fit(folder, one, model, data, guides.get(one["name"])) for one in facts["fits"]}
     problem = Problem(model, data, structure_on(on_all_rows(model), data), parts.get("test"), **facts["options"])
-    rest: dict[str, Any] = {name: _frame(folder / f"{name}.csv") for name in ("table", "invariant", "gaps")}
+    rest: dict[str, Any] = {name: _frame(folder / f"{name}.csv") for name in FRAMES}
     rest |= {"reference": facts["reference"], "skipped": facts["skipped"], "notes": tuple(facts["notes"])}
     return Comparison(fits, **rest, model=next(iter(fits.values())).model, problem=problem)
 
@@ -119,4 +122,6 @@ def _frame(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
     frame = pd.read_csv(path, dtype={"fit": str, "guide": str})  # a name may be a number
-    return frame.set_index(["guide", "row"]) if path.stem == "gaps" else frame.set_index("fit").rename_axis(None)
+    if path.stem in LONG:
+        return frame.set_index(list(LONG[path.stem]))
+    return frame.set_index("fit").rename_axis(None)

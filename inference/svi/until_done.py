@@ -19,11 +19,12 @@ from .training import Start
 CEILING = 20_000  # steps
 BLOCK, LONGEST = 100, 1000  # steps of the first block, and of the longest
 SMALL = 1.0  # nats: a block that gained less is followed by a longer one
-GROWTH, FALL = 1.5, 1 / 3  # of a block, and of the rate after a block that gained nothing
+GROWTH, FALL = 1.5, 0.2  # of a block, and of the rate after a block that gained nothing
+COOLING, COOL = 10, 0.2  # blocks at the end, at rates that fall from this share of the first one
 SLOWEST = 1e-3  # of the first rate: what hurts at less than this is no matter of the rate
-IDLE = 2  # blocks in turn that gained nothing, each at a rate of its own, make an end
+IDLE = 3  # blocks in turn that gained nothing, each at a rate of its own, make an end
 TOLERANCE = 0.02  # nats
-DRAWS = (100, 400, 1000)  # of ELBOs that are compared: as many as tell a gain from noise
+DRAWS = (100, 400)  # of ELBOs that are compared: as many as tell a gain from noise
 
 
 class Gain(NamedTuple):
@@ -59,19 +60,25 @@ class Level:
 
 def train_until_done(start: Start, bar: std.tqdm) -> None:
     """Train a start until it is done or has taken all steps allowed; the best average of a block is kept."""
-    best, idle, block, gain, last, rate = Level(start.values), 0, BLOCK, Gain(math.inf, 0.0), math.inf, 1.0
+    best = anchor = Level(start.values)
+    idle, block, gain, last, rate = 0, BLOCK, Gain(math.inf, 0.0), math.inf, 1.0
     while idle < IDLE and not start.message and len(start.losses) < CEILING:
         average = Level(start.advance(min(block, CEILING - len(start.losses)), bar))
         gain = _gain(start, best, average)
         best = average if gain.nats > 0 else best
         block = min(int(GROWTH * block), LONGEST) if gain.nats < SMALL else block
-        if gain.counts:
-            idle, last = 0, gain.nats
-            continue
-        if not gain.hurts or rate < SLOWEST:  # what hurts says that the rate is too high, and nothing of an end
+        since = _gain(start, anchor, best)  # of several blocks, each of which gained too little to tell
+        if since.counts:
+            idle, last, anchor = 0, since.nats, best
+        elif not gain.hurts or rate < SLOWEST:  # what hurts says that the rate is too high, and nothing of an end
             idle += 1
-        start.values, rate = best.values, FALL * rate
-        start.scale_rate(FALL)
+        if not gain.counts:
+            start.values, rate = best.values, FALL * rate
+            start.scale_rate(FALL)
+    if not start.message:
+        start.values = best.values
+        cooled = _cooled(start, bar, COOL / rate)
+        best = cooled if _gain(start, best, cooled).nats > 0 else best
     start.values = best.values
     if start.message:
         start.judged = False, start.message
@@ -79,6 +86,15 @@ def train_until_done(start: Start, bar: std.tqdm) -> None:
         start.judged = False, f"the last of {CEILING} steps that gained anything still gained {last:.2f} nats"
     else:
         start.judged = True, f"{block} more steps gained {gain.nats:.3f} nats (se {gain.se:.3f})"
+
+
+def _cooled(start: Start, bar: std.tqdm, rate: float) -> Level:
+    """What further blocks come to at a rate that falls from one to the next, down to a hundredth. rate: of the first."""
+    start.scale_rate(rate)
+    for _ in range(COOLING):
+        average = start.advance(BLOCK, bar)
+        start.scale_rate(0.01 ** (1 / COOLING))
+    return Level(average)
 
 
 def judge_fixed(start: Start, bar: std.tqdm, rate: float) -> None:
