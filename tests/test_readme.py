@@ -23,7 +23,9 @@ def small(function: Callable[..., Any], **sizes: Any) -> Callable[..., Any]:
 
 
 @pytest.mark.filterwarnings("ignore:.*latent units are inactive")
-@pytest.mark.parametrize("example", EXAMPLES, ids=["compare", "any data", "own guide", "published", "classics", "vae"])
+@pytest.mark.parametrize(
+    "example", EXAMPLES, ids=["compare", "any data", "own guide", "published", "classics", "without a rate", "vae"]
+)
 def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mpl.use("agg")
     monkeypatch.chdir(tmp_path)
