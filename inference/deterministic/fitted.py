@@ -49,8 +49,7 @@ class Found(NamedTuple):
     """What a method found. points: draws of its q, (S, dim). log_q: of these, nats, (S,).
 
     keep: how many draws to resample from them in proportion to their weights; None keeps them as they are. losses:
-    minus the ELBO of each step, start_losses: of each start, nats. after: what is yet to be done with the Fit, within
-    `isolated`.
+    minus the ELBO of each step, nats. after: what is yet to be done with the Fit, within `isolated`.
     """
 
     points: np.ndarray
@@ -58,7 +57,6 @@ class Found(NamedTuple):
     keep: int | None = None
     steps: int = 0
     losses: np.ndarray = NONE
-    start_losses: np.ndarray = NONE
     message: str = ""
     remarks: tuple[str, ...] = ()
     after: Callable[[Fit], Fit] | None = None
@@ -109,7 +107,6 @@ def _as_fit(target: Target, found: Found, options: Options, compiled: str) -> Fi
     density = target.density
     log_weights = target(found.points)[0] - found.log_q
     rest: dict[str, Any] = {"log_weights": log_weights, "elbo_draws": log_weights, "losses": found.losses}
-    rest["start_losses"] = found.start_losses
     rest |= {"steps": found.steps, "message": found.message, "compiled": compiled}
     points = found.points
     if found.keep is not None:

@@ -1,5 +1,6 @@
 """Laplace's method: the Gaussian with the posterior's own curvature at its mode."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,11 +14,12 @@ from ..data.as_data import DataLike
 from ..fit.fit import Fit
 from ..runtime.progress import progress_bar
 from .fitted import Found, Options, drawn, fitted
-from .mode import Mode, distinct, mode_from
+from .mode import distinct, mode_from
 from .target import Target
 
 CALLS = 200  # gradients a start, about
 MAX_DIM = 2000
+SAME_HEIGHT = 1e-6  # nats
 
 
 def laplace(
@@ -79,17 +81,18 @@ def _found(
             bar.update()
     modes = distinct([end for end in ends if end.found])
     mode = modes[0] if modes else max(ends, key=lambda end: end.value)
-    steps = sum(end.steps for end in ends)
-    return Found(*drawn(mode.gaussian, draws, rng), steps=steps, **_said(mode, modes))
-
-
-def _said(mode: Mode, modes: list[Mode]) -> dict[str, Any]:
-    """What a reader must know of the search."""
+    said: dict[str, Any] = {"after": partial(_with_others, below=[mode.value - other.value for other in modes[1:]])}
     if not modes:
-        message = "no mode was found: the density still rises where the search ended"
-        remarks = () if mode.curved else ("the curvature there is not a maximum's, and was made positive definite",)
-        return {"message": message, "remarks": remarks}
-    if len(modes) == 1:
-        return {"message": "", "remarks": ()}
-    below = ", ".join(f"{mode.value - other.value:.2f}" for other in modes[1:])
-    return {"message": "", "remarks": (f"{len(modes)} modes were found, the others {below} nats below",)}
+        said["message"] = "no mode was found: the density still rises where the search ended"
+    if not mode.curved:
+        said["remarks"] = ("the curvature is not a maximum's, and was made positive definite",)
+    return Found(*drawn(mode.gaussian, draws, rng), steps=sum(end.steps for end in ends), **said)
+
+
+def _with_others(fit: Fit, *, below: list[float]) -> Fit:
+    """The Fit with a remark on other modes, and by how many nats they are lower; labellings of one are no others."""
+    told = [nats for nats in below if nats > SAME_HEIGHT or not fit.exchangeable]
+    if not told:
+        return fit
+    heights = ", ".join(f"{nats:.2f}" for nats in told)
+    return replace(fit, remarks=(*fit.remarks, f"{len(told) + 1} modes were found, the others {heights} nats below"))

@@ -61,7 +61,7 @@ def pathfinder(
     Fit
         log_weights: log p(x, theta) - log q(theta) of the draws before they were resampled, q the mixture, nats: the
         ELBO, k-hat and evidence are the mixture's. The resampled draws have spent their weights, and are to be believed
-        as far as k-hat is. start_losses: minus the ELBO of each path's Gaussian.
+        as far as k-hat is.
 
     Raises
     ------
@@ -98,7 +98,6 @@ def _found(
         raise InputError(f"{what}: check the priors against the data's scale, or take svi or nuts")
     lost = f"{paths - len(sound)} of {paths} paths came to no Gaussian of finite ELBO" if len(sound) < paths else ""
     rest: dict[str, Any] = {"steps": sum(end.steps for end in sound), "remarks": (lost,) if lost else ()}
-    rest["start_losses"] = -np.array([end.elbo for end in sound])
     if len(sound) == 1:
         return Found(*drawn(sound[0].q, draws, rng), **rest)
     return Found(*_mixture(sound, draws * len(sound), rng), keep=draws, **rest)

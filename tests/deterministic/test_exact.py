@@ -15,10 +15,11 @@ import torch
 from pyrometer import Fit, bam, dadvi, laplace, pathfinder
 from pyrometer.inference.density.ascent import Path, ascend
 from pyrometer.inference.deterministic.dadvi import FixedDraws, optimum
+from pyrometer.inference.deterministic.fitted import resampled
 from pyrometer.inference.deterministic.gaussian import FullGaussian, averaged, inverse_factor, kl, update
 from pyrometer.inference.deterministic.mode import gaussians, mode_from
 from pyrometer.inference.deterministic.target import Target
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
@@ -187,6 +188,18 @@ def test_the_inverse_hessian_of_a_path_is_that_of_bfgs() -> None:
     points = q.draw(RNG.standard_normal((6, 2)))
     np.testing.assert_allclose(q.log_prob(points), multivariate_normal(q.loc, dense).logpdf(points), rtol=1e-8)
     np.testing.assert_allclose(q.draw(np.eye(2)) - q.loc, q.draw(np.eye(2)) - q.draw(np.zeros((1, 2))), atol=1e-12)
+
+
+def test_resampled_draws_are_of_the_target() -> None:
+    """From Normal(0, 2) to Normal(1, 1): the first two moments; what weighs nothing is never taken."""
+    points = 2 * np.random.default_rng(0).standard_normal(20_000)
+    log_weights = -0.5 * (points - 1) ** 2 + 0.5 * (points / 2) ** 2
+    log_weights[points > 3.5] = -np.inf
+    kept = points[resampled(log_weights, 4000, np.random.default_rng(1))]
+    cut = norm(loc=1).expect(lambda z: z, ub=3.5, conditional=True)
+    assert kept.mean() == pytest.approx(cut, abs=5 / 4000**0.5)
+    assert kept.max() <= 3.5
+    assert kept.std() == pytest.approx(1.0, abs=0.08)
 
 
 def test_a_factor_of_an_inverse() -> None:

@@ -202,3 +202,7 @@ def test_linear_response_is_saved_and_follows_the_labels(tmp_path: Path) -> None
         np.testing.assert_array_equal(fit.linear_response[name], read.linear_response[name])
         np.testing.assert_array_equal(fit.mean_errors[name], read.mean_errors[name])
         np.testing.assert_array_equal(fit.linear_response[name][::-1], turned.linear_response[name])
+
+
+def test_labellings_of_one_mode_are_no_modes_beside_it() -> None:
+    assert laplace(poisson_mixture, COUNTS, starts=8, progress=False).remarks == ()
