@@ -92,7 +92,7 @@ def smoothed_log_mean(log_weights: np.ndarray, draws: int | None = None) -> Smoo
     draws: of how many the mean is, where further ones that weigh nothing are not listed. The standard error is that of
     the smoothed weights, by the delta method, falling with the number of draws at the rate of a tail of that k-hat (the
     same, appendix B): as S^(-1/2) where k-hat is 0, hardly where it comes near 1, never beyond. For that k-hat is taken
-    one of its own standard errors, (1 + k) / sqrt(tail), higher: an evidence and a k-hat that are too low come together.
+    one of its own standard errors, (1 + k) / sqrt(tail), higher, as an evidence too low comes with a k-hat too low.
     """
     draws = len(log_weights) if draws is None else draws
     k = float(_pareto_k(log_weights[:, None])[0])
