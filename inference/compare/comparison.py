@@ -161,9 +161,7 @@ def _disagreements(table: DataFrame) -> Iterator[str]:
         for guide in known[~bridged].itertuples():
             apart = guide.log_evidence - chains.log_evidence
             if abs(apart) > FAR * np.hypot(guide.log_evidence_se, chains.log_evidence_se):
-                what = (
-                    f"log evidence of {guide.Index} is {apart:+.1f} nats from that of {chains.Index} by bridge sampling"
-                )
+                what = f"log evidence by {guide.Index} is {apart:+.1f} nats from that by the chains of {chains.Index}"
                 yield f"{what}, beyond {FAR} standard errors of both: one of them misses part of the posterior"
 
 

@@ -47,9 +47,9 @@ def thames(fit: Fit, seed: int = 0) -> Estimated:
 
     1 / p(x) is the posterior mean of h(theta) / p(x, theta) for any density h. Here h is uniform on an ellipsoid of
     radius sqrt(dim + 1) about the draws in unconstrained space (their section 2), cut to where the density is
-    above its median at the draws, or above a lower quantile where that leaves too little,
-    and, where labels are exchangeable, averaged over all relabellings (the same, for mixtures, 2025). Each half of the
-    chains makes the ellipsoid for the other, and the mean of the two is given.
+    above its median at the draws, or above a lower quantile where that leaves too little, and, where labels are
+    exchangeable, averaged over all relabellings (the same, for mixtures, 2025). Each half of the chains makes the
+    ellipsoid for the other, and the mean of the two is given.
 
     Raises InputError where the fit is none of Markov chains, has too few draws, or labellings are more than 720. Under
     a flat prior both numbers are NaN.

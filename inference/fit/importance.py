@@ -91,7 +91,8 @@ def smoothed_log_mean(log_weights: np.ndarray, draws: int | None = None) -> Smoo
 
     draws: of how many the mean is, where further ones that weigh nothing are not listed. The standard error is that of
     the smoothed weights, by the delta method, falling with the number of draws at the rate of a tail of that k-hat (the
-    same, appendix B): as S^(-1/2) where k-hat is 0, hardly where it comes near 1, never beyond.
+    same, appendix B): as S^(-1/2) where k-hat is 0, hardly where it comes near 1, never beyond. For that k-hat is taken
+    one of its own standard errors, (1 + k) / sqrt(tail), higher, as an evidence too low comes with a k-hat too low.
     """
     draws = len(log_weights) if draws is None else draws
     k = float(pareto_k(log_weights[:, None])[0])
@@ -101,7 +102,9 @@ def smoothed_log_mean(log_weights: np.ndarray, draws: int | None = None) -> Smoo
         return Smoothed(math.nan, math.nan, k)
     second = logsumexp(2 * (smoothed - value)) - math.log(draws)  # of the weights over their mean
     spread = math.sqrt(max(0.0, math.expm1(second)))
-    return Smoothed(float(value), spread * draws ** (-_convergence_rate(k, draws) / 2), k)
+    tail = max(1.0, min(len(log_weights) / 5, 3 * math.sqrt(len(log_weights))))
+    rate = _convergence_rate(k + max(0.0, 1 + k) / math.sqrt(tail), draws)
+    return Smoothed(float(value), spread * draws ** (-rate / 2), k)
 
 
 def _convergence_rate(k: float, draws: int) -> float:

@@ -34,21 +34,24 @@ def errors_off(found: Evidence, truth: float) -> float:
     return abs(found.value - truth) / found.se
 
 
+ONE_CLUSTER = UnivariateMixture(2, sigma=2.0)
+
+
 @cache
 def overlapping() -> Fit:
-    """Two components on one cluster."""
-    return svi(BayesianGMM(2, df=8.0), "auto_mvn", rows(0, 1.0), draws=4000, **TRAINING)
+    """Two components on one cluster, so that the posterior of one labelling runs into that of the other."""
+    return svi(ONE_CLUSTER, "auto_mvn", rows(0, 1.0), draws=4000, **TRAINING)
 
 
 def test_where_components_overlap_the_evidence_is_the_exact_sum() -> None:
-    truth = exact_log_evidence(BayesianGMM(2, df=8.0), rows(0, 1.0))
+    truth = exact_log_evidence(ONE_CLUSTER, rows(0, 1.0))
     found = log_evidence(overlapping())
     assert found.remark == ""
     assert found.khat < 0.7
     assert errors_off(found, truth) < 3
     assert abs(found.value - truth) < 0.1
-    one_labelling = smoothed_log_mean(overlapping().log_weights[overlapping().in_pivot], 4000).value + math.log(2)
-    assert abs(one_labelling - truth) > 3 * found.se  # what labels on one side alone would give
+    counted_twice = smoothed_log_mean(overlapping().log_weights).value + math.log(2)
+    assert counted_twice - truth > 0.1  # what one labelling's q, times their number, would give
 
 
 def test_khat_is_of_the_very_weights_that_the_evidence_uses() -> None:
@@ -84,13 +87,13 @@ def test_coordinate_ascent_has_its_evidence_too(model: Any) -> None:
 
 
 def test_smoothed_weights_have_the_mean_and_the_error_of_their_distribution() -> None:
-    """Log-normal weights: log of the mean is sigma^2 / 2; 200 repeats tell the error."""
+    """Log-normal weights: log of the mean is sigma^2 / 2; 200 repeats tell the error, which may be told as larger."""
     rng = np.random.default_rng(0)
-    for sigma, slack in ((0.5, 0.1), (1.0, 0.35)):
+    for sigma, most in ((0.1, 1.2), (0.5, 2.0), (1.0, 3.5)):
         found = [smoothed_log_mean(sigma * rng.standard_normal(1000)) for _ in range(200)]
         values, errors = np.array([each.value for each in found]), np.array([each.se for each in found])
         assert abs(values.mean() - sigma**2 / 2) < 4 * values.std() / math.sqrt(200) + 0.01 * sigma**2
-        assert 0.9 < errors.mean() / values.std() < 1 + slack + 0.6 * (sigma > 0.9)
+        assert 0.9 < errors.mean() / values.std() < most
     heavy = [smoothed_log_mean(rng.pareto(1.25, 1000)) for _ in range(3)]
     assert all(math.isfinite(each.value) for each in heavy)
 
