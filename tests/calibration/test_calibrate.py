@@ -200,6 +200,18 @@ def test_two_observed_sites_take_their_own_arguments() -> None:
     assert not (made.observed["length"] == made.observed["length"].round()).any()
 
 
+@pytest.mark.parametrize(("model", "x"), [(programs.hmm, programs.SERIES), (programs.lda, programs.WORDS)])
+def test_what_sites_observe_entry_by_entry_is_put_back_where_it_was(model: Any, x: Tensor) -> None:
+    made, quantities = drawn(model, x, 50)
+    (values,) = made.observed.values()
+    assert values.shape == (50, *x.shape)
+    assert all(len(values[:, *place].unique()) > 1 for place in np.ndindex(*x.shape))
+    density = Density(made.model, made.data(3))
+    observed = np.concatenate([each.flatten() for each in density.observed().values()])
+    np.testing.assert_array_equal(np.sort(observed), np.sort(values[3].flatten().numpy()))
+    assert np.isfinite(quantities.of_data(density, {name: v[3:4] for name, v in made.truths.items()})).all()
+
+
 @pytest.mark.parametrize("model", [poisson_mixture, PROPER, UnivariateMixture(2)], ids=["own", "gmm", "univariate"])
 def test_no_permutation_of_labels_changes_a_quantity(model: Any) -> None:
     made, quantities = drawn(model, np.random.default_rng(1).poisson(5.0, 30).astype(float), 60)
@@ -339,9 +351,9 @@ def nothing(model: Any, x: Any, *, seed: int, progress: bool, name: str) -> None
         (with_param, "nuts", {}, "param 'scale' of model with_param has no prior"),
         (BayesianGMM(2), "nuts", {}, "is read from what is observed"),
         (empirical, "nuts", {}, "the prior of site 'loc' is read from what is observed"),
-        (autoregression, "nuts", {}, "argument 'y' is not only observed"),
+        (autoregression, "nuts", {}, "site 'y' depends on what is observed besides"),
         (by_factor, "nuts", {}, "is a factor, which cannot be drawn from"),
-        (logged, "nuts", {}, "site 'y' observes no argument of logged as a whole"),
+        (logged, "nuts", {}, "site 'y' observes something else than entries of an argument of logged"),
         (tempered, "nuts", {}, "site 'y' is scaled"),
         (normal_mean, "nuts", {"simulations": 49}, "simulations=49 are too few: .* 50 or more"),
         (normal_mean, "nuts", {"simulations": 0}, "simulations=0 must be a whole number"),
