@@ -62,7 +62,9 @@ class Calibration:
         enough = len(self.ranks) >= MIN_SIMULATIONS
         rows = {name: self._tests(self.ranks[name].to_numpy()) for name in self.ranks} if enough else {}
         columns = ["bias", "sd_ratio", "chi2", "ks", "symmetry", "verdict"]
-        table = DataFrame.from_dict(rows, orient="index", columns=columns[:-1]).reindex(self.ranks.columns)
+        table = (
+            DataFrame.from_dict(rows, orient="index", columns=columns[:-1]).reindex(self.ranks.columns).astype(float)
+        )
         uniform = holm(table[["chi2", "ks"]].to_numpy()).min(1) if enough else np.full(len(table), np.nan)
         table.loc[list(self.of_data), "symmetry"] = np.nan
         said = [self._said(row, p) for row, p in zip(table.itertuples(), uniform, strict=True)]
@@ -76,7 +78,8 @@ class Calibration:
     @property
     def centred(self) -> bool:
         """Whether the ranks of no entry of theta lean to one side, as those of a guide of the right means do not."""
-        return bool((holm(self.table["symmetry"].dropna().to_numpy()) >= ALPHA).all())
+        known = holm(self.table["symmetry"].dropna().to_numpy())
+        return len(known) > 0 and bool((known >= ALPHA).all())
 
     @property
     def bins(self) -> np.ndarray:
