@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from .inference.compare.compare import compare
     from .inference.compare.comparison import Comparison
     from .inference.compare.load import load
+    from .inference.deterministic.bam import bam
+    from .inference.deterministic.dadvi import dadvi
+    from .inference.deterministic.laplace import laplace
+    from .inference.deterministic.pathfinder import pathfinder
+    from .inference.evidence.bridge import bridge
+    from .inference.evidence.exact import exact_log_evidence
+    from .inference.evidence.log_evidence import log_evidence
+    from .inference.evidence.thames import thames
     from .inference.fit.fit import Fit
     from .inference.mcmc.nuts import nuts
     from .inference.svi.svi import svi
@@ -23,16 +31,24 @@ __all__ = [
     "Comparison",
     "Fit",
     "InputError",
+    "bam",
+    "bridge",
     "calibrate",
     "cavi",
     "compare",
+    "dadvi",
     "datasets",
     "em",
+    "exact_log_evidence",
     "guides",
+    "laplace",
     "load",
+    "log_evidence",
     "models",
     "nuts",
+    "pathfinder",
     "svi",
+    "thames",
     "train",
 ]
 
@@ -41,13 +57,21 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
     "Comparison": "inference.compare.comparison",
     "Fit": "inference.fit.fit",
     "InputError": "errors",
+    "bam": "inference.deterministic.bam",
+    "bridge": "inference.evidence.bridge",
     "calibrate": "inference.calibration.calibrate",
     "cavi": "inference.closed_form.cavi",
     "compare": "inference.compare.compare",
+    "dadvi": "inference.deterministic.dadvi",
     "em": "inference.closed_form.em",
+    "laplace": "inference.deterministic.laplace",
+    "exact_log_evidence": "inference.evidence.exact",
     "load": "inference.compare.load",
+    "log_evidence": "inference.evidence.log_evidence",
     "nuts": "inference.mcmc.nuts",
+    "pathfinder": "inference.deterministic.pathfinder",
     "svi": "inference.svi.svi",
+    "thames": "inference.evidence.thames",
     "train": "inference.svi.train",
 }
 

@@ -132,8 +132,10 @@ class Density:
         return sites, log_jacobian
 
     def unconstrain(self, sites: Sites) -> Tensor:
-        """The flat unconstrained vector (dim,) of constrained sites."""
-        return torch.cat([self.transforms[s.name].inv(sites[s.name]).flatten() for s in self.structure.latent])
+        """The flat unconstrained vectors (..., dim) of constrained sites (..., their shapes)."""
+        lead = lambda site: sites[site.name].shape[: sites[site.name].dim() - len(site.shape)]  # noqa: E731
+        free = [self.transforms[s.name].inv(sites[s.name]).reshape(*lead(s), -1) for s in self.structure.latent]
+        return torch.cat(free, -1)
 
     def of_data(self, method: str, **options: Any) -> Callable[..., Any]:
         """A method as a function that need not be traced again for other data of the same kind, where that can be."""
