@@ -266,12 +266,12 @@ def test_failures_are_counted_and_named_and_cost_only_themselves() -> None:
 
 
 def test_too_few_that_ended_are_shown_without_a_verdict() -> None:
-    ranks = pd.DataFrame(np.random.default_rng(0).integers(0, 100, (49, 2)), columns=["a", "b"])
-    for number in (49, 0):
-        found = Calibration("nuts", "model", ranks[:number], 99, failures={49: "it failed"})
+    ranks = pd.DataFrame(np.random.default_rng(0).integers(0, 100, (24, 2)), columns=["a", "b"])
+    for number in (24, 0):
+        found = Calibration("nuts", "model", ranks[:number], 99, failures={24: "it failed"})
         assert not found.passed
         assert not found.centred
-        assert f"{number} simulations ended, and the tests take 50: no verdict" in repr(found)
+        assert f"{number} simulations ended, and the tests take 25: no verdict" in repr(found)
         assert set(found.table["verdict"]) == {"too few simulations"}
         figure = found.plot()
         assert not [text for axis in figure.axes for text in axis.texts if "not drawn" in text.get_text()]
