@@ -104,7 +104,7 @@ def test_nuts_passes_on_a_conjugate_normal(sampled: Calibration) -> None:
     ],
 )
 def test_a_broken_method_fails_and_the_verdict_says_how(broken: Any, verdict: str, centred: bool) -> None:
-    found = calibrate(normal_mean, partial(exact, **broken), ROWS, **{**BRIEF, "simulations": 80})
+    found = calibrate(normal_mean, partial(exact, **broken), ROWS, **{**BRIEF, "simulations": 60})
     assert not found.passed
     assert found.table.loc["loc", "verdict"] == verdict
     assert found.centred == centred
@@ -114,20 +114,20 @@ def test_a_broken_method_fails_and_the_verdict_says_how(broken: Any, verdict: st
 
 @pytest.mark.parametrize(("broken", "verdict"), [({"widen": 0.5}, "too narrow"), ({"shift": 1.0}, "too high")])
 def test_nuts_fails_once_its_draws_are_altered(broken: Any, verdict: str) -> None:
-    found = calibrate(normal_mean, partial(altered, **broken), ROWS, **{**BRIEF, "simulations": 60})
+    found = calibrate(normal_mean, partial(altered, **broken), ROWS, **{**BRIEF, "simulations": 50})
     assert not found.passed
     assert found.table.loc["loc", "verdict"] == verdict
 
 
 def test_the_ranks_of_a_narrow_posterior_have_the_distribution_of_theory() -> None:
     """p = Phi(Z / widen) for Z standard normal; the rank among L draws is Binomial(L, p)."""
-    found = calibrate(normal_mean, partial(exact, widen=0.5), ROWS, simulations=300, progress=False)
+    found = calibrate(normal_mean, partial(exact, widen=0.5), ROWS, simulations=200, progress=False)
     ranks = found.ranks["loc"].to_numpy()
     z = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
     p = stats.norm.cdf(z / 0.5)
     expected = np.stack([stats.binom.pmf(rank, 99, p).mean() for rank in range(100)])
     counts = np.add.reduceat(np.bincount(ranks, minlength=100), np.arange(0, 100, 10))
-    assert stats.chisquare(counts, 300 * np.add.reduceat(expected, np.arange(0, 100, 10))).pvalue > 1e-3
+    assert stats.chisquare(counts, 200 * np.add.reduceat(expected, np.arange(0, 100, 10))).pvalue > 1e-3
     assert counts[0] > 2 * counts[5]  # a U
 
 
