@@ -24,7 +24,9 @@ def small(function: Callable[..., Any], **sizes: Any) -> Callable[..., Any]:
 
 @pytest.mark.filterwarnings("ignore:.*latent units are inactive")
 @pytest.mark.parametrize(
-    "example", EXAMPLES, ids=["compare", "any data", "own guide", "published", "calibrate", "classics", "vae"]
+    "example",
+    EXAMPLES,
+    ids=["compare", "any data", "own guide", "published", "calibrate", "classics", "deterministic", "vae"],
 )
 def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mpl.use("agg")

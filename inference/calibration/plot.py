@@ -87,6 +87,9 @@ def _difference(
     axis: Axes, ranks: np.ndarray, draws: int, band: tuple[np.ndarray, np.ndarray, np.ndarray], colour: str
 ) -> None:
     """The empirical distribution function of the ranks less that of a uniform one, over the band for all of it."""
+    if not len(ranks):
+        say(axis, "no simulation ended")
+        return
     steps, low, high = band
     uniform = steps / (draws + 1)
     found = np.searchsorted(np.sort(ranks), steps - 1, side="right") / len(ranks)

@@ -13,7 +13,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ...errors import InputError
-from ...models.structure import Model, Site, Structure, model_name, one_line
+from ...models.structure import Model, Structure, model_name, one_line
 from ..data.data import Data
 from ..density.log_density import Density
 from ..fit.predictive import drawn_from_prior
@@ -67,10 +67,10 @@ def simulated(model: Model, template: Data, structure: Structure, number: int, s
     truths = {site.name: drawn[site.name].detach() for site in structure.latent}
     values = {site.name: drawn[site.name].detach() for site in structure.observed}
     first = {name: value[0] for name, value in truths.items()}
-    places = _places(density, first, {name: value[0] for name, value in values.items()})
-    observed = {key: _shaped(template.named[key], values[site]) for site, key in places.items()}
+    places = _places(density, first)
+    observed = {key: _replaced(template.named[key], values, of_sites) for key, of_sites in places.items()}
     made = Simulations(model, template, truths, observed, np.arange(number), _seeds(seed, number))
-    _refuse_read_from_data(density, replace(density, data=made.data(0)), first, places)
+    _refuse_read_from_data(density, replace(density, data=made.data(0)), first)
     return made
 
 
@@ -99,37 +99,51 @@ def _seeds(seed: int, number: int) -> np.ndarray:
     return np.random.SeedSequence(seed).generate_state(number) >> 1
 
 
-def _shaped(argument: Tensor, values: Tensor) -> Tensor:
-    """Draws (S, ...) in the shape and dtype of the argument that they replace; what it misses they miss."""
-    values = values.reshape(len(values), *argument.shape).to(argument.dtype)
-    return torch.where(argument.isnan(), argument, values) if argument.is_floating_point() else values
+def _replaced(argument: Tensor, values: Sites, places: Mapping[str, Tensor]) -> Tensor:
+    """An argument once a simulation, (S, ...), with the values of sites (S, ...) at their places; a NaN stays."""
+    number = len(next(iter(values.values())))
+    flat = argument.flatten().repeat(number, 1)
+    for site, at in places.items():
+        flat[:, at] = values[site].reshape(number, -1).to(argument.dtype)
+    made = flat.reshape(number, *argument.shape)
+    return torch.where(argument.isnan(), argument, made) if argument.is_floating_point() else made
 
 
-def _places(density: Density, truth: Sites, values: Sites) -> dict[str, str]:
-    """For each observed site the argument that it observes: the one that, replaced, is what the site then has."""
-    places: dict[str, str] = {}
-    for site in density.structure.observed:
-        value, named = values[site.name], density.data.named
-        fitting = [key for key, a in named.items() if isinstance(a, Tensor) and a.numel() == value.numel()]
-        found = [key for key in fitting if key not in places.values() and _observes(density, truth, site, value, key)]
-        if not found:
-            whole = "hand over what it observes as an argument of its own, as it is"
-            raise InputError(
-                f"site {site.name!r} observes no argument of {model_name(density.model)} as a whole: {whole}"
-            )
-        places[site.name] = found[0]
+def _places(density: Density, truth: Sites) -> dict[str, dict[str, Tensor]]:
+    """For each argument the sites that observe it, and for each of these the entry that each of its own is: (n,).
+
+    Found by running the model on an argument that counts its entries. Raises InputError for a site that observes
+    something else than entries of one argument.
+    """
+    left, places = [site.name for site in density.structure.observed], dict[str, dict[str, Tensor]]()
+    for key, argument in density.data.named.items():
+        if isinstance(argument, Tensor):
+            found = _entries_seen(density, truth, key, argument, left)
+            left = [name for name in left if name not in found]
+            places |= {key: found} if found else {}
+    if left:
+        what = f"site {left[0]!r} observes something else than entries of an argument of {model_name(density.model)}"
+        raise InputError(f"{what}: hand over what it observes as it is")
     return places
 
 
-def _observes(density: Density, truth: Sites, site: Site, value: Tensor, key: str) -> bool:
-    """Whether a site's value is that one where it is put in the place of an argument."""
-    argument = _shaped(density.data.named[key], value.unsqueeze(0))[0]
+def _entries_seen(density: Density, truth: Sites, key: str, argument: Tensor, names: list[str]) -> dict[str, Tensor]:
+    """Of those sites the ones that observe that argument, with the number of the entry that each of theirs is: (n,)."""
+    size = argument.numel()
+    counts = torch.arange(size).reshape(argument.shape).to(argument)
     try:
-        trace = _trace(replace(density, data=with_arguments(density.data, {key: argument})), truth)
+        traces = [
+            _trace(replace(density, data=with_arguments(density.data, {key: probe})), truth)
+            for probe in (counts, counts + size)
+        ]
     except Exception:  # a model that fails with it takes it for something else
-        return False
-    seen, known = trace.nodes[site.name]["value"], ~argument.isnan().reshape(value.shape)
-    return seen.shape == value.shape and torch.allclose(seen[known].to(value), value[known], rtol=1e-5)
+        return {}
+    found: dict[str, Tensor] = {}
+    for name in names:
+        once, again = (trace.nodes[name]["value"].flatten().double() for trace in traces)
+        if torch.equal(once + size, again) and torch.isin(once, torch.arange(size).to(once)).all():
+            found[name] = once.long()
+    return found
 
 
 def _trace(density: Density, truth: Sites) -> poutine.Trace:
@@ -138,7 +152,7 @@ def _trace(density: Density, truth: Sites) -> poutine.Trace:
         return density.data.run(poutine.trace(density.given(truth)).get_trace)
 
 
-def _refuse_read_from_data(density: Density, other: Density, truth: Sites, places: Mapping[str, str]) -> None:
+def _refuse_read_from_data(density: Density, other: Density, truth: Sites) -> None:
     """Raise InputError where what is observed bears on more than the likelihood of itself, or weighs more than once."""
     before, after = _trace(density, truth), _trace(other, truth)
     log_prob = lambda trace, site, value: trace.nodes[site.name]["fn"].log_prob(value).nan_to_num()  # noqa: E731
@@ -150,7 +164,7 @@ def _refuse_read_from_data(density: Density, other: Density, truth: Sites, place
     for site in density.structure.observed:
         node: dict[str, Any] = after.nodes[site.name]
         if not close(*(log_prob(trace, site, node["value"]) for trace in (before, after))):
-            what = f"argument {places[site.name]!r} is not only observed, site {site.name!r} depends on it besides"
+            what = f"site {site.name!r} depends on what is observed besides, itself or another"
             raise InputError(f"{what}: hand over what it depends on as an argument of its own")
         if torch.as_tensor(node["scale"]).ne(1).any():
             raise InputError(f"site {site.name!r} is scaled, so that its data cannot be drawn: take the scale away")

@@ -19,6 +19,7 @@ from ..runtime.isolation import one_thread
 from ..runtime.progress import progress_bar
 from .engines import ENGINES, LOOK_EVERY, Chain, Task, ValueAndGradient
 
+ASIDE = 1e-3  # in unconstrained space
 GRADIENTS_A_DRAW = 10  # about
 LOW_RANK_UP_TO = 64  # dimensions: its own work grows with their cube, and is soon more than the density's
 
@@ -72,6 +73,7 @@ def run_chains(plan: Plan, chains: int, jobs: int, name: str, progress: bool) ->
         starts = [
             start_of(plan.density, plan.seed + n) if plan.starts is None else plan.starts[n] for n in range(chains)
         ]
+        starts = [_beside_a_mode(log_density, start) for start in starts]
         tasks = [plan.task(n, log_density, start, steps[n], stop.is_set) for n, start in enumerate(starts)]
         total = chains * (plan.warmup + plan.draws)
         alone = plan.engine == "pyro" or compiled.startswith("eager")  # Pyro's handlers are one stack for all threads
@@ -100,6 +102,11 @@ def _made_ready(plan: Plan, chains: int) -> tuple[ValueAndGradient, str]:
     tiers = tiers_for(plan.compile, chains * (plan.warmup + plan.draws) * GRADIENTS_A_DRAW, density.data.numel)
     fn = promoted if density.data.mixed else density.of_data("log_density")
     return value_and_gradient(fn, start, start + 0.1, tiers=tiers)
+
+
+def _beside_a_mode(log_density: ValueAndGradient, start: Tensor) -> Tensor:
+    """The start, a little aside in every direction without a slope: nutpie scales by slopes, and refuses a zero."""
+    return (start + ASIDE).where(log_density(start)[1] == 0, start)
 
 
 def _even(parts: list[Chain]) -> tuple[list[Chain], int]:

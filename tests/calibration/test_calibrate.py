@@ -104,7 +104,7 @@ def test_nuts_passes_on_a_conjugate_normal(sampled: Calibration) -> None:
     ],
 )
 def test_a_broken_method_fails_and_the_verdict_says_how(broken: Any, verdict: str, centred: bool) -> None:
-    found = calibrate(normal_mean, partial(exact, **broken), ROWS, **{**BRIEF, "simulations": 80})
+    found = calibrate(normal_mean, partial(exact, **broken), ROWS, **{**BRIEF, "simulations": 60})
     assert not found.passed
     assert found.table.loc["loc", "verdict"] == verdict
     assert found.centred == centred
@@ -114,20 +114,20 @@ def test_a_broken_method_fails_and_the_verdict_says_how(broken: Any, verdict: st
 
 @pytest.mark.parametrize(("broken", "verdict"), [({"widen": 0.5}, "too narrow"), ({"shift": 1.0}, "too high")])
 def test_nuts_fails_once_its_draws_are_altered(broken: Any, verdict: str) -> None:
-    found = calibrate(normal_mean, partial(altered, **broken), ROWS, **{**BRIEF, "simulations": 60})
+    found = calibrate(normal_mean, partial(altered, **broken), ROWS, **{**BRIEF, "simulations": 50})
     assert not found.passed
     assert found.table.loc["loc", "verdict"] == verdict
 
 
 def test_the_ranks_of_a_narrow_posterior_have_the_distribution_of_theory() -> None:
     """p = Phi(Z / widen) for Z standard normal; the rank among L draws is Binomial(L, p)."""
-    found = calibrate(normal_mean, partial(exact, widen=0.5), ROWS, simulations=300, progress=False)
+    found = calibrate(normal_mean, partial(exact, widen=0.5), ROWS, simulations=200, progress=False)
     ranks = found.ranks["loc"].to_numpy()
     z = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
     p = stats.norm.cdf(z / 0.5)
     expected = np.stack([stats.binom.pmf(rank, 99, p).mean() for rank in range(100)])
     counts = np.add.reduceat(np.bincount(ranks, minlength=100), np.arange(0, 100, 10))
-    assert stats.chisquare(counts, 300 * np.add.reduceat(expected, np.arange(0, 100, 10))).pvalue > 1e-3
+    assert stats.chisquare(counts, 200 * np.add.reduceat(expected, np.arange(0, 100, 10))).pvalue > 1e-3
     assert counts[0] > 2 * counts[5]  # a U
 
 
@@ -200,6 +200,18 @@ def test_two_observed_sites_take_their_own_arguments() -> None:
     assert not (made.observed["length"] == made.observed["length"].round()).any()
 
 
+@pytest.mark.parametrize(("model", "x"), [(programs.hmm, programs.SERIES), (programs.lda, programs.WORDS)])
+def test_what_sites_observe_entry_by_entry_is_put_back_where_it_was(model: Any, x: Tensor) -> None:
+    made, quantities = drawn(model, x, 50)
+    (values,) = made.observed.values()
+    assert values.shape == (50, *x.shape)
+    assert all(len(values[:, *place].unique()) > 1 for place in np.ndindex(*x.shape))
+    density = Density(made.model, made.data(3))
+    observed = np.concatenate([each.flatten() for each in density.observed().values()])
+    np.testing.assert_array_equal(np.sort(observed), np.sort(values[3].flatten().numpy()))
+    assert np.isfinite(quantities.of_data(density, {name: v[3:4] for name, v in made.truths.items()})).all()
+
+
 @pytest.mark.parametrize("model", [poisson_mixture, PROPER, UnivariateMixture(2)], ids=["own", "gmm", "univariate"])
 def test_no_permutation_of_labels_changes_a_quantity(model: Any) -> None:
     made, quantities = drawn(model, np.random.default_rng(1).poisson(5.0, 30).astype(float), 60)
@@ -251,6 +263,18 @@ def test_failures_are_counted_and_named_and_cost_only_themselves() -> None:
     assert not set(found.ranks.index) & set(found.failures)
     pd.testing.assert_frame_equal(found.ranks, whole.ranks.loc[found.ranks.index])
     assert f"{len(found.failures)} of 100 failed" in repr(found)
+
+
+def test_too_few_that_ended_are_shown_without_a_verdict() -> None:
+    ranks = pd.DataFrame(np.random.default_rng(0).integers(0, 100, (24, 2)), columns=["a", "b"])
+    for number in (24, 0):
+        found = Calibration("nuts", "model", ranks[:number], 99, failures={24: "it failed"})
+        assert not found.passed
+        assert not found.centred
+        assert f"{number} simulations ended, and the tests take 25: no verdict" in repr(found)
+        assert set(found.table["verdict"]) == {"too few simulations"}
+        figure = found.plot()
+        assert not [text for axis in figure.axes for text in axis.texts if "not drawn" in text.get_text()]
 
 
 def test_interrupting_keeps_what_is_done() -> None:
@@ -339,9 +363,9 @@ def nothing(model: Any, x: Any, *, seed: int, progress: bool, name: str) -> None
         (with_param, "nuts", {}, "param 'scale' of model with_param has no prior"),
         (BayesianGMM(2), "nuts", {}, "is read from what is observed"),
         (empirical, "nuts", {}, "the prior of site 'loc' is read from what is observed"),
-        (autoregression, "nuts", {}, "argument 'y' is not only observed"),
+        (autoregression, "nuts", {}, "site 'y' depends on what is observed besides"),
         (by_factor, "nuts", {}, "is a factor, which cannot be drawn from"),
-        (logged, "nuts", {}, "site 'y' observes no argument of logged as a whole"),
+        (logged, "nuts", {}, "site 'y' observes something else than entries of an argument of logged"),
         (tempered, "nuts", {}, "site 'y' is scaled"),
         (normal_mean, "nuts", {"simulations": 49}, "simulations=49 are too few: .* 50 or more"),
         (normal_mean, "nuts", {"simulations": 0}, "simulations=0 must be a whole number"),

@@ -160,3 +160,20 @@ def test_what_cannot_be_sampled_is_refused_in_one_line(model: Any, options: dict
         nuts(model, X if model is not no_density else X[:, 0], **{"chains": 1, "progress": False, **options})
     assert fragment in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class _AtItsMode:
+    """loc ~ Normal(0, 1), x_n ~ Normal(loc, 1), started at the mode of the posterior where the mean of x is 0."""
+
+    def __call__(self, x: Tensor) -> None:
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
+
+    def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
+        return {"loc": x.new_zeros(())}
+
+
+def test_a_start_without_a_slope_is_no_failure() -> None:
+    fit = nuts(_AtItsMode(), np.array([-2.0, -1.0, 1.0, 2.0]), chains=2, warmup=200, draws=500, progress=False)
+    assert float(fit.posterior["loc"].std()) == pytest.approx(0.2**0.5, rel=0.15)
