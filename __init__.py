@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .inference.compare.compare import compare
     from .inference.compare.comparison import Comparison
     from .inference.compare.load import load
+    from .inference.components.choose import choose_components
+    from .inference.components.selection import Selection
     from .inference.fit.fit import Fit
     from .inference.mcmc.nuts import nuts
     from .inference.svi.svi import svi
@@ -20,7 +22,9 @@ __all__ = [
     "Comparison",
     "Fit",
     "InputError",
+    "Selection",
     "cavi",
+    "choose_components",
     "compare",
     "datasets",
     "em",
@@ -36,7 +40,9 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
     "Comparison": "inference.compare.comparison",
     "Fit": "inference.fit.fit",
     "InputError": "errors",
+    "Selection": "inference.components.selection",
     "cavi": "inference.closed_form.cavi",
+    "choose_components": "inference.components.choose",
     "compare": "inference.compare.compare",
     "em": "inference.closed_form.em",
     "load": "inference.compare.load",
