@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-vae test test-all lint typecheck bench bench-quick notebooks clean
+.PHONY: help setup demo demo-vae test test-all lint typecheck bench bench-quick atlas notebooks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -52,6 +52,9 @@ typecheck: setup ## check types
 
 bench: .venv-bench/.setup ## measure against the peers, for at most 25 minutes
 	BENCH_UNTIL=$$(( $$(date +%s) + 1380 )) .venv-bench/bin/python benchmarks/run.py
+
+atlas: setup ## every guide and method on every published posterior, the verdict beside the truth: docs/atlas.md
+	$(BIN)/python benchmarks/atlas.py
 
 bench-quick: .venv-bench/.setup ## one pair of each of the measurements of NUTS
 	BENCH_UNTIL=$$(( $$(date +%s) + 180 )) BENCH_PAIRS=1 .venv-bench/bin/python benchmarks/run.py quick

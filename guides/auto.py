@@ -1,6 +1,6 @@
 """Pyro's AutoGuides for any model: discrete sites hidden by looking at its trace, started where the model starts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.distributions.transforms import AffineTransform, ComposeTransform
 from ..models.program import is_flat
 from ..models.structure import Model, Plate, read_structure
 
-__all__ = ["AUTO", "Continuous", "auto"]
+__all__ = ["AUTO", "Continuous", "auto", "start_at"]
 
 
 @dataclass
@@ -65,11 +65,13 @@ class StartedIAF(autoguide.AutoIAFNormal):
 
     def __init__(self, model: Continuous, init_loc_fn: Callable[..., Tensor], init_scale: float = 0.1) -> None:
         super().__init__(InitMessenger(init_loc_fn)(model))
-        self.init_scale = init_scale
+        self.init_scale: float | Tensor = init_scale
+        self.start: Tensor | None = None
 
     def get_transform(self, *args: Any, **kwargs: Any) -> ComposeTransform:
         """The flow, then a shift to the start."""
-        shift = AffineTransform(self._init_loc(), self.init_scale, event_dim=1, cache_size=1)
+        start = self._init_loc() if self.start is None else self.start
+        shift = AffineTransform(start, self.init_scale, event_dim=1, cache_size=1)
         return ComposeTransform([self.transform, shift])  # cached: the flow would be inverted entry by entry
 
 
@@ -100,3 +102,48 @@ AUTO: dict[str, Callable[[Model], autoguide.AutoGuide]] = {
     "auto_iaf": auto(StartedIAF),
     "auto_structured": auto(autoguide.AutoStructured),
 }
+
+
+def start_at(guide: Callable[..., Any], loc: Mapping[str, Tensor], precision: Tensor) -> dict[str, Tensor]:
+    """Put an AutoGuide at a Gaussian in unconstrained space, and give the units of its locations, by name in the store.
+
+    loc: of each site. precision: of all end to end, in that order, (dim, dim). Of a guide of another kind nothing
+    is changed, and nothing given back. The scales are those of the guide's family that is nearest in KL(q | p).
+    """
+    if isinstance(guide, autoguide.AutoNormal):
+        apart = precision.diagonal().rsqrt().split([value.numel() for value in loc.values()])
+        scales = {name: scale.reshape(value.shape) for scale, (name, value) in zip(apart, loc.items(), strict=True)}
+        for name in loc:
+            _set(guide.locs, name, loc[name])
+            _set(guide.scales, name, scales[name])
+        return {f"{guide._pyro_name}.locs.{name}": scale for name, scale in scales.items()}
+    if not isinstance(guide, autoguide.AutoContinuous):
+        return {}
+    wanted, place, start = [name for name, _ in guide.prototype_trace.iter_stochastic_nodes()], dict[str, Tensor](), 0
+    for name, value in loc.items():
+        place[name] = torch.arange(start, start := start + value.numel())
+    order = torch.cat([place[name] for name in wanted])
+    flat, precision = torch.cat([loc[name].reshape(-1) for name in wanted]), precision[order][:, order]
+    factor, apart = torch.linalg.cholesky(torch.linalg.inv(precision)), precision.diagonal().rsqrt()
+    if isinstance(guide, StartedIAF):
+        guide.start, guide.init_scale = flat, apart
+        return {}
+    _set(guide, "loc", flat)
+    if isinstance(guide, autoguide.AutoMultivariateNormal):
+        _set(guide, "scale", factor.diagonal())
+        _set(guide, "scale_tril", factor / factor.diagonal().unsqueeze(-1))
+    elif not isinstance(guide, autoguide.AutoLaplaceApproximation):
+        _set(guide, "scale", apart)
+    return {f"{guide._pyro_name}.loc": factor.norm(dim=-1)}
+
+
+def _set(module: Any, name: str, value: Tensor) -> None:
+    """Give a parameter of a module a value, in place; dots lead to modules within."""
+    *path, last = name.split(".")
+    for part in path:
+        module = getattr(module, part)
+    old = getattr(module, last)
+    if isinstance(old, torch.nn.Parameter):
+        old.data.copy_(value)
+    else:
+        setattr(module, last, value.reshape(old.shape).to(old.dtype))

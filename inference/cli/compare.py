@@ -42,7 +42,13 @@ def _add_model(parser: Parser) -> None:
     add_numbers(group, components=(2, "of a mixture"))
     add("--covariance", default="full", help="full, diagonal, tied or spherical (default: %(default)s)")
     add("--guides", type=names, metavar="A,B", help="see `pyrometer guides` (default: those with a star there)")
-    add("--methods", type=names, default=["svi"], metavar="A,B", help="svi (the guides), em, cavi, nuts (default: svi)")
+    add(
+        "--methods",
+        type=names,
+        default=["svi"],
+        metavar="A,B",
+        help="svi (default), nuts, laplace, pathfinder, dadvi, bam, em, cavi",
+    )
     add("--reference", help="nuts, em, cavi, one of the guides, or none (default: nuts, or none for gmm)")
     add_numbers(group, rows=(20, "of a VAE, for NUTS over z"))
     add("--checkpoint", metavar="DIR", help="of a VAE: the decoder that `pyrometer train` left there")
@@ -52,9 +58,9 @@ def _add_work(parser: Parser) -> None:
     group = parser.add_argument_group("work")
     add_numbers(
         group,
-        steps=(2000, "of each guide's training"),
+        steps=("auto", "of each guide's training: auto goes on until they gain nothing"),
         starts=(3, "of each guide; the best goes on"),
-        draws=(1000, "from each guide and each chain"),
+        draws=("auto", "from each guide and each chain: auto is 1000, and of chains as many as it takes"),
         warmup=(500, "steps of each chain before its draws"),
         chains=(4, "of NUTS"),
         batch_size=(None, "rows a training step (default: all)"),

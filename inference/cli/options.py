@@ -35,11 +35,12 @@ def add_data(parser: Parser, score: str = "lpd_test") -> None:
     held_out.add_argument("--test", metavar="FILE", help=f"rows for {score}, with the columns of DATA")
 
 
-def add_numbers(group: Any, **numbers: tuple[float | None, str]) -> None:
-    """Options that are whole numbers from 1: name -> default and what it is."""
+def add_numbers(group: Any, **numbers: tuple[float | str | None, str]) -> None:
+    """Options that are whole numbers from 1: name -> default and what it is. One whose default is auto may be that."""
     for name, (default, what) in numbers.items():
         says = f"{what} (default: {default})" if default else what
-        group.add_argument(f"--{name.replace('_', '-')}", type=whole, default=default, metavar="N", help=says)
+        kind, shown = (auto_or_whole, "N|auto") if default == "auto" else (whole, "N")
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, metavar=shown, help=says)
 
 
 def add_output(parser: Parser, what: str) -> Any:
@@ -123,6 +124,11 @@ whole = number(int, 0, math.inf, "a whole number, 1 or more")
 seed_of = number(int, -1, 2**32, f"a whole number from 0 to {2**32 - 1}")
 fraction = number(float, 0, 1, "a number between 0 and 1")
 positive = number(float, 0, math.inf, "a number above 0")
+
+
+def auto_or_whole(text: str) -> Any:
+    """An option that is auto, or a whole number from 1."""
+    return text if text == "auto" else whole(text)
 
 
 def sizes(text: str) -> tuple[int, ...]:

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...guides import Guide
+from ...guides.bayesian_gmm import Structured
+from ...guides.univariate_mixture import MeanField
 from ...models import BayesianGMM, UnivariateMixture
 from ...models.gaussians.covariance import structured
 from ...models.gaussians.moments import kmeans_moments
@@ -146,6 +149,7 @@ class CAVIUpdates:
         return {
             "draws": {name: value.unsqueeze(0) for name, value in sites.items()},
             "params": q.params(),
+            "guide": None if likelihood is None else _guide_of(self.model),  # too many rows to look at again
             "elbo_draws": bound.cpu().numpy(),
             "log_weights": (total + log_ratio).cpu().numpy(),
             "likelihood": likelihood,
@@ -153,3 +157,8 @@ class CAVIUpdates:
 
     def _e_step(self, components: Components) -> EStep:
         return e_step(self.blocks, components, self.blocks.units, self.pool)
+
+
+def _guide_of(model: BayesianGMM | UnivariateMixture) -> Guide:
+    """The guide whose params a family's are."""
+    return Structured(model) if isinstance(model, BayesianGMM) else MeanField(model)

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from ..compilation.batched import over_draws
 from ..data.data import Data, evenly_spaced
-from ..fit.convergence import convergence
+from ..evidence.log_evidence import Evidence, log_evidence
+from ..fit.convergence import convergence, unconverged
 from ..fit.fit import Fit
-from ..fit.importance import khat, log_evidence
-from ..fit.moments import bias_and_sd_ratio, varies
 from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
 from ..runtime.isolation import one_thread_if_small
+from .verdict import Verdict, parameters_of, standard_of, verdict_by_row, verdict_on
 
 NAN = float("nan")
 ROWS, DRAWS = 300, 200  # at most so many, evenly spaced, for co-clustering: it needs no more
@@ -37,7 +37,7 @@ class Scored:
 
     reference: already relabelled alike; None leaves bias and sd_ratio NaN. test: held-out rows. gaps: of a model with
     latents a row only; see `inference.local_latents.gaps.summarised`. first: the fit that label-invariant distances
-    are from; None where it is this one.
+    are from; None where it is this one. var_names: the variables that count; None for all.
     """
 
     fit: Fit
@@ -45,6 +45,7 @@ class Scored:
     test: Data | None = None
     gaps: Mapping[str, Any] = field(default_factory=dict)
     first: "Scored | None" = None
+    var_names: tuple[str, ...] | None = None
 
     @cached_property
     def elbo(self) -> tuple[float, float]:
@@ -53,12 +54,26 @@ class Scored:
         return (float(draws.mean()), float(draws.std() / math.sqrt(len(draws)))) if len(draws) else (NAN, NAN)
 
     @cached_property
+    def evidence(self) -> Evidence:
+        """log p(x), nats, its standard error and k-hat."""
+        return log_evidence(self.fit)
+
+    @cached_property
     def predictive(self) -> RowPredictive | None:
         """Of the held-out rows."""
         return None if self.test is None or self.fit.structure.rows is None else self.fit.predictive_of_rows(self.test)
 
     def remarks(self) -> list[str]:
-        """How the latents of held-out rows were integrated, where they have some."""
+        """Where the evidence is not what it might be; how the latents of held-out rows were integrated."""
+        return [*self._of_evidence(), *self._of_predictive()]
+
+    def _of_evidence(self) -> list[str]:
+        found = self.__dict__.get("evidence")
+        if found is None or not found.remark:
+            return []
+        return [f"{self.fit.name}: {found.remark}"]
+
+    def _of_predictive(self) -> list[str]:
         found = self.__dict__.get("predictive")
         if found is None or not found.how:
             return []
@@ -74,20 +89,31 @@ class Scored:
         return float(rows.sum()), float(math.sqrt(len(rows)) * rows.std())
 
     @cached_property
-    def against(self) -> tuple[float, float]:
-        """Worst |mean - reference mean| / reference sd over scalar parameters, and the smallest sd / reference sd."""
-        fit, reference = self.fit, self.reference
-        if reference is None or reference is fit or reference.is_point:
-            return NAN, NAN
-        mine, theirs = fit.draws(), reference.draws()
-        shared = [name for name in theirs if name in mine and mine[name].shape[1:] == theirs[name].shape[1:]]
-        pairs = ([draws[name].reshape(len(draws[name]), -1) for draws in (mine, theirs)] for name in shared)
-        varying = [(a[:, v], b[:, v]) for a, b in pairs if (v := varies(b)).any()]  # by variable, each in its own unit
-        if not varying:
-            return NAN, NAN
-        a, b = (np.concatenate(part, 1) for part in zip(*varying, strict=True))
-        bias, ratio = bias_and_sd_ratio(a.mean(0), a.std(0), b.mean(0), b.std(0))
-        return float(bias), NAN if fit.is_point else float(ratio)
+    def parameters(self) -> pd.DataFrame:
+        """A row a scalar, held to the reference where there is one; see `verdict.parameters_of`."""
+        reference, standard = self.reference, None
+        if reference is not None and reference is not self.fit and not reference.is_point:
+            standard = standard_of(self.fit, reference, self.var_names)
+        return parameters_of(self.fit, standard, self.var_names)
+
+    def farthest(self, column: str, which: str = "max") -> float:
+        """The largest, or smallest, entry of a column of `parameters`; NaN where there is nothing to hold it to."""
+        known = self.parameters[column].dropna()
+        return NAN if known.empty else float(getattr(known, which)())
+
+    @property
+    def worst(self) -> Any:
+        """The scalar whose mean is farthest off."""
+        known = self.parameters["bias"].dropna()
+        return NAN if known.empty else str(known.idxmax())
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """What may be believed of the fit; None where that cannot be said."""
+        if isinstance(self.fit, RowFit):
+            return verdict_by_row(self.fit, self.gap("bias"), self.gap("sd_ratio"))
+        settled = self.reference is None or bool(unconverged(self.reference)) or self.reference.is_point
+        return verdict_on(self.fit, None if settled else self.reference, self.var_names)
 
     @cached_property
     def chains(self) -> dict[str, float]:
@@ -157,22 +183,36 @@ WORK = (
     Column("steps", 0, "steps of training, or of each chain", lambda s: s.fit.steps),
     Column("seconds", 1, "wall clock, scoring included", lambda s: s.fit.seconds),
 )
+VERDICT = Column(
+    "verdict", 0, "what may be believed; the notes say why", lambda s: s.verdict.word if s.verdict else NAN
+)
 COLUMNS = (
+    VERDICT,
     ESTIMATOR,
     Column("elbo", 2, "the guide's evidence lower bound at the end, nats", lambda s: s.elbo[0]),
     Column("elbo_se", 2, "its Monte Carlo standard error", lambda s: s.elbo[1]),
-    Column("log_evidence", 2, "log p(x), nats, by importance sampling from the guide", lambda s: log_evidence(s.fit)),
-    Column("khat", 2, "Pareto k of its weights, discrete sites summed out: good below 0.7", lambda s: khat(s.fit)),
+    Column("log_evidence", 2, "log p(x), nats: a guide's weights, or bridge sampling", lambda s: s.evidence.value),
+    Column("log_evidence_se", 2, "its Monte Carlo standard error", lambda s: s.evidence.se),
+    Column("khat", 2, "Pareto k of its weights, discrete sites summed out: good below 0.7", lambda s: s.evidence.khat),
     Column("lpd_test", 2, "log predictive density of the held-out rows, summed, nats", lambda s: s.lpd[0]),
     Column("lpd_test_se", 2, "its standard error over rows", lambda s: s.lpd[1]),
-    Column("bias", 2, "the worst distance of a mean from the reference's, in its sd", lambda s: s.against[0]),
-    Column("sd_ratio", 2, "the smallest sd over the reference's: below 1 it is overconfident", lambda s: s.against[1]),
+    Column("bias", 2, "the worst distance of a mean from the reference's, in its sd", lambda s: s.farthest("bias")),
+    Column("worst", 0, "the scalar of that mean", lambda s: s.worst),
+    Column("mc_error", 2, "the largest Monte Carlo error of such a distance", lambda s: s.farthest("bias_se")),
+    Column(
+        "sd_ratio",
+        2,
+        "the smallest sd over the reference's: below 1 it is overconfident",
+        lambda s: s.farthest("sd_ratio", "min"),
+    ),
+    Column("sd_ratio_max", 2, "the largest", lambda s: s.farthest("sd_ratio")),
     Column("rhat", 3, "the worst R-hat of Markov chains", lambda s: s.chains["rhat"]),
     Column("ess_bulk", 0, "their least bulk effective sample size", lambda s: s.chains["ess_bulk"]),
     Column("divergences", 0, "their divergences", lambda s: s.chains["divergences"]),
     *WORK,
 )
 ROW_COLUMNS = (
+    VERDICT,
     ESTIMATOR,
     Column("elbo", 2, "the bound on the training rows", lambda s: s.elbo[0] / s.fit.number_of_rows),
     Column("elbo_se", 2, "its Monte Carlo standard error", lambda s: s.elbo[1] / s.fit.number_of_rows),

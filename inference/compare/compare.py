@@ -1,14 +1,14 @@
 """compare: every guide and NUTS on one model and one data set, in one table."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pandas import DataFrame
 from pyro.infer import ELBO
 
 from ...errors import InputError
-from ...models.structure import Model
+from ...models.structure import Model, Structure
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike, as_new_data, data_for
 from ..density.batch_size import on_all_rows
@@ -29,18 +29,19 @@ def compare(
     seed: int = 0,
     jobs: int = 1,
     progress: bool = True,
-    steps: int = 2000,
+    steps: int | Literal["auto"] = "auto",
     starts: int = 3,
     lr: float | None = None,
     optimizer: Optimizer = "ClippedAdam",
     estimator: str | ELBO = "auto",
     batch_size: int | None = None,
     warmup: int = 500,
-    draws: int = 1000,
+    draws: int | Literal["auto"] = "auto",
     chains: int = 4,
     compile: Compile = "auto",
     dtype: torch.dtype | None = None,
     rows: int | Sequence[int] = 20,
+    var_names: Collection[str] | None = None,
 ) -> Comparison:
     """Fit several guides to one model and data, and measure each against a reference posterior.
 
@@ -53,15 +54,18 @@ def compare(
     guides : names from `pyrometer.guides.catalogue(model)`, or name -> guide, factory, Fit made before, or any method
         with its options bound, `partial(pyrometer.svi, guide="auto_mvn", lr=0.05)`. None takes a sensible few, [] none.
     x_test : held-out rows, in the form of x, for lpd_test.
-    methods : svi fits the guides; nuts, em (of a GMM) and cavi (of a BayesianGMM) add themselves.
+    methods : svi fits the guides; nuts, laplace, pathfinder, dadvi, bam, em (of a GMM) and cavi (of a BayesianGMM) add
+        themselves.
     reference : nuts, another method, the name of a guide, a Fit made before, or None; it is always run.
     seed : the same seed gives the same table, seconds aside.
     jobs : guides fitted at once, each in a process of its own.
     progress : show bars; they are silent where there is no terminal or notebook.
     steps, starts, lr, optimizer, estimator, batch_size : of `svi`.
-    warmup, chains : of `nuts`. draws : of each guide and of each chain. compile, dtype : of `svi` and `nuts`.
+    warmup, chains : of `nuts`. draws : of each guide and of each chain; auto is 1,000 of a guide, and of the chains as
+        many as their convergence asks for. compile, dtype : of `svi` and `nuts`.
     rows : where rows share no continuous latent (a VAE, say): the training rows, or how many of them, on which the
         guides are held to NUTS over z.
+    var_names : the variables that verdict, bias and sd_ratio are about, where auxiliary ones are to be left out.
 
     Returns
     -------
@@ -79,13 +83,15 @@ def compare(
     --------
     >>> compare(BayesianGMM(2), "faithful", ["structured", "auto_mvn"]).table  # doctest: +SKIP
     """
-    both: dict[str, Any] = {"compile": compile, "draws": draws, "dtype": dtype}
+    both: dict[str, Any] = {"compile": compile, "dtype": dtype}
     trained = {"steps": steps, "starts": starts, "optimizer": optimizer, "estimator": estimator, **both}
+    trained |= {} if draws == "auto" else {"draws": draws}
     trained |= {name: value for name, value in {"lr": lr, "batch_size": batch_size}.items() if value is not None}
-    chained = {"warmup": warmup, "chains": chains, **both}
+    chained = {"warmup": warmup, "chains": chains, "draws": draws, **both}
     data, structure = data_for(on_all_rows(model), x, dtype)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
-    problem = Problem(model, data, structure, test, trained, chained, seed, progress, jobs, rows)
+    chosen_vars = None if var_names is None else _variables(var_names, structure)
+    problem = Problem(model, data, structure, test, trained, chained, seed, progress, jobs, rows, chosen_vars)
     named = _methods(methods)
     entries = chosen_guides(problem, guides) if SVI in named else {}
     chosen = _reference(problem, reference, entries, named)
@@ -103,6 +109,17 @@ def _methods(methods: Collection[str]) -> list[str]:
         if method not in (SVI, *METHODS):
             raise InputError(f"method {method!r} is unknown: choose from {SVI}, {', '.join(METHODS)}")
     return list(dict.fromkeys(methods))
+
+
+def _variables(var_names: Collection[str], structure: Structure) -> tuple[str, ...]:
+    known = [site.name for site in structure.of_kind("latent", "param", "deterministic")]
+    wanted = (var_names,) if isinstance(var_names, str) else tuple(var_names)
+    for name in wanted:
+        if name not in known:
+            raise InputError(f"var_names: the model has no variable {name!r}: choose from {', '.join(known)}")
+    if not wanted:
+        raise InputError("var_names is empty: name a variable, or leave it out for all")
+    return wanted
 
 
 def _reference(problem: Problem, reference: str | Fit | None, entries: Any, methods: list[str]) -> str | None:

@@ -24,7 +24,9 @@ from ..plots import plot
 from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, as_text, first_line, table_of
 from .entries import Entries, Outcome, Problem, chosen_guides, run
 from .save import save
+from .verdict import TRUSTED
 
+FAR = 3  # standard errors between two figures for one evidence beyond which a reader should know
 SPREAD = 5.0  # nats between the ends of the best and the worst start beyond which a reader should know
 
 
@@ -40,6 +42,7 @@ class Comparison:
     reference : the name of the fit that bias and sd_ratio are measured against; None where there is none.
     skipped : what could not be fitted, name -> why.
     notes : what a reader of the table must know: a reference that did not converge, a score that failed.
+    parameters : a row each (fit, scalar): mean, sd, bias, sd_ratio and their Monte Carlo errors; see `verdict`.
     invariant : label-invariant distances from the reference, or from the first, a row a fit, columns INVARIANTS; empty
         where the model has no plate of rows, or rows share no latent.
     gaps : a row each (guide, data row), see `amortisation_gaps`; empty where rows share a latent.
@@ -52,6 +55,7 @@ class Comparison:
     reference: str | None
     skipped: dict[str, str]
     notes: tuple[str, ...]
+    parameters: DataFrame
     invariant: DataFrame
     gaps: DataFrame
     model: Model
@@ -112,20 +116,31 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     if problem.test is not None and problem.structure.rows is None:
         notes.append("no lpd_test: the model has no plate of rows, so that none can be held out")
     means = summarised(gaps).to_dict("index") if len(gaps) else {}
-    lead = Scored(first, standard, problem.test, means.get(first.name, {}))
+    lead = Scored(first, standard, problem.test, means.get(first.name, {}), var_names=problem.var_names)
     scored = [
         lead if fit is first else replace(lead, fit=fit, gaps=means.get(name, {}), first=lead)
         for name, fit in fits.items()
     ]
     table, lost = table_of(scored, ROW_COLUMNS if by_row else COLUMNS)
-    notes += [*lost, *(remark for each in scored for remark in each.remarks())]
+    notes += [*_verdicts(scored), *lost, *(remark for each in scored for remark in each.remarks())]
+    notes += _disagreements(table)
     if standard is not None and (fault := unconverged(standard)):
         table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
     has_distances = not by_row and first.structure.rows is not None
     distances, lost = _distances(lead, scored) if has_distances else (DataFrame(), [])
     held_to = reference if standard is not None else None
-    return Comparison(fits, table, held_to, skipped, (*notes, *lost), distances, gaps, model, problem)
+    long = {} if by_row else {each.fit.name: each.parameters for each in scored}
+    parameters = concat(long, names=["fit"]) if long else DataFrame()
+    return Comparison(fits, table, held_to, skipped, (*notes, *lost), parameters, distances, gaps, model, problem)
+
+
+def _verdicts(scored: Sequence[Scored]) -> Iterator[str]:
+    """Why each fit has its verdict, a sentence each; of chains that converged there is nothing to say."""
+    for each in scored:
+        found = each.__dict__.get("verdict")
+        if found is not None and not (each.fit.is_mcmc and found.word == TRUSTED):
+            yield f"{each.fit.name}: {found.word}: {found.why}"
 
 
 def _distances(lead: Scored, scored: Sequence[Scored]) -> tuple[DataFrame, list[str]]:
@@ -134,6 +149,22 @@ def _distances(lead: Scored, scored: Sequence[Scored]) -> tuple[DataFrame, list[
     known = [column for column in INVARIANTS if own[column.name].notna().all()]
     others, more = table_of([each for each in scored if each is not lead], known)
     return own.reindex([each.fit.name for each in scored]).fillna(others), [*lost, *more]
+
+
+def _disagreements(table: DataFrame) -> Iterator[str]:
+    """Where a guide's evidence and that of Markov chains are further apart than their errors allow."""
+    if "log_evidence" not in table:
+        return
+    known = table.dropna(subset=["log_evidence", "log_evidence_se"])
+    bridged = known["khat"].isna() & known["divergences"].notna()
+    for chains in known[bridged].itertuples():
+        for guide in known[~bridged].itertuples():
+            apart = guide.log_evidence - chains.log_evidence
+            if abs(apart) > FAR * np.hypot(guide.log_evidence_se, chains.log_evidence_se):
+                what = (
+                    f"log evidence of {guide.Index} is {apart:+.1f} nats from that of {chains.Index} by bridge sampling"
+                )
+                yield f"{what}, beyond {FAR} standard errors of both: one of them misses part of the posterior"
 
 
 def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:
@@ -156,7 +187,8 @@ def _gaps(problem: Problem, fits: Mapping[str, Fit], model: Model, known: DataFr
     notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
     left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
     if left:
-        sizes = {name: value for name, value in problem.nuts.items() if name in ("warmup", "draws", "chains")}
+        given = {name: problem.nuts.get(name, "auto") for name in ("warmup", "draws", "chains")}
+        sizes = {name: value for name, value in given.items() if value != "auto"}
         settings = {"progress": problem.progress, **sizes}
         density = RowDensity(Density(model, problem.data), problem.data.take(chosen))
         try:

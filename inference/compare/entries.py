@@ -20,11 +20,16 @@ from ..data.data import Data, evenly_spaced
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
 from ..density.params import frozen
+from ..deterministic.bam import bam
+from ..deterministic.dadvi import dadvi
+from ..deterministic.laplace import laplace
+from ..deterministic.pathfinder import pathfinder
 from ..fit.fit import Fit
 from ..mcmc.nuts import nuts
 from ..svi.svi import svi
 
-METHODS: dict[str, Callable[..., Fit]] = {"nuts": nuts, "em": em, "cavi": cavi}
+DETERMINISTIC = {"laplace": laplace, "pathfinder": pathfinder, "dadvi": dadvi, "bam": bam}
+METHODS: dict[str, Callable[..., Fit]] = {"nuts": nuts, "em": em, "cavi": cavi, **DETERMINISTIC}
 SVI = "svi"
 SAME = 1e-6  # relative: two densities at one point
 LR, BATCH = 3e-3, 128  # of networks, which see rows and not their numbers
@@ -40,7 +45,8 @@ class Problem:
     """A model on its data. test: held-out rows.
 
     svi, nuts: options of these methods. seed, progress, jobs: of all. rows: which rows, or how many, are held to NUTS
-    where every row has latents of its own and shares none, and of no meaning elsewhere.
+    where every row has latents of its own and shares none, and of no meaning elsewhere. var_names: the variables that
+    verdict, bias and sd_ratio are about; None for all.
     """
 
     model: Model
@@ -53,6 +59,7 @@ class Problem:
     progress: bool = True
     jobs: int = 1
     rows: int | Sequence[int] | None = 20
+    var_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.structure.only_local:
@@ -116,18 +123,24 @@ def chosen_guides(problem: Problem, guides: Entries | None) -> dict[str, Entry]:
     return dict(guides)
 
 
-def _job(problem: Problem, name: str, entry: Any) -> Job:
+def job_of(problem: Problem, name: str, entry: Any) -> Job:
     """What is to be done for an entry: a function of the model that gives a Fit."""
     common: dict[str, Any] = {"name": name, "seed": problem.seed, "progress": problem.progress}
     if isinstance(entry, str) and entry in METHODS:
-        return partial(METHODS[entry], x=problem.data, **(problem.nuts if entry == "nuts" else {}), **common)
+        told = {"nuts": problem.nuts, **dict.fromkeys(DETERMINISTIC, _shared_options(problem))}.get(entry, {})
+        return partial(METHODS[entry], x=problem.data, **told, **common)
     takes = [] if isinstance(entry, str | type) else list(inspect.signature(entry).parameters)
     if not {"seed", "progress", "name"} <= set(takes):  # a guide, or what makes one
         return partial(svi, x=problem.data, guide=entry, **{**_for_rows(problem, entry), **problem.svi}, **common)
     bound = entry.keywords if isinstance(entry, partial) else {}
-    options = {**problem.svi, **problem.nuts, **common}
+    options = {**problem.svi, **(problem.nuts if "chains" in takes else {}), **common}
     chosen = {option: value for option, value in options.items() if option in takes and option not in bound}
     return partial(entry, **chosen, **{"x" if "x" in takes else takes[1]: problem.data})
+
+
+def _shared_options(problem: Problem) -> dict[str, Any]:
+    """What `nuts` is told that any method on a density can be."""
+    return {name: problem.nuts[name] for name in ("draws", "compile", "dtype") if name in problem.nuts}
 
 
 def _for_rows(problem: Problem, entry: Any) -> dict[str, Any]:
@@ -154,7 +167,7 @@ def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = No
     raised; Ctrl-C ends what is under way, and keeps what is done.
     """
     done = {name: replace(entry, name=name) for name, entry in entries.items() if isinstance(entry, Fit)}
-    left = {name: _job(problem, name, entry) for name, entry in entries.items() if name not in done}
+    left = {name: job_of(problem, name, entry) for name, entry in entries.items() if name not in done}
     shared = problem.model if model is None else model
     if problem.structure.only_local and model is None and problem.structure.of_kind("param") and left:
         name = next(iter(left))

@@ -215,10 +215,8 @@ def _loop(name: str, source: str) -> str:
 
 def _noted(check: re.Match[str], body: str) -> str:
     """An index out of bounds as a flag; what is read in its place is the first, under the name that is read by."""
-    holds, name = check.groups()
-    while defined := re.findall(
-        rf"auto {name} = (.*);", body[: check.start()]
-    ):  # the last: each loop has the same names
+    (holds, name), before = check.groups(), body[: check.start()]
+    while defined := re.findall(rf"auto {name} = (.*);", before):  # names begin anew in each loop: the last one counts
         if not (same := re.fullmatch(r"(?:c10::convert<int64_t>\()?(tmp\d+)\)?", defined[-1])):
             break
         name = same[1]

@@ -191,7 +191,9 @@ def _tried(problem: _Problem, model: Model, k: int) -> _Tried:
     row, starts = dict.fromkeys(COLUMNS, NAN), np.zeros(0)
     if posterior is not None:
         row["elbo"], starts = bounds(posterior)
-        row["log_evidence"], row["log_evidence_se"], row["khat"] = evidence(posterior)
+        found = evidence(posterior)
+        row |= {"log_evidence": found.value, "log_evidence_se": found.se, "khat": found.khat}
+        notes += [f"K = {k}, log_evidence: {found.remark}"] if found.remark else []
     if likeliest is not None:
         row |= information_criteria(likeliest)
     if fit is not None and (problem.test is not None or problem.parts):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,29 +12,17 @@ from torch import Tensor
 from ...models import GMM
 from ...models.gaussians.moments import as_matrix
 from ..data.data import Data
+from ..evidence.log_evidence import Evidence, log_evidence
 from ..fit.fit import Fit
-from ..fit.importance import khat, log_evidence
 
 NAN = float("nan")
-ROUNDING = 1e-9  # nats: weights that differ by no more are equal, and have no tail
-
-
-class Evidence(NamedTuple):
-    """value: log p(x), nats. se: its Monte Carlo standard error. khat: Pareto k of the weights behind it."""
-
-    value: float
-    se: float
-    khat: float
+ROUNDING = 1e-5  # nats: weights that differ by no more are equal, and have no tail
 
 
 def evidence(fit: Fit) -> Evidence:
-    """log p(x | K) over all labellings, by importance sampling from the fit; NaN where it has no weights."""
-    value = log_evidence(fit)
-    if not math.isfinite(value):
-        return Evidence(value, NAN, NAN)
-    weights = np.where(fit.in_pivot, np.exp(fit.log_weights - fit.log_weights.max()), 0.0)
-    se = float(weights.std() / (weights.mean() * math.sqrt(len(weights))))
-    return Evidence(value, se, khat(fit) if se > ROUNDING else NAN)
+    """log p(x | K) over all labellings, nats; NaN where a fit has nothing to find it from."""
+    found = log_evidence(fit)
+    return found if found.se > ROUNDING else found._replace(khat=NAN)
 
 
 def log_labellings(fit: Fit) -> float:

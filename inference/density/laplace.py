@@ -35,7 +35,7 @@ def row_modes(
             break
     found = (torch.linalg.cholesky_ex(precision).info == 0) & precision.isfinite().all(-1).all(-1)
     found = found & ((gradient * _newton(gradient, precision)).sum(-1) < ARRIVED)
-    return MultivariateNormal(z, precision_matrix=_positive(precision) / widen, validate_args=False), found
+    return MultivariateNormal(z, precision_matrix=positive_definite(precision) / widen, validate_args=False), found
 
 
 def _derivatives(log_joint: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,7 +51,7 @@ def _derivatives(log_joint: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tens
     return value.detach(), gradient.detach(), -torch.stack(columns, -1).detach()
 
 
-def _positive(precision: Tensor) -> Tensor:
+def positive_definite(precision: Tensor) -> Tensor:
     """The nearest matrix whose eigenvalues are all positive: negative ones turned over, small ones lifted.
 
     Small is in units of the diagonal, so that it does not matter in which units z is.
@@ -66,4 +66,4 @@ def _positive(precision: Tensor) -> Tensor:
 
 def _newton(gradient: Tensor, precision: Tensor) -> Tensor:
     """The step towards the mode, (M, L)."""
-    return torch.linalg.solve(_positive(precision), gradient.unsqueeze(-1)).squeeze(-1)
+    return torch.linalg.solve(positive_definite(precision), gradient.unsqueeze(-1)).squeeze(-1)

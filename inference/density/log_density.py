@@ -14,6 +14,7 @@ from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from pyro.ops.contract import einsum
 from torch import Tensor
 from torch.distributions import biject_to
+from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import Transform
 
 from ...errors import InputError
@@ -49,6 +50,14 @@ class Density:
     def transforms(self) -> dict[str, Transform]:
         """For each latent site the bijection from unconstrained space."""
         return {site.name: _bijection(self.model, site.name, site.support) for site in self.structure.latent}
+
+    def _transforms_anew(self) -> dict[str, Transform]:
+        """The same, with supports that another run of the model has on these data."""
+        latent = {site.name for site in self.structure.latent}
+        with torch.no_grad():
+            trace = self.data.run(poutine.trace(with_params(self.model, self.params)).get_trace)
+        supports = {name: node["fn"].support for name, node in sites_of(trace).items() if name in latent}
+        return {name: _bijection(self.model, name, support) for name, support in supports.items()}
 
     @cached_property
     def collapsed(self) -> Model | None:
@@ -123,8 +132,10 @@ class Density:
         return sites, log_jacobian
 
     def unconstrain(self, sites: Sites) -> Tensor:
-        """The flat unconstrained vector (dim,) of constrained sites."""
-        return torch.cat([self.transforms[s.name].inv(sites[s.name]).flatten() for s in self.structure.latent])
+        """The flat unconstrained vectors (..., dim) of constrained sites (..., their shapes)."""
+        lead = lambda site: sites[site.name].shape[: sites[site.name].dim() - len(site.shape)]  # noqa: E731
+        free = [self.transforms[s.name].inv(sites[s.name]).reshape(*lead(s), -1) for s in self.structure.latent]
+        return torch.cat(free, -1)
 
     def of_data(self, method: str, **options: Any) -> Callable[..., Any]:
         """A method as a function that need not be traced again for other data of the same kind, where that can be."""
@@ -138,7 +149,9 @@ class Density:
         def on(tensors: Sequence[Tensor], *args: Any) -> Any:
             given = iter(tensors)
             other = replace(self, data=self.data.map(lambda _: next(given)))
-            other.__dict__.update(structure=self.structure, transforms=self.transforms)
+            other.__dict__.update(structure=self.structure)
+            anew = method == "log_density" and any(_holds_numbers(site.support) for site in self.structure.latent)
+            other.__dict__.update(transforms=other._transforms_anew() if anew else self.transforms)
             return getattr(other, method)(*args, **options)
 
         return OfData(on, tuple(self.data.tensors), key)
@@ -221,6 +234,12 @@ def _with_dim(factor: Tensor, symbol: str, size: int) -> Tensor:
 def _einsum(factors: list[Tensor], output: str, plates: str) -> Tensor:
     inputs = ",".join(packed_dims(factor) for factor in factors)
     return einsum(f"{inputs}->{output}", *factors, plates=plates, backend=LOG_EINSUM, modulo_total=True)[0]
+
+
+def _holds_numbers(support: object) -> bool:
+    """Whether a support is made of tensors, which other data may give other values."""
+    parts = list(vars(support).values()) if isinstance(support, Constraint) else []
+    return any(isinstance(part, Tensor) or _holds_numbers(part) for part in parts)
 
 
 def _bijection(model: Model, name: str, support: object) -> Transform:

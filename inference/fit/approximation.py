@@ -12,11 +12,14 @@ from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyro.infer.autoguide import AutoLaplaceApproximation
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from ...errors import InputError
 from ...guides import Guide
 from ..compilation.batched import over_draws, repeated
+from ..compilation.compiled import value_and_gradient
 from ..compilation.graph import graph_of
+from ..density.ascent import ascend
 from ..density.laplace import row_modes
 
 if TYPE_CHECKING:
@@ -71,19 +74,36 @@ def _one_draw(guide: Guide, density: Density) -> Callable[[], tuple[dict[str, Te
 
 
 def _laplace_draws(guide: AutoLaplaceApproximation, density: Density, draws: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Draws of Normal(mode, H^-1) in unconstrained space, H the Hessian of -log density there, and their log q.
+    """Draws of Laplace's approximation, and their log q."""
+    q = laplace(guide, density)
+    drawn = q.sample(torch.Size((draws,)))
+    sites, log_jacobian = density.constrain(drawn)
+    return sites, q.log_prob(drawn) - log_jacobian
 
-    Newton's method finds the mode near where the guide stands. Raises InputError where there is none.
+
+def laplace(guide: Guide, density: Density) -> MultivariateNormal:
+    """Normal(mode, H^-1) in unconstrained space, H the Hessian of -log density there: event (dim,).
+
+    L-BFGS and Newton's method climb to the mode from where the guide stands. Raises InputError where there is none.
     """
     point, _ = _one_draw(guide, density)()  # this guide is a Delta until its curvature is known
     flat = density.unconstrain(point)
     log_density = graph_of(density.of_data("log_density"), (flat,), (flat + 0.1,)) or density.log_density
-    q, found = row_modes(lambda rows: log_density(rows[0]).unsqueeze(0), flat.unsqueeze(0))
+    q, found = row_modes(lambda rows: log_density(rows[0]).unsqueeze(0), _climbed(density, flat).unsqueeze(0))
     if not found:
         raise InputError("the posterior has no mode where the optimizer stopped: train longer, or use auto_mvn")
-    drawn = q.sample(torch.Size((draws,)))
-    sites, log_jacobian = density.constrain(drawn[:, 0])
-    return sites, q.log_prob(drawn)[:, 0] - log_jacobian
+    return MultivariateNormal(q.loc[0], precision_matrix=q.precision_matrix[0], validate_args=False)
+
+
+def _climbed(density: Density, flat: Tensor) -> Tensor:
+    """Where L-BFGS comes to: far from a mode, on columns of unlike scales, Newton's method alone stalls. (dim,)."""
+    both, _ = value_and_gradient(density.of_data("log_density"), flat, flat + 0.1)
+
+    def at(point: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = both(torch.as_tensor(point).to(flat))
+        return float(value), gradient.double().cpu().numpy()
+
+    return torch.as_tensor(ascend(at, flat.double().cpu().numpy()).points[-1]).to(flat)
 
 
 def _elbo_draws(pairing: Pairing, density: Density, draws: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Whether Markov chains have converged: worst R-hat, least bulk ESS, divergences."""
+"""Whether Markov chains have converged: worst R-hat, least bulk and tail ESS, divergences."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ ESS_PER_CHAIN = 100
 
 
 def convergence(fit: Fit) -> dict[str, float]:
-    """Worst R-hat, least bulk ESS, and divergences of Markov chains; NaN for anything else."""
+    """Worst R-hat, least bulk and tail ESS, and divergences of Markov chains; NaN for anything else."""
     if not fit.is_mcmc:
-        return dict.fromkeys(("rhat", "ess_bulk", "divergences"), math.nan)
+        return dict.fromkeys(("rhat", "ess_bulk", "ess_tail", "divergences"), math.nan)
     chains = fit.posterior.sizes["chain"]
     draws = [values.reshape(len(values), -1) for values in fit.draws().values()]
     varying = np.concatenate([each[:, varies(each)] for each in draws], 1)  # constants have no R-hat and no ESS
     entries = {"entries": varying.reshape(chains, -1, varying.shape[1])}
     rhat = float(az.rhat(entries)["entries"].max()) if chains > 1 and varying.size else math.nan
-    ess = float(az.ess(entries, method="bulk")["entries"].min()) if varying.size else math.nan
-    return {"rhat": rhat, "ess_bulk": ess, "divergences": float(fit.idata["sample_stats"]["diverging"].sum())}
+    kinds = ("bulk", "tail")
+    ess = [float(az.ess(entries, method=kind)["entries"].min()) if varying.size else math.nan for kind in kinds]
+    divergences = float(fit.idata["sample_stats"]["diverging"].sum())
+    return {"rhat": rhat, "ess_bulk": ess[0], "ess_tail": ess[1], "divergences": divergences}
 
 
 def unconverged(fit: Fit) -> str:
@@ -37,8 +39,9 @@ def unconverged(fit: Fit) -> str:
     faults = []
     if fit.is_mcmc and not found["rhat"] <= RHAT:
         faults.append(f"R-hat {found['rhat']:.3f} above {RHAT}" if chains > 1 else "one chain has no R-hat")
-    if found["ess_bulk"] < ESS_PER_CHAIN * chains:
-        faults.append(f"bulk ESS {found['ess_bulk']:.0f} below {ESS_PER_CHAIN * chains}")
+    for kind in ("bulk", "tail"):
+        if found[f"ess_{kind}"] < ESS_PER_CHAIN * chains:
+            faults.append(f"{kind} ESS {found[f'ess_{kind}']:.0f} below {ESS_PER_CHAIN * chains}")
     if found["divergences"] > 0:
         faults.append(f"{found['divergences']:.0f} divergences")
     return ", ".join(faults)

@@ -45,6 +45,7 @@ class Fit:
     start_losses : the loss of each start at its end, nats: (starts,).
     params : the trained parameters. guide : the trained guide, where there is one.
     steps, seconds : work done, wall clock.
+    converged, why : whether training or chains came to their end, and the figure that says so; None where nobody asked.
     message : why it stopped early, empty if it did not. remarks : what else a reader must know.
     compiled : what ran the density or the training steps: native (C), script (TorchScript), inductor, or eager and why;
         empty where nothing was to be compiled.
@@ -65,6 +66,8 @@ class Fit:
     guide: Any = field(default=None, repr=False)
     steps: int = 0
     seconds: float = float("nan")
+    converged: bool | None = None
+    why: str = ""
     message: str = ""
     remarks: tuple[str, ...] = ()
     compiled: str = ""
@@ -113,6 +116,21 @@ class Fit:
     def structure(self) -> Structure:
         """The sites of the model on these data."""
         return self.density.structure
+
+    @property
+    def linear_response(self) -> dict[str, np.ndarray]:
+        """Posterior standard deviations by linear response, where the method finds them (`dadvi`): name -> (...)."""
+        return self._of_response("sd")
+
+    @property
+    def mean_errors(self) -> dict[str, np.ndarray]:
+        """The Monte Carlo error of each posterior mean that is left by a method's fixed draws: name -> (...)."""
+        return self._of_response("mean_error")
+
+    def _of_response(self, moment: str) -> dict[str, np.ndarray]:
+        if "linear_response" not in self.idata.groups():
+            return {}
+        return {str(name): each.sel(moment=moment).values for name, each in self.idata["linear_response"].items()}
 
     def draws(self) -> dict[str, np.ndarray]:
         """Posterior draws, chains end to end: name -> (S, ...)."""

@@ -57,17 +57,26 @@ def fit_of(
 
 def matched_to(fit: Fit, pivot: Mapping[str, np.ndarray]) -> Fit:
     """The same fit with its labels in the order of another fit's pivot, dim -> (K, F)."""
-    draws, dims = fit.draws(), fit.dims()
+    draws, dims, moments = fit.draws(), fit.dims(), _moments(fit)
     shared = [labels for labels in fit.labels if labels.dim in pivot]
     if not shared:
         return fit
     for labels in shared:
-        draws = permute(draws, dims, labels, relabel(draws, dims, labels.dim, pivot[labels.dim]))
+        order = relabel(draws, dims, labels.dim, pivot[labels.dim])
+        draws = permute(draws, dims, labels, order)
+        usual = order[_commonest(order)][:1].repeat(2, 0)
+        moments = permute(moments, dims, labels, usual)
     idata = fit.idata.copy()
-    for name, values in draws.items():
-        variable = idata["posterior"][name]
-        idata["posterior"][name] = variable.copy(data=values.reshape(variable.shape))
+    for group, arrays in (("posterior", draws), ("linear_response", moments)):
+        for name, values in arrays.items():
+            variable = idata[group][name]
+            idata[group][name] = variable.copy(data=values.reshape(variable.shape))
     return replace(fit, idata=idata)
+
+
+def _moments(fit: Fit) -> Arrays:
+    """The two moments of linear response, one after the other: name -> (2, ...); empty where there are none."""
+    return {name: np.stack([sd, fit.mean_errors[name]]) for name, sd in fit.linear_response.items()}
 
 
 def _log_likelihood(density: Density, flat: Mapping[str, Tensor]) -> tuple[Arrays, tuple[str, ...]]:

@@ -1,18 +1,15 @@
-"""Importance weights: what they come to, how far they can be believed, and the evidence that a fit's own give."""
+"""Importance weights: what they come to, and how far they can be believed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import arviz as az
 import numpy as np
 from scipy.special import logsumexp
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from .fit import Fit
 
 MIN_WEIGHTS_FOR_KHAT = 100  # a tail fitted to fewer says nothing
 
@@ -62,10 +59,10 @@ def joined(parts: Sequence[Estimate]) -> Estimate:
 def _estimate(value: Tensor, se: Tensor, log_weights: Tensor) -> Estimate:
     ess = (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
     mean, error, size, spread = (column.cpu().numpy() for column in (value, se, ess, log_weights.std(0)))
-    return Estimate(mean, error, size, spread, _pareto_k(log_weights.cpu().numpy()))
+    return Estimate(mean, error, size, spread, pareto_k(log_weights.cpu().numpy()))
 
 
-def _pareto_k(log_weights: np.ndarray) -> np.ndarray:
+def pareto_k(log_weights: np.ndarray) -> np.ndarray:
     """Pareto k of each column (Vehtari et al. 2024): (S, M) -> (M,).
 
     Infinite where a weight is broken; NaN where the weights are fewer than 100, or all equal.
@@ -81,19 +78,39 @@ def _pareto_k(log_weights: np.ndarray) -> np.ndarray:
     return khat
 
 
-def khat(fit: Fit) -> float:
-    """Pareto k of a fit's weights, its discrete sites summed out: good below 0.7. NaN where it has none."""
-    return float(_pareto_k(fit.log_weights[:, None])[0]) if len(fit.log_weights) else math.nan
+class Smoothed(NamedTuple):
+    """log of a mean of weights, its standard error, nats; khat: Pareto k of the very weights."""
+
+    value: float
+    se: float
+    khat: float
 
 
-def log_evidence(fit: Fit) -> float:
-    """log p(x) in nats by importance sampling from the guide; NaN without weights, or under a flat prior.
+def smoothed_log_mean(log_weights: np.ndarray, draws: int | None = None) -> Smoothed:
+    """log of the mean of Pareto-smoothed weights (Vehtari et al. 2024), (S,) nats.
 
-    Where labels are exchangeable the posterior repeats itself in K! labellings, of which a guide covers one. The
-    weights are therefore averaged over the draws of one labelling only, and multiplied by the number of labellings.
+    draws: of how many the mean is, where further ones that weigh nothing are not listed. The standard error is that of
+    the smoothed weights, by the delta method, falling with the number of draws at the rate of a tail of that k-hat (the
+    same, appendix B): as S^(-1/2) where k-hat is 0, hardly where it comes near 1, never beyond.
     """
-    if not len(fit.log_weights) or any(site.flat for site in fit.structure.latent):
-        return math.nan
-    in_pivot = logsumexp(fit.log_weights[fit.in_pivot])
-    labellings = sum(math.lgamma(fit.posterior.sizes.get(dim, 1) + 1) for dim in fit.exchangeable)  # log K! of each
-    return float(in_pivot - math.log(len(fit.log_weights)) + labellings)
+    draws = len(log_weights) if draws is None else draws
+    k = float(pareto_k(log_weights[:, None])[0])
+    smoothed = az.psislw(log_weights.copy(), normalize=False)[0] if math.isfinite(k) else log_weights
+    value = logsumexp(smoothed) - math.log(draws)
+    if not math.isfinite(value):
+        return Smoothed(math.nan, math.nan, k)
+    second = logsumexp(2 * (smoothed - value)) - math.log(draws)  # of the weights over their mean
+    spread = math.sqrt(max(0.0, math.expm1(second)))
+    return Smoothed(float(value), spread * draws ** (-_convergence_rate(k, draws) / 2), k)
+
+
+def _convergence_rate(k: float, draws: int) -> float:
+    """How fast the variance of a mean of draws falls, as S^-rate, where their tail has index k."""
+    if math.isnan(k) or k <= 0:
+        return 1.0
+    if k >= 1:
+        return 0.0
+    if abs(k - 0.5) < 1e-6:
+        return 1 - 1 / math.log(draws)
+    power, size = float(draws) ** (2 * k), float(draws)
+    return max(0.0, (2 * (k - 1) * size * power + (1 - 2 * k) * power + size**2) / ((size - 1) * (size - power)))

@@ -26,6 +26,7 @@ from .importance import log_mean
 
 if TYPE_CHECKING:
     from ..data.data import Data
+    from ..density.log_density import Density
     from .fit import Fit
 
 WIDEN = 2.0  # of a row's Laplace covariance, so that the weights of draws far from the mean stay bounded
@@ -104,7 +105,7 @@ def new_rows(fit: Fit, n: int, seed: int) -> pd.DataFrame:
 
     def row(draw: Sites) -> list[Tensor]:
         given = {name: draw[name] for name in draws}
-        trace = data.take(draw["row of the data"]).run(_trace_of(fit, given))
+        trace = data.take(draw["row of the data"]).run(_trace_of(fit.density, given))
         return [trace.nodes[name]["value"].flatten() for name in names]
 
     with data.isolated(seed):
@@ -122,7 +123,7 @@ def new_rows(fit: Fit, n: int, seed: int) -> pd.DataFrame:
 def replicated(fit: Fit, new: Data | None, seed: int) -> az.InferenceData:
     """Posterior predictive draws of every observed site; those of fitted rows at their own latents."""
     draws = _draws(fit, local=new is None) or {NUMBER: torch.arange(fit.number)}
-    found = _drawn_anew(fit, new or fit.data, fit.structure.observed, draws, seed)
+    found = _drawn_anew(fit.density, new or fit.data, fit.structure.observed, draws, seed)
     predictive = _group(found, fit.structure.observed, fit.posterior.sizes["chain"])
     observed = _observed_data(fit) if new is None else {}
     return az.InferenceData(posterior=fit.posterior, posterior_predictive=predictive, **observed)
@@ -130,12 +131,19 @@ def replicated(fit: Fit, new: Data | None, seed: int) -> az.InferenceData:
 
 def from_prior(fit: Fit, draws: int, seed: int) -> az.InferenceData:
     """Draws of everything the model samples, from its prior."""
-    if flat := [site.name for site in fit.structure.latent if site.flat]:
-        raise InputError(f"site {flat[0]!r} has a flat prior, which cannot be drawn from: give it a proper one")
+    found = drawn_from_prior(fit.density, draws, seed)
     own, observed = fit.structure.of_kind("latent", "deterministic"), fit.structure.observed
-    found = _drawn_anew(fit, fit.data, (*own, *observed), {NUMBER: torch.arange(draws)}, seed)
     prior, predictive = _group(found, own), _group(found, observed)
     return az.InferenceData(prior=prior, prior_predictive=predictive, **_observed_data(fit))
+
+
+def drawn_from_prior(density: Density, draws: int, seed: int) -> Sites:
+    """Latent and deterministic sites from the prior and observations drawn at them, name -> (S, ...)."""
+    structure = density.structure
+    if flat := [site.name for site in structure.latent if site.flat]:
+        raise InputError(f"site {flat[0]!r} has a flat prior, which cannot be drawn from: give it a proper one")
+    sites = (*structure.of_kind("latent", "deterministic"), *structure.observed)
+    return _drawn_anew(density, density.data, sites, {NUMBER: torch.arange(draws)}, seed)
 
 
 def _integrated(fit: Fit, data: Data) -> RowPredictive:
@@ -194,21 +202,21 @@ class _ObservedAnew(UnconditionMessenger):
             super()._pyro_sample(msg)
 
 
-def _trace_of(fit: Fit, given: Mapping[str, Tensor]) -> Callable[..., poutine.Trace]:
+def _trace_of(density: Density, given: Mapping[str, Tensor]) -> Callable[..., poutine.Trace]:
     """The model run with these sites given and everything else, its observations too, drawn anew."""
-    program = fit.density.given(given, _ObservedAnew()(fit.model))
+    program = density.given(given, _ObservedAnew()(density.model))
     return poutine.trace(program).get_trace
 
 
-def _drawn_anew(fit: Fit, data: Data, sites: Sequence[Site], draws: Sites, seed: int) -> Sites:
+def _drawn_anew(density: Density, data: Data, sites: Sequence[Site], draws: Sites, seed: int) -> Sites:
     """Some sites at each of the draws, name -> (S, ...): observations anew, and from the prior what no draw gives."""
 
     def run(draw: Sites) -> Sites:
-        trace = data.run(_trace_of(fit, draw))
+        trace = data.run(_trace_of(density, draw))
         return {site.name: trace.nodes[site.name]["value"] for site in sites}
 
     with one_thread_if_small(data.numel), data.isolated(seed):
-        return over_draws(run, draws, fit.density.chunk(data.rows), samples=True)
+        return over_draws(run, draws, density.chunk(data.rows), samples=True)
 
 
 def _draws(fit: Fit, local: bool) -> Sites:

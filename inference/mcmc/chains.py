@@ -6,30 +6,29 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ...errors import InputError
 from ...models.program import Promoted
-from ...models.structure import model_name
 from ..compilation.compiled import Compile, tiers_for, value_and_gradient
 from ..density.log_density import Density
+from ..density.start import start_of
 from ..runtime.isolation import one_thread
 from ..runtime.progress import progress_bar
 from .engines import ENGINES, LOOK_EVERY, Chain, Task, ValueAndGradient
 
-TRIES = 100  # at a finite starting point
 GRADIENTS_A_DRAW = 10  # about
 LOW_RANK_UP_TO = 64  # dimensions: its own work grows with their cube, and is soon more than the density's
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What every chain does: warmup and draws with the seed `seed + chain`, from the model's own start. See `nuts`."""
+    """What every chain does: warmup and draws with the seed `seed + chain`. See `nuts`.
+
+    starts: unconstrained points (chains, dim); None is the model's own start, or a point drawn for each chain.
+    """
 
     density: Density
     engine: str
@@ -39,6 +38,7 @@ class Plan:
     target_accept: float = 0.9
     mass_matrix: str = "auto"
     compile: Compile = "auto"
+    starts: Tensor | None = None
 
     def task(self, chain: int, log_density: ValueAndGradient, *watched: Any) -> Task:
         """What that chain does; watched: its start, the count of its steps, and whether it is to stop."""
@@ -69,7 +69,9 @@ def run_chains(plan: Plan, chains: int, jobs: int, name: str, progress: bool) ->
     steps, stop = np.zeros((chains, 1), np.int64), threading.Event()
     with plan.density.data.isolated(plan.seed), one_thread():
         log_density, compiled = _made_ready(plan, chains)
-        starts = [start_of(plan.density, plan.seed + chain) for chain in range(chains)]
+        starts = [
+            start_of(plan.density, plan.seed + n) if plan.starts is None else plan.starts[n] for n in range(chains)
+        ]
         tasks = [plan.task(n, log_density, start, steps[n], stop.is_set) for n, start in enumerate(starts)]
         total = chains * (plan.warmup + plan.draws)
         alone = plan.engine == "pyro" or compiled.startswith("eager")  # Pyro's handlers are one stack for all threads
@@ -106,21 +108,6 @@ def _even(parts: list[Chain]) -> tuple[list[Chain], int]:
     number = max(range(1, len(parts) + 1), key=lambda n: n * len(longest[n - 1].draws))
     kept = len(longest[number - 1].draws)
     return [part for part in parts if len(part.draws) >= kept][:number], kept
-
-
-def start_of(density: Density, seed: int) -> Tensor:
-    """A flat unconstrained point of finite density: the model's own start, else a uniform one in [-2, 2]."""
-    torch.manual_seed(seed)
-    init = getattr(density.model, "init", None)
-    for attempt in range(TRIES):
-        if init and attempt == 0:
-            flat = density.unconstrain(density.data.run(partial(init, seed=seed)))
-        else:
-            flat = torch.rand_like(density.data.like.expand(density.dim)) * 4 - 2
-        if density.log_density(flat).isfinite():
-            return flat
-    mend = "check the priors against the data's scale, or give the model an init(x, seed)"
-    raise InputError(f"model {model_name(density.model)} has no finite density at {TRIES} starting points: {mend}")
 
 
 @contextmanager

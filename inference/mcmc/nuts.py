@@ -3,6 +3,7 @@
 import os
 import time
 import warnings
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -11,13 +12,22 @@ from ...errors import InputError, check_positive
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike, data_for
+from ..data.data import evenly_spaced
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
+from ..deterministic.start import gaussian_start
+from ..fit.convergence import ESS_PER_CHAIN, RHAT, convergence, unconverged
 from ..fit.fit import Fit
 from ..fit.idata import fit_of
 from ..runtime.isolation import one_thread_if_small
 from .chains import Plan, run_chains
 from .engines import ENGINES
+from .modes import modes, told
+
+FEW, CEILING = 1000, 16_000  # draws of a chain, where they are as many as it takes
+SLACK = 1.3  # times what the ESS so far asks for
+SHORT = 200  # steps of a chain that checks a fit, and draws
+STUCK = 1.1  # R-hat of chains that more draws will hardly bring together
 
 
 def nuts(
@@ -26,7 +36,7 @@ def nuts(
     *,
     engine: Literal["auto", "nutpie", "pyro"] = "auto",
     warmup: int = 500,
-    draws: int = 1000,
+    draws: int | Literal["auto"] = 1000,
     chains: int = 4,
     seed: int = 0,
     jobs: int | None = None,
@@ -44,7 +54,9 @@ def nuts(
     model : any Pyro program; minibatches are switched off.
     x, dtype : what the model takes, as `compare` has it, in float64 by default.
     engine : whose sampler runs: nutpie (Rust, around the same density), pyro, or auto, which takes nutpie.
-    warmup, draws : of each chain.
+    warmup, draws : of each chain. draws="auto" begins with 1,000 and, where R-hat is above 1.01 or a bulk or tail ESS
+        below 100 a chain, begins again with as many as that asks for, at most 16,000, warmup in proportion; where
+        chains stay apart, from draws of Gaussians that were found near the posterior.
     chains : each starts from `model.init` with a seed of its own where the model has it, else at random.
     seed : the same seed gives the same draws.
     jobs : chains at once, in threads; one a core by default. The draws do not depend on it.
@@ -70,7 +82,7 @@ def nuts(
         Bad data or options, a model without continuous sites, or one whose density is finite nowhere it was tried.
     """
     began = time.perf_counter()
-    check_positive(warmup=warmup, draws=draws, chains=chains)
+    check_positive(warmup=warmup, chains=chains, **({} if draws == "auto" else {"draws": draws}))
     if engine not in ("auto", *ENGINES):
         raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
     if mass_matrix not in ("auto", "diagonal", "low_rank"):
@@ -85,19 +97,72 @@ def nuts(
         if not density.structure.latent:
             raise InputError(f"model {model_name(model)} has no continuous latent site: there is nothing to sample")
     sampler = "nutpie" if engine == "auto" else engine
-    plan = Plan(density, sampler, warmup, draws, seed, target_accept, mass_matrix, compile)
-    sampling = time.perf_counter()
+    number = FEW if draws == "auto" else draws
+    plan = Plan(density, sampler, warmup, number, seed, target_accept, mass_matrix, compile)
+    fit = _sampled(plan, chains, jobs, name, progress)
+    while draws == "auto" and not fit.message and (better := _improved(plan, fit, chains)):
+        plan = better
+        fit = _sampled(plan, chains, jobs, name, progress)
+    return replace(fit, seconds=time.perf_counter() - began)
+
+
+def chains_from(fit: Fit, chains: int = 4, warmup: int = SHORT, draws: int = SHORT, seed: int = 0) -> Fit:
+    """Short chains that start from draws of a fit: how they move away bounds its errors (Wang and others 2023)."""
+    density = fit.density
+    with density.data.isolated(seed), torch.no_grad():
+        sites = {name: value[evenly_spaced(fit.number, chains)] for name, value in fit.sites().items()}
+        starts = [density.unconstrain({name: value[n] for name, value in sites.items()}) for n in range(chains)]
+    plan = Plan(density, "nutpie", warmup, draws, seed, starts=torch.stack(starts))
+    return _sampled(plan, chains, min(chains, os.cpu_count() or 1), f"{fit.name}, checked", False)
+
+
+def _sampled(plan: Plan, chains: int, jobs: int, name: str, progress: bool) -> Fit:
+    """The Fit of chains that are run as planned; what keeps them apart is among its remarks."""
+    density, sampling = plan.density, time.perf_counter()
     flat, stats, message, compiled = run_chains(plan, chains, jobs, name, progress)
     compiled, _, why = compiled.partition(": ")
     if why:
-        warnings.warn(f"{name}: the density runs as {compiled}, for {why}", stacklevel=2)
+        warnings.warn(f"{name}: the density runs as {compiled}, for {why}", stacklevel=3)
     sampling = time.perf_counter() - sampling
-    with one_thread_if_small(data.numel), data.isolated(seed):
-        ends = torch.as_tensor(flat).to(data.like).flatten(0, 1)
+    with one_thread_if_small(density.data.numel), density.data.isolated(plan.seed):
+        ends = torch.as_tensor(flat).to(density.data.like).flatten(0, 1)
         sites, _ = density.constrain(ends)
         chained = {key: value.unflatten(0, flat.shape[:2]) for key, value in sites.items()}
-        rest: dict[str, Any] = {"steps": warmup + draws, "seconds": time.perf_counter() - began, "message": message}
-        rest["compiled"] = compiled
+        rest: dict[str, Any] = {"steps": plan.warmup + plan.draws, "message": message, "compiled": compiled}
         fit = fit_of(name, "NUTS", density, chained, stats, **rest)
     fit.idata["sample_stats"].attrs["sampling_time"] = sampling  # seconds, as ArviZ has it
-    return fit
+    fault = unconverged(fit)
+    apart = told(modes(flat, stats["lp"])) if fault and not fit.labels else ""  # labels may switch, which is no mode
+    remarks = (*fit.remarks, *([apart] if apart else []))
+    return replace(fit, converged=not fault, why=fault, remarks=remarks)
+
+
+def _improved(plan: Plan, fit: Fit, chains: int) -> Plan | None:
+    """What to run instead where chains have not converged: as many draws as R-hat and ESS ask for, or better starts.
+
+    None where nothing is wrong that either could mend.
+    """
+    found = convergence(fit)
+    if not found["rhat"] < STUCK:
+        found_starts = None if plan.starts is not None else _starts_near(plan, chains)
+        return None if found_starts is None else replace(plan, starts=found_starts)
+    short = max(
+        ESS_PER_CHAIN * chains / min(found["ess_bulk"], found["ess_tail"]), 2.0 if found["rhat"] > RHAT else 0.0
+    )
+    more = min(int(SLACK * short * plan.draws), CEILING)
+    return (
+        replace(plan, draws=more, warmup=plan.warmup * more // plan.draws) if short > 1 and more > plan.draws else None
+    )
+
+
+def _starts_near(plan: Plan, chains: int) -> torch.Tensor | None:
+    """A draw for each chain from a Gaussian near the posterior, found by an ascent of its own; None where one fails."""
+    starts = []
+    for chain in range(chains):
+        gaussian = gaussian_start(plan.density, plan.seed + chain)
+        if gaussian is None:
+            return None
+        loc, factor = gaussian
+        noise = torch.randn(loc.shape, generator=torch.Generator().manual_seed(plan.seed + chain), dtype=loc.dtype)
+        starts.append(loc + factor @ noise)
+    return torch.stack(starts)

@@ -14,8 +14,9 @@ from torch import Tensor
 class Adam:
     """Adam (Kingma and Ba 2015); with a clip Pyro's ClippedAdam: gradients clamped, the rate decaying.
 
-    clip: the largest absolute value of a gradient's entry; None does not clamp. decay: of the rate, a step. means,
-    squares: moments of each parameter, empty before the first step. taken: steps.
+    clip: the largest absolute value of a gradient's entry; None does not clamp. decay: of the rate, a step. units: of
+    each parameter, in which it is moved and clipped; empty for 1. means, squares: moments of each parameter, empty
+    before the first step. taken: steps.
     """
 
     lr: float
@@ -23,6 +24,7 @@ class Adam:
     eps: float = 1e-8
     clip: float | None = None
     decay: float = 1.0
+    units: list[Tensor] = field(default_factory=list)
     means: list[Tensor] = field(default_factory=list)
     squares: list[Tensor] = field(default_factory=list)
     taken: int = 0
@@ -33,6 +35,8 @@ class Adam:
             self.means, self.squares = ([torch.zeros_like(value) for value in params] for _ in range(2))
         self.taken += 1
         (first, second), eps = self.betas, self.eps
+        if self.units:
+            gradients = [gradient * unit for gradient, unit in zip(gradients, self.units, strict=True)]
         gradients = [gradient.contiguous() for gradient in gradients]
         if self.clip is not None:
             gradients = [gradient.clamp(-self.clip, self.clip) for gradient in gradients]
@@ -40,9 +44,12 @@ class Adam:
         steps = [torch.tensor(float(self.taken))] * len(gradients)
         plain: dict[str, Any] = {"weight_decay": 0.0, "amsgrad": False, "maximize": False, "eps": eps}
         lr = self.lr * self.decay**self.taken
+        moved = [torch.zeros_like(value) for value in params] if self.units else params
         torch._fused_adam_(
-            params, gradients, self.means, self.squares, [], steps, lr=lr, beta1=first, beta2=second, **plain
+            moved, gradients, self.means, self.squares, [], steps, lr=lr, beta1=first, beta2=second, **plain
         )
+        for value, step, unit in zip(params, moved, self.units, strict=False):
+            value.addcmul_(step, unit)
 
 
 def adam_of(optimizer: PyroOptim) -> Adam | None:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeAlias
@@ -91,6 +91,12 @@ class CompiledSteps:
     training: Training
     gradient: Gradient
     adam: Adam
+
+    def in_units(self, units: Mapping[str, Tensor]) -> None:
+        """Move parameters in units of their own, by name; those of others are 1."""
+        if units:
+            params = self.training.params
+            self.adam.units = [units.get(name, torch.ones_like(value)) for name, value in params.items()]
 
     def take(self, batch: Tensor, step: int) -> float:
         """Take step number `step`, from 0, on a batch of rows (R,); minus the ELBO before it, nats."""

@@ -3,23 +3,27 @@
 import copy
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from pyro.infer import ELBO
+from pyro.infer.autoguide import AutoGuide
 from pyro.optim import Adam, ClippedAdam, PyroOptim
+from torch import Tensor
 
 from ...errors import InputError, check_positive
 from ...guides import Guide, GuideFactory
+from ...guides.auto import start_at
 from ...models.structure import Model, model_name
-from ..compilation.compiled import Compile
+from ..compilation.compiled import Compile, seconds_scripted
 from ..data.as_data import DataLike, data_for
 from ..data.data import structure_on
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..density.log_density import Density
+from ..deterministic.start import gaussian_start
 from ..fit.approximation import approximation
 from ..fit.fit import Fit
 from ..fit.idata import fit_of
@@ -31,11 +35,18 @@ from ..steps.compiled_steps import Schedule
 from ..steps.pairing import Pairing, pair
 from .guide_of import guide_of
 from .training import Start, begin
+from .until_done import BLOCK, judge_fixed, train_until_done
 
 Optimizer: TypeAlias = str | type[torch.optim.Optimizer] | torch.optim.Optimizer | PyroOptim
 
 MAX_ROW_DRAWS = 100  # draws of the ELBO of a model with a latent vector a row: its rows average it already
 CLIP = 10.0  # of a gradient's entry, ClippedAdam's own default
+AUTO: Literal["auto"] = "auto"
+LR, AUTO_LR = 0.01, 0.05  # of a number of steps, and of as many as it takes
+EXPECTED = 2000  # steps, where it takes as many as it takes
+DECAYED = 0.01  # what is left of ClippedAdam's rate at the end
+MIN_JUDGED = 100  # steps: fewer are a trial, of which nobody asks whether it was enough
+GRADIENTS_OF_A_START, MAX_START_SECONDS = 500, 10.0  # of a Gaussian to start from, about
 TRIAL_SHARE = 10  # several starts run a tenth of the steps before the best goes on
 
 
@@ -45,9 +56,9 @@ def svi(
     x: DataLike,
     *,
     estimator: str | ELBO = "auto",
-    steps: int = 2000,
+    steps: int | Literal["auto"] = "auto",
     optimizer: Optimizer = "ClippedAdam",
-    lr: float = 0.01,
+    lr: float | None = None,
     batch_size: int | None = None,
     starts: int = 1,
     draws: int = 1000,
@@ -67,7 +78,12 @@ def svi(
     estimator : auto chooses by the treatment of the discrete sites: summed out or enumerated TraceEnum, sampled
         TraceGraph, none TraceMeanField where every KL is known and else Trace. Or Trace, TraceMeanField, TraceGraph,
         TraceEnum, Renyi, or an ELBO of Pyro's.
-    optimizer : ClippedAdam (its rate falling to 1 % of `lr`) or Adam, a class of torch.optim, or a PyroOptim.
+    steps : auto goes on, at falling rates, until further steps gain nothing (0.02 nats), at most 20,000. A number is
+        taken as it is, and judged by what more steps would gain. `Fit.converged` and `Fit.why` say what came of it.
+    optimizer : ClippedAdam (of a number of steps its rate falls to 1 % of `lr`) or Adam, a class of torch.optim, or a
+        PyroOptim.
+    lr : the first step size: None is 0.05 where steps are auto, else 0.01. An AutoGuide's locations move in units of a
+        Gaussian approximation around a mode, from which it starts.
     batch_size : rows a step; None leaves it to the model.
     starts : several starts run a tenth of the steps, the best goes on, and `start_losses` keeps the spread.
     draws : of the trained guide; the ELBO, k-hat and posterior come from these.
@@ -91,13 +107,14 @@ def svi(
         Bad data or options, or a model and guide that do not fit; before any training.
     """
     began = time.perf_counter()
-    check_positive(steps=steps, starts=starts, draws=draws)
+    check_positive(starts=starts, draws=draws, **({} if steps == AUTO else {"steps": steps}))
+    lr = lr if lr is not None else (AUTO_LR if steps == AUTO else LR)
     model = copy.deepcopy(model)  # a module in it is trained in place
     data, whole = data_for(on_all_rows(model), x, dtype)
     model = model if batch_size is None else with_batch_size(model, batch_size)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
-    schedule = Schedule(steps, compile, structure.subsampled)
+    schedule = Schedule(EXPECTED if steps == AUTO else steps, compile, structure.subsampled)
     local = whole.only_local
     rows = data.rows or 1 if local else 1
 
@@ -105,10 +122,16 @@ def svi(
         return pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator)
 
     def start(number: int) -> Start:
-        return begin(paired, optimizer_of(optimizer, lr, steps, rows), data, seed + 1000 * number, schedule)
+        fresh = optimizer_of(optimizer, lr, steps, rows)
+        return begin(paired, fresh, data, seed + 1000 * number, schedule, place if steps == AUTO else None)
+
+    def place(guide: Guide, seed: int) -> Mapping[str, Tensor]:
+        return {} if local or structure.of_kind("param") else _placed(guide, Density(on_all_rows(model), data), seed)
+
+    falls = optimizer == "ClippedAdam" and steps != AUTO
 
     with one_thread_if_small(data.numel):
-        best = _race(start, starts, steps, progress, name)
+        best = _race(start, starts, steps, progress, name, falls)
     best.warn(name, "lower lr, or try more starts")
     with one_thread_if_small(data.numel), best.at_work(seed):
         how = {**best.record(), "start_losses": np.array([best.recent_loss()])}
@@ -125,6 +148,20 @@ def svi(
     return replace(fit, seconds=time.perf_counter() - began)
 
 
+def _placed(guide: Guide, density: Density, seed: int) -> Mapping[str, Tensor]:
+    """Put an AutoGuide at a Gaussian near the posterior, in no time; the units of its parameters."""
+    quick = seconds_scripted(GRADIENTS_OF_A_START, density.data.numel) < MAX_START_SECONDS
+    found = gaussian_start(density, seed) if isinstance(guide, AutoGuide) and quick else None
+    if found is None:
+        return {}
+    loc, scale_tril = found
+    latent = density.structure.latent
+    shapes = [density.transforms[site.name].inverse_shape(site.shape) for site in latent]
+    parts = loc.split([shape.numel() for shape in shapes])
+    locs = {site.name: part.reshape(shape) for site, part, shape in zip(latent, parts, shapes, strict=True)}
+    return start_at(guide, locs, torch.cholesky_inverse(scale_tril))
+
+
 def _as_trained(guide: Guide) -> Guide | None:
     """A copy of a guide; None of a flow, which holds on to its last draw and so cannot be copied."""
     try:
@@ -133,23 +170,28 @@ def _as_trained(guide: Guide) -> Guide | None:
         return None
 
 
-def _race(start: Callable[[int], Start], starts: int, steps: int, progress: bool, name: str) -> Start:
-    """The best of several starts after a tenth of the steps, trained to the end."""
-    trial = max(1, steps // TRIAL_SHARE) if starts > 1 else 0
-    with progress_bar(trial * (starts - 1) + steps, name, progress) as bar:
+def _race(start: Callable[[int], Start], starts: int, steps: int | str, progress: bool, name: str, fell: bool) -> Start:
+    """The best of several starts after a few steps, trained to the end. fell: whether its rate falls by itself."""
+    trial = (BLOCK if steps == AUTO else max(1, int(steps) // TRIAL_SHARE)) if starts > 1 else 0
+    total = EXPECTED if steps == AUTO else int(steps)
+    with progress_bar(trial * (starts - 1) + total, name, progress) as bar:
         running = [start(number) for number in range(starts)]
         for one in running:
             one.advance(trial, bar)
         best = min(running, key=lambda one: (bool(one.message), one.recent_loss()))
-        if not best.message:
-            best.advance(steps - trial, bar)
+        if not best.message and steps == AUTO:
+            train_until_done(best, bar)
+        elif not best.message:
+            best.advance(total - trial, bar)
+            if best.losses and total >= MIN_JUDGED:
+                judge_fixed(best, bar, 1 / DECAYED if fell else 1.0)
     if not best.losses:
         raise InputError(f"guide {name}: {best.message}: check the model's priors and the guide's start on this data")
     return best
 
 
-def optimizer_of(optimizer: Optimizer, lr: float, steps: int, rows: int = 1) -> PyroOptim:
-    """A fresh PyroOptim.
+def optimizer_of(optimizer: Optimizer, lr: float, steps: int | Literal["auto"], rows: int = 1) -> PyroOptim:
+    """A fresh PyroOptim. steps: over which ClippedAdam's rate falls; auto for a rate that does not.
 
     rows: of which a gradient is a sum where every row has latents of its own; only what is far beyond that is clipped.
     """
@@ -162,7 +204,8 @@ def optimizer_of(optimizer: Optimizer, lr: float, steps: int, rows: int = 1) -> 
     if isinstance(optimizer, type):
         return PyroOptim(optimizer, {"lr": lr})
     if optimizer == "ClippedAdam":
-        return ClippedAdam({"lr": lr, "lrd": 0.01 ** (1 / steps), "clip_norm": CLIP * rows})
+        decay = 1.0 if steps == AUTO else DECAYED ** (1 / steps)
+        return ClippedAdam({"lr": lr, "lrd": decay, "clip_norm": CLIP * rows})
     if optimizer == "Adam":
         return Adam({"lr": lr})
     known = "ClippedAdam, Adam, an optimizer or class of torch.optim, or a PyroOptim"

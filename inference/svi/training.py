@@ -2,18 +2,20 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyro
+import torch
 from pyro.infer import SVI
 from pyro.optim import PyroOptim
 from torch import Tensor
 from tqdm import std
 
+from ...guides import Guide
 from ...models.structure import sites_of
 from ..data.data import Data
 from ..steps.compiled_steps import CompiledSteps, Schedule, compiled_steps
@@ -21,7 +23,7 @@ from ..steps.minibatches import Minibatches
 from ..steps.objective import traces
 from ..steps.pairing import Pairing
 
-SNAPSHOT_EVERY = 25  # steps between two copies of the parameters that a NaN falls back on
+SNAPSHOT_EVERY = 10  # steps between two copies of the parameters, that a NaN falls back on and averages are made of
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Start:
 
     minibatches: which rows each step sees. schedule: what is to come if it wins. losses: minus the ELBO a step, nats.
     compiled: how the steps are taken, empty before the first. message: why it stopped, empty while it may go on.
+    judged: whether it is at its optimum, None where that was not asked, and why. units: of parameters, by name, in
+    which compiled steps move them.
     initial, values: the unconstrained parameters at the beginning and by now; the store holds `values` only while the
     start is at work.
     """
@@ -46,15 +50,23 @@ class Start:
     losses: list[float] = field(default_factory=list)
     message: str = ""
     compiled: str = ""
+    judged: tuple[bool | None, str] = (None, "")
+    units: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     fast: CompiledSteps | None = field(default=None, repr=False)
 
-    def advance(self, steps: int, bar: std.tqdm) -> None:
-        """Take so many more steps; a NaN stops them and puts the last good parameters back."""
+    def advance(self, steps: int, bar: std.tqdm) -> dict[str, Tensor]:
+        """Take so many more steps, and give the mean of their later half's parameters.
+
+        A NaN stops them and puts the last good parameters back.
+        """
+        average, averaged = dict[str, Tensor](), 0
         with self.at_work(self.seed + len(self.losses)) as params, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # Pyro's; ours names step and sites
             if not self.compiled:
                 options = (self.svi.optim, self.data, self.minibatches, self.schedule)
                 self.fast, self.compiled = compiled_steps(self.pairing, *options)
+                if self.fast:
+                    self.fast.in_units(self.units)
             good = _copied(params)
             for taken in range(0, steps, SNAPSHOT_EVERY):
                 candidate, before = _copied(params), len(self.losses)
@@ -67,6 +79,34 @@ class Start:
                     break
                 good = candidate
                 bar.set_postfix(elbo=f"{-self.losses[-1]:.1f}", refresh=False)
+                if taken >= steps // 2:
+                    averaged += 1
+                    for name, value in params.items():
+                        average.setdefault(name, torch.zeros_like(value)).add_(value.detach())
+        return {name: value / averaged for name, value in average.items()} if averaged else self.values
+
+    def losses_at(self, values: Mapping[str, Tensor], number: int) -> list[float]:
+        """Minus the ELBO at these parameters so many times, nats; the noise and the rows are the same in every call."""
+        batches = Minibatches(self.schedule.plates, 0).draw(number)
+        kept, self.values = self.values, dict(values)
+        try:
+            with self.at_work(0), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                losses = [self._loss(batch) for batch in batches]
+        except (ValueError, RuntimeError):  # a factorization of NaNs, say
+            losses = [math.nan] * number
+        finally:
+            self.values = kept
+        return losses
+
+    def scale_rate(self, factor: float) -> None:
+        """Multiply the step size, from the next step on."""
+        if self.fast:
+            self.fast.adam.lr *= factor
+        else:
+            for optimizer in self.svi.optim.optim_objs.values():
+                for group in optimizer.param_groups:
+                    group["lr"] *= factor
 
     @contextmanager
     def at_work(self, seed: int) -> Iterator[dict[str, Tensor]]:
@@ -92,7 +132,8 @@ class Start:
         """What a Fit tells of its training; to be called at work."""
         params = {name: value.detach().clone() for name, value in pyro.get_param_store().items()}
         how = {"steps": len(self.losses), "message": self.message, "compiled": self.compiled}
-        return {"losses": np.array(self.losses), "params": params, **how}
+        converged, why = self.judged
+        return {"losses": np.array(self.losses), "params": params, "converged": converged, "why": why, **how}
 
     def warn(self, name: str, mend: str) -> None:
         """Say to who called the caller that the training stopped early, or was not compiled although it might be."""
@@ -123,6 +164,12 @@ class Start:
         with self.minibatches.messenger(batch, number):
             return self.data.run(self.svi.step)
 
+    def _loss(self, batch: Tensor) -> float:
+        if self.fast:
+            return float(self.fast.gradient(*self.fast.training.inputs(batch, len(self.losses)))[0])
+        with self.minibatches.messenger(batch, len(self.losses)):
+            return self.data.run(self.svi.evaluate_loss)
+
     def _culprits(self) -> str:
         """The sites and parameters that are not finite now."""
         named = pyro.get_param_store().named_parameters()
@@ -137,16 +184,27 @@ class Start:
         return f" ({', '.join(dict.fromkeys(bad))} not finite)" if bad else ""
 
 
-def begin(make: Callable[[], Pairing], optimizer: PyroOptim, data: Data, seed: int, schedule: Schedule) -> Start:
-    """A fresh start: the guide made and paired under its own seed. optimizer: no other start's."""
+def begin(
+    make: Callable[[], Pairing],
+    optimizer: PyroOptim,
+    data: Data,
+    seed: int,
+    schedule: Schedule,
+    place: Callable[[Guide, int], Mapping[str, Tensor]] | None = None,
+) -> Start:
+    """A fresh start: the guide made and paired under its own seed.
+
+    optimizer: no other start's. place: puts the guide where it is to begin, and gives the units of its parameters.
+    """
     with data.isolated(seed):
         pairing = make()
+        units = place(pairing.guide, seed) if place else {}
         data = replace(data, mixed=data.mixed or pairing.mixed)
         svi = SVI(pairing.program, pairing.guide, optimizer, pairing.elbo)
         store = pyro.get_param_store().get_state()
         minibatches = Minibatches(schedule.plates, seed, schedule.warmup)
         initial, values = _copied(store["params"]), _copied(store["params"])
-        return Start(pairing, svi, data, minibatches, seed, schedule, store, initial, values)
+        return Start(pairing, svi, data, minibatches, seed, schedule, store, initial, values, units=units)
 
 
 def _copied(params: dict[str, Tensor]) -> dict[str, Tensor]:

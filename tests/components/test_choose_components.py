@@ -15,6 +15,7 @@ from pyrometer import cavi, choose_components, datasets, svi
 from pyrometer.errors import InputError
 from pyrometer.inference.components import choose
 from pyrometer.inference.components.selection import Selection
+from pyrometer.inference.evidence.log_evidence import Evidence
 from pyrometer.models import GMM, VAE, BayesianGMM, CorrelatedGaussian, DirichletProcessGMM, UnivariateMixture
 from scipy.special import softmax
 from scipy.stats.qmc import MultivariateNormalQMC
@@ -159,9 +160,10 @@ def test_ctrl_c_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_doubtful_evidence_is_said_to_be_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyrometer.inference.components.criteria.khat", lambda fit: 0.9)
+    monkeypatch.setattr(choose, "evidence", lambda fit: Evidence(-1160.0, 0.1, 0.9, "beware"))
     found = choose_components(FAITHFUL, [2], folds=0, draws=50, **QUIET)
     assert "log_evidence of K = 2 has k-hat above 0.7: it may be far too low" in found.notes
+    assert "K = 2, log_evidence: beware" in found.notes
 
 
 def test_it_is_drawn_and_saved(selection: Selection, tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 import math
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer.errors import InputError
-from pyrometer.inference.compilation import batched
+from pyrometer.inference.compilation import batched, graph
 from pyrometer.inference.compilation.batched import over_draws
 from pyrometer.inference.compilation.graph import graph_of
 from pyrometer.inference.data.data import Data
@@ -327,3 +328,20 @@ def test_a_support_that_no_bijection_reaches_is_refused_by_name() -> None:
 
     with in_doubles(validate=False), pytest.raises(InputError, match="site 'loc' of model model has support"):
         _ = Density(model, data_of(X[:, 0])).transforms
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_a_density_measured_in_units_of_its_data_is_traced_once_for_all_data_of_a_size(
+    covariance: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, traced = BayesianGMM(2, covariance), Mock(side_effect=graph._of_any_data)
+    monkeypatch.setattr(graph, "_of_any_data", traced)
+    graph._traced.clear()
+    for x in (X, 3 * NEW[torch.arange(len(X)) % len(NEW)] + 0.1 * X):
+        density = Density(model, data_of(x))
+        with in_doubles(validate=False):
+            flat = density.unconstrain(model.init(x, seed=0))
+            found = graph_of(density.of_data("log_density"), (flat,), (flat + 0.1,))
+            assert found is not None
+            assert found(flat - 0.2).item() == pytest.approx(density.log_density(flat - 0.2).item())
+    assert traced.call_count == 1

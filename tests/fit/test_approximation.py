@@ -87,3 +87,26 @@ def test_a_ridge_has_no_mode() -> None:
 
     with pytest.raises(InputError, match="has no mode where the optimizer stopped"):
         svi(ridge, "auto_laplace", torch.tensor([0.3, -0.8, 1.1]).double(), steps=20, draws=10, progress=False)
+
+
+def logistic(X: Tensor, y: Tensor) -> None:
+    """A logistic regression on columns of unlike scales."""
+    alpha = pyro.sample("alpha", dist.Normal(0.0, 2.5))
+    beta = pyro.sample("beta", dist.Normal(torch.zeros(2), 2.5).to_event(1))
+    with pyro.plate("data", len(y)):
+        pyro.sample("y", dist.Bernoulli(logits=alpha + X @ beta), obs=y)
+
+
+def test_laplace_finds_the_mode_of_a_regression_on_raw_columns_from_far_away() -> None:
+    """Ages and incomes of 120 rows: at the mode the gradient X^T (y - p) is the prior's."""
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(120, 2, generator=generator).double()
+    X = normal * torch.tensor([15.0, 15_000.0]) + torch.tensor([50.0, 40_000.0])
+    y = (torch.rand(120, generator=generator).double() < torch.sigmoid(0.05 * X[:, 0] + 1e-5 * X[:, 1] - 3)).double()
+    fit = svi(logistic, "auto_laplace", (X, y), steps=100, draws=4000, progress=False)
+    draws = fit.draws()
+    alpha, beta = torch.tensor(draws["alpha"].mean()), torch.tensor(draws["beta"].mean(0))
+    residual = y - torch.sigmoid(alpha + X @ beta)
+    slopes = torch.stack([residual.sum(), *(residual @ X)]) - torch.stack([alpha, *beta]) / 2.5**2
+    sds = torch.tensor([draws["alpha"].std(), *draws["beta"].std(0)])
+    assert (slopes.abs() * sds < 0.5).all()  # the gradient in posterior sds, at a mean of 4,000 draws

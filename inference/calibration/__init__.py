@@ -1,0 +1,1 @@
+"""Whether a method's posteriors hold the truth as often as they say: simulation-based calibration."""

@@ -1,0 +1,154 @@
+"""The verdict on a fit: what may be believed of it, the figure that decided, and what to try next.
+
+Held to moments with Monte Carlo errors: those of a reference that converged; else those that the fit's own importance
+weights lead to, where Pareto k says that these can be believed; else those of short chains that start from its draws.
+"""
+
+import math
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..compilation.compiled import seconds_scripted
+from ..evidence.log_evidence import weights_of
+from ..fit.convergence import convergence, unconverged
+from ..fit.fit import Fit
+from ..fit.idata import matched_to
+from ..fit.importance import pareto_k
+from ..fit.moments import Moments, Scalars, moments_of, scalars_of, weighted_moments
+from ..mcmc.chains import GRADIENTS_A_DRAW
+from ..mcmc.nuts import SHORT, chains_from
+
+GOOD_BIAS = 0.25  # of a mean, in the standard's sd
+GOOD_RATIO = (0.8, 1.25)  # of an sd to the standard's
+GOOD_KHAT = 0.7  # Vehtari et al. 2024
+SURE = 2.0  # standard errors beyond a threshold, that speak against a fit
+SHORT_RHAT, SHORT_ESS = 1.1, 50  # of chains that check a fit
+LONGEST = 60.0  # seconds that they may take, about
+TRUSTED, MEANS, DOUBTED, UNTRAINED, POINT = "means and spreads", "means", "not to be trusted", "not trained", "point"
+
+
+class Verdict(NamedTuple):
+    """What may be believed. why: a sentence, with the figure that decided and what to try next."""
+
+    word: str
+    why: str
+
+
+class Standard(NamedTuple):
+    """What a fit is held to: moments of the scalars of these names, and whose they are, in words."""
+
+    names: tuple[str, ...]
+    moments: Moments
+    whose: str
+
+
+def verdict_on(fit: Fit, reference: Fit | None, var_names: Collection[str] | None = None) -> Verdict:
+    """What may be believed of a fit. reference: one that converged, with its labels in the same order."""
+    if fit.is_point:
+        return Verdict(POINT, "it is one point and says nothing of spread")
+    if fit.is_mcmc:
+        fault = unconverged(fit)
+        again = "more draws, another parameterisation, or target_accept nearer 1"
+        return Verdict(DOUBTED, f"{fault}: try {again}") if fault else Verdict(TRUSTED, "its chains converged")
+    if fit.converged is False:
+        return Verdict(UNTRAINED, f"{fit.why}: allow more steps, or another lr")
+    if reference is fit:
+        return Verdict(TRUSTED, "it is the reference")
+    standard = _found(fit, var_names) if reference is None else standard_of(fit, reference, var_names)
+    if isinstance(standard, str):
+        return Verdict(DOUBTED, f"{standard}: take reference='nuts'")
+    return _held_to(parameters_of(fit, standard, var_names).dropna(), standard.whose)
+
+
+def verdict_by_row(fit: Fit, bias: float, sd_ratio: float) -> Verdict | None:
+    """What may be believed of a fit whose rows have latents of their own, by the median row's distance from NUTS."""
+    if fit.converged is False:
+        return Verdict(UNTRAINED, f"{fit.why}: allow more steps, or another lr")
+    if math.isnan(bias):
+        return None
+    said = f"a row's worst mean lies {bias:.2f} sd from NUTS's, its smallest sd is {sd_ratio:.2f} of it (medians)"
+    if bias > GOOD_BIAS:
+        return Verdict(DOUBTED, f"{said}: see the gaps for what loses, the family or the encoder")
+    low, high = GOOD_RATIO
+    return Verdict(TRUSTED if low <= sd_ratio <= high else MEANS, said)
+
+
+def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:
+    """What a fit is held to without a reference: its weighted draws, or short chains; else why it is to nothing."""
+    own = scalars_of(fit, var_names)
+    weights = weights_of(fit).log_weights if len(fit.log_weights) else fit.log_weights
+    k = float(pareto_k(weights[:, None])[0]) if len(weights) == fit.number else math.nan
+    if k < GOOD_KHAT:
+        varying = own.moving()
+        whose = f"its weighted draws' (k-hat {k:.2f})"
+        return Standard(varying.names, weighted_moments(varying, weights), whose)
+    if missing := {site.name for site in fit.structure.latent} - fit.sites().keys():
+        return f"it has no draws of {', '.join(sorted(missing))}"
+    work = seconds_scripted(4 * 2 * SHORT * GRADIENTS_A_DRAW, fit.data.numel)
+    if work > LONGEST:
+        return f"k-hat is {k:.2f}, and chains to check it would take {work:.0f} s"
+    chains = matched_to(chains_from(fit), fit.pivot())
+    found = convergence(chains)
+    if not (found["rhat"] < SHORT_RHAT and found["ess_bulk"] > SHORT_ESS):
+        return f"k-hat is {k:.2f}, and short chains from its draws do not agree (R-hat {found['rhat']:.2f})"
+    return _standard(scalars_of(chains, var_names), own, f"short chains' from its draws (k-hat {k:.2f})")
+
+
+def standard_of(fit: Fit, reference: Fit, var_names: Collection[str] | None = None) -> Standard:
+    """The moments of a reference, of the scalars that the fit has too."""
+    return _standard(scalars_of(reference, var_names), scalars_of(fit, var_names), f"{reference.name}'s")
+
+
+def _standard(theirs: Scalars, own: Scalars, whose: str) -> Standard:
+    """The scalars that both have, and that vary."""
+    known, moving = set(zip(own.names, own.shapes, strict=True)), theirs.moving()
+    both = zip(moving.names, moving.shapes, strict=True)
+    shared = moving.of([name for name, shape in both if (name, shape) in known])
+    return Standard(shared.names, moments_of(shared), whose)
+
+
+def parameters_of(fit: Fit, standard: Standard | None, var_names: Collection[str] | None = None) -> pd.DataFrame:
+    """A row a scalar: mean, sd, bias (in the standard's sd), sd_ratio, and the Monte Carlo errors of these two.
+
+    What the standard does not have is NaN, as are sds of a point.
+    """
+    own = scalars_of(fit, var_names)
+    mine = moments_of(own)
+    table = pd.DataFrame({"mean": mine.mean, "sd": mine.sd}, index=pd.Index(own.names, name="scalar"))
+    held = own.of(standard.names) if standard else own.of([])
+    mine = moments_of(held)
+    theirs = standard.moments if standard else mine
+    ratio = mine.sd / theirs.sd if not fit.is_point else np.full(len(held.names), np.nan)
+    against = {
+        "bias": np.abs(mine.mean - theirs.mean) / theirs.sd,
+        "bias_se": np.hypot(mine.mean_se, theirs.mean_se) / theirs.sd,
+        "sd_ratio": ratio,
+        "sd_ratio_se": np.hypot(mine.sd_se / theirs.sd, ratio * theirs.sd_se / theirs.sd),
+    }
+    return table.join(pd.DataFrame(against, index=pd.Index(held.names, name="scalar")))
+
+
+def _held_to(table: pd.DataFrame, whose: str) -> Verdict:
+    if table.empty:
+        return Verdict(DOUBTED, f"none of its scalars is among {whose}: name what both have")
+    off = table["bias"] - SURE * table["bias_se"]
+    worst = table.loc[table["bias"].idxmax()]
+    bias = f"the mean of {worst.name} lies {worst['bias']:.2f} sd from {whose}"
+    if (off > GOOD_BIAS).any():
+        return Verdict(DOUBTED, f"{bias}: take a richer guide, or NUTS")
+    low, high = GOOD_RATIO
+    sure = (table["sd_ratio"] - table["sd_ratio_se"] >= low) & (table["sd_ratio"] + table["sd_ratio_se"] <= high)
+    if not sure.all():
+        far = table.loc[np.log(table["sd_ratio"]).abs().idxmax()]
+        what = f"the sd of {far.name} is {far['sd_ratio']:.2f} of {whose}"
+        return Verdict(MEANS, f"{what}: take a guide with correlations, or more draws where that is near 1")
+    if not (table["bias"] + table["bias_se"] <= GOOD_BIAS).all():
+        return Verdict(MEANS, f"{bias}, which is not sure to be below {GOOD_BIAS}: take more draws")
+    return Verdict(TRUSTED, f"{bias}, and no sd is further off than {_furthest(table):.2f}")
+
+
+def _furthest(table: pd.DataFrame) -> float:
+    return float(table["sd_ratio"].iloc[np.log(table["sd_ratio"]).abs().argmax()])
