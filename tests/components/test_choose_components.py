@@ -11,7 +11,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from matplotlib.figure import Figure
-from pyrometer import cavi, choose_components, datasets, svi
+from pyrometer import cavi, choose_components, datasets, nuts, svi
 from pyrometer.errors import InputError
 from pyrometer.inference.components import choose
 from pyrometer.inference.components.selection import Selection
@@ -67,6 +67,14 @@ def test_old_faithful_by_its_known_evidences() -> None:
 
 
 @pytest.mark.slow
+def test_old_faithful_with_three_components_by_a_bridge_from_nuts() -> None:
+    method = partial(nuts, draws=2000, chains=4)
+    table = choose_components(FAITHFUL, [3], method=method, folds=0, **QUIET).table
+    assert table["log_evidence"][3] == pytest.approx(-1158.66, abs=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="CAVI's q covers too little of more than two components, as its k-hat says", strict=True)
 def test_old_faithful_with_more_components_than_one_guide_covers() -> None:
     table = choose_components(FAITHFUL, [3, 4], folds=0, starts=10, draws=20_000, **QUIET).table
     assert table["log_evidence"].to_numpy() == pytest.approx([-1158.66, -1160.2], abs=0.3)
