@@ -62,8 +62,9 @@ def choose_components(
         it: `BayesianGMM(1, scale=...)` holds every K to one prior of its components.
     x_test : held-out rows, in the form of x, for lpd_test.
     method : what approximates the posterior, its options bound: `partial(pyrometer.svi, guide="mean_field")`, or
-        `pyrometer.nuts`, whose evidence is a bridge's and holds where k-hat says that a guide's does not. None takes `cavi` where the model is conjugate, `svi` with its first usual guide for one of yours, and nothing for a
-        GMM, which has no prior and so no evidence.
+        `pyrometer.nuts`, whose evidence is a bridge's and holds where k-hat says that a guide's does not. None takes
+        `cavi` where the model is conjugate, `svi` with its first usual guide for one of yours, and nothing for a GMM,
+        which has no prior and so no evidence.
     folds : where there is no x_test, every row is held out once for lpd_test, in so many parts; 0 leaves that out. The
         fits to the rows that are left begin at the labels of the fit to all.
     starts : of `cavi`, `svi` and `em`. draws : from each posterior.
