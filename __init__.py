@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .inference.compare.compare import compare
     from .inference.compare.comparison import Comparison
     from .inference.compare.load import load
+    from .inference.components.choose import choose_components
+    from .inference.components.selection import Selection
     from .inference.deterministic.bam import bam
     from .inference.deterministic.dadvi import dadvi
     from .inference.deterministic.laplace import laplace
@@ -31,10 +33,12 @@ __all__ = [
     "Comparison",
     "Fit",
     "InputError",
+    "Selection",
     "bam",
     "bridge",
     "calibrate",
     "cavi",
+    "choose_components",
     "compare",
     "dadvi",
     "datasets",
@@ -57,10 +61,12 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
     "Comparison": "inference.compare.comparison",
     "Fit": "inference.fit.fit",
     "InputError": "errors",
+    "Selection": "inference.components.selection",
     "bam": "inference.deterministic.bam",
     "bridge": "inference.evidence.bridge",
     "calibrate": "inference.calibration.calibrate",
     "cavi": "inference.closed_form.cavi",
+    "choose_components": "inference.components.choose",
     "compare": "inference.compare.compare",
     "dadvi": "inference.deterministic.dadvi",
     "em": "inference.closed_form.em",

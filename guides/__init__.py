@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..models import GMM, VAE, BayesianGMM, CorrelatedGaussian, UnivariateMixture
+from ..models import GMM, VAE, BayesianGMM, CorrelatedGaussian, DirichletProcessGMM, UnivariateMixture
 from ..models.structure import Model
-from . import bayesian_gmm, correlated_gaussian, families, gaussian, gmm, univariate_mixture, vae
+from . import bayesian_gmm, correlated_gaussian, dirichlet_process_gmm, families, gaussian, gmm, univariate_mixture, vae
 from .auto import AUTO, auto
 from .gaussian import GaussianGuide
 
@@ -33,6 +33,13 @@ CATALOGUE: dict[type, dict[str, GuideFactory]] = {
         "gaussian_diagonal": partial(GaussianGuide, family=gaussian.diagonal),
         "gaussian_full": partial(GaussianGuide, family=gaussian.full),
         "gaussian_low_rank": partial(GaussianGuide, family=gaussian.low_rank),
+        **AUTO,
+    },
+    DirichletProcessGMM: {
+        "mean_field": dirichlet_process_gmm.MeanField,
+        "structured": dirichlet_process_gmm.Structured,
+        "full_mean_field": dirichlet_process_gmm.FullMeanField,
+        "amortized": dirichlet_process_gmm.Amortized,
         **AUTO,
     },
     UnivariateMixture: {
@@ -61,6 +68,7 @@ USUAL = ("auto_normal", "auto_mvn")  # of a model that has no defaults of its ow
 DEFAULTS: dict[type, tuple[str, ...]] = {
     GMM: ("marginal", "responsibilities", "amortized"),
     BayesianGMM: ("mean_field", "structured", "auto_normal", "auto_mvn"),
+    DirichletProcessGMM: ("mean_field", "structured", "auto_normal", "auto_mvn"),
     UnivariateMixture: ("mean_field", "full_mean_field"),
     VAE: ("encoder", "encoder_full", "encoder_flow"),
 }

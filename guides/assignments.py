@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from ..models import GMM, BayesianGMM, UnivariateMixture
-from ..models.gaussians.covariance import structured
 from ..models.gaussians.distributions import quadratic_features
-from ..models.gaussians.moments import as_matrix, kmeans_moments, rows_of, units
+from ..models.gaussians.moments import as_matrix, rows_of, units
 
 __all__ = ["AmortizedAssignments", "RowAssignments", "SampledAssignments"]
 
@@ -79,6 +78,5 @@ def _encode(model: Mixture, x: Tensor, rows: Tensor, hidden: int) -> dist.Catego
 
 def _start_logits(model: Mixture, x: Tensor) -> Tensor:
     """log p(x_n, z_n = k) of the k-means++ start: (N, D) -> (N, K)."""
-    moments = kmeans_moments(x, model.components)
-    covariances = structured(model.covariance, moments.covariances, moments.weights)
-    return moments.weights.log() + dist.MultivariateNormal(moments.locs, covariances).log_prob(x.unsqueeze(-2))
+    moments = model.clusters(x)
+    return moments.weights.log() + dist.MultivariateNormal(moments.locs, moments.covariances).log_prob(x.unsqueeze(-2))

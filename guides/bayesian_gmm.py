@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..models import BayesianGMM
-from ..models.gaussians.covariance import inverse_tril, precision_trils, scale_trils, structured
+from ..models.gaussians.covariance import inverse_tril, precision_trils, scale_trils
 from ..models.gaussians.distributions import NormalPrecisionCholesky
-from ..models.gaussians.moments import Moments, as_matrix, kmeans_moments, units
+from ..models.gaussians.moments import Moments, as_matrix, units
 from ..models.gaussians.units import CholeskyIn, RealVectorIn
 from .assignments import AmortizedAssignments, RowAssignments, SampledAssignments
 
@@ -33,15 +33,9 @@ class Structured:
     def __call__(self, x: Tensor) -> None:
         """Run the guide on x, (N, D) or (N,)."""
         x = as_matrix(x)
-        start = _start(self.model, x)
-        plate = pyro.plate("components", self.model.components, dim=-1)
+        start = start_of(self.model, x)
         _sample_weights(self.model, x, start)
-        trils = _sample_precisions(self.model, x, plate, start)
-        counts = lambda: self.model.loc_precision + len(x) * start().weights  # noqa: E731
-        precision = pyro.param("locs_precision", counts, constraint=constraints.positive)
-        loc = pyro.param("locs_loc", lambda: start().locs, constraint=RealVectorIn(*units(x)))
-        with plate:
-            pyro.sample("locs", NormalPrecisionCholesky(loc, precision.sqrt()[:, None, None] * trils))
+        structured_components(self.model, x, start)
 
 
 @dataclass(frozen=True)
@@ -57,16 +51,9 @@ class MeanField:
     def __call__(self, x: Tensor) -> None:
         """Run the guide on x, (N, D) or (N,)."""
         x = as_matrix(x)
-        start = _start(self.model, x)
-        loc_units, scale_units = units(x)
-        plate = pyro.plate("components", self.model.components, dim=-1)
+        start = start_of(self.model, x)
         _sample_weights(self.model, x, start)
-        _sample_precisions(self.model, x, plate, start)
-        spread = lambda: torch.linalg.cholesky(start().covariances / (len(x) * start().weights)[:, None, None])  # noqa: E731
-        loc = pyro.param("locs_loc", lambda: start().locs, constraint=RealVectorIn(loc_units, scale_units))
-        scale_tril = pyro.param("locs_scale_tril", spread, constraint=CholeskyIn(scale_units))
-        with plate:
-            pyro.sample("locs", dist.MultivariateNormal(loc, scale_tril=scale_tril))
+        mean_field_components(self.model, x, start)
 
 
 @dataclass(frozen=True)
@@ -108,15 +95,32 @@ class Sampled:
 Start = Callable[[], Moments]
 
 
-def _start(model: BayesianGMM, x: Tensor) -> Start:
+def start_of(model: BayesianGMM, x: Tensor) -> Start:
     """The k-means++ moments of x, pooled to the model's covariance structure; found only when first asked for."""
+    return cache(lambda: model.clusters(x))
 
-    @cache
-    def moments() -> Moments:
-        free = kmeans_moments(x, model.components)
-        return free._replace(covariances=structured(model.covariance, free.covariances, free.weights))
 
-    return moments
+def structured_components(model: BayesianGMM, x: Tensor, start: Start) -> None:
+    """prod_k Normal(loc_k | m_k, (beta_k precision_k)^-1) Wishart(precision_k), with the params of `Structured`."""
+    plate = pyro.plate("components", model.components, dim=-1)
+    trils = _sample_precisions(model, x, plate, start)
+    counts = lambda: model.loc_precision + len(x) * start().weights  # noqa: E731
+    precision = pyro.param("locs_precision", counts, constraint=constraints.positive)
+    loc = pyro.param("locs_loc", lambda: start().locs, constraint=RealVectorIn(*units(x)))
+    with plate:
+        pyro.sample("locs", NormalPrecisionCholesky(loc, precision.sqrt()[:, None, None] * trils))
+
+
+def mean_field_components(model: BayesianGMM, x: Tensor, start: Start) -> None:
+    """prod_k Normal(loc_k | m_k, S_k) Wishart(precision_k), with the params of `MeanField`."""
+    loc_units, scale_units = units(x)
+    plate = pyro.plate("components", model.components, dim=-1)
+    _sample_precisions(model, x, plate, start)
+    spread = lambda: torch.linalg.cholesky(start().covariances / (len(x) * start().weights)[:, None, None])  # noqa: E731
+    loc = pyro.param("locs_loc", lambda: start().locs, constraint=RealVectorIn(loc_units, scale_units))
+    scale_tril = pyro.param("locs_scale_tril", spread, constraint=CholeskyIn(scale_units))
+    with plate:
+        pyro.sample("locs", dist.MultivariateNormal(loc, scale_tril=scale_tril))
 
 
 def _sample_weights(model: BayesianGMM, x: Tensor, start: Start) -> None:

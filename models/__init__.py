@@ -1,9 +1,10 @@
 """Pyro programs: plain models, no inference in here."""
 
 from .bayesian_gmm import BayesianGMM
+from .dirichlet_process_gmm import DirichletProcessGMM
 from .gaussian import CorrelatedGaussian
 from .gmm import GMM
 from .univariate_mixture import UnivariateMixture
 from .vae import VAE
 
-__all__ = ["GMM", "VAE", "BayesianGMM", "CorrelatedGaussian", "UnivariateMixture"]
+__all__ = ["GMM", "VAE", "BayesianGMM", "CorrelatedGaussian", "DirichletProcessGMM", "UnivariateMixture"]

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .gaussians.covariance import Covariance, check_mixture, inverse_tril, precision_trils, structured
+from .gaussians.covariance import Covariance, check_mixture, inverse_tril, precision_trils
 from .gaussians.distributions import GaussianMixture, NormalPrecisionCholesky
-from .gaussians.moments import as_matrix, check_table, kmeans_moments, rows_of, units
+from .gaussians.moments import Moments, as_matrix, check_table, pooled_moments, rows_of, units
 from .structure import deterministic
 
 __all__ = ["BayesianGMM", "CollapsedGMM", "Prior"]
@@ -83,7 +83,7 @@ class BayesianGMM:
         """Sample all but the rows: weights (K,), locs (K, D), Cholesky factors of the precisions (K, D, D)."""
         prior = self.prior(x)
         loc, scale = units(x)
-        weights = pyro.sample("weights", dist.Dirichlet(prior.concentration), infer={"event_dims": ["components"]})
+        weights = self.sample_weights(prior)
         plate = pyro.plate("components", self.components, dim=-1)
         trils = precision_trils(self.covariance, plate, prior.df, inverse_tril(prior.scale), 1 / scale)
         with plate:
@@ -92,9 +92,18 @@ class BayesianGMM:
             deterministic("covariances", torch.cholesky_inverse(trils), ("features", "features_bis"))
         return weights, locs, trils
 
+    def sample_weights(self, prior: Prior) -> Tensor:
+        """Sample the weights, (K,)."""
+        return pyro.sample("weights", dist.Dirichlet(prior.concentration), infer={"event_dims": ["components"]})
+
     def collapsed(self) -> CollapsedGMM:
         """The same program with z summed out by hand."""
         return CollapsedGMM(self)
+
+    @property
+    def prior_components(self) -> float:
+        """How many components share the data's volume a priori."""
+        return self.components
 
     def prior(self, x: Tensor) -> Prior:
         """The hyperparameters, those left open read from x (N, D)."""
@@ -104,7 +113,7 @@ class BayesianGMM:
         if df <= size - 1:
             raise InputError(f"df={df} must be above D - 1 = {size - 1}")
         loc = x.mean(0) if self.loc is None else full(self.loc, (size,))
-        volume = self.components ** (-2 / size)
+        volume = self.prior_components ** (-2 / size)
         scale = units(x)[1].square() * volume if self.scale is None else torch.as_tensor(self.scale).to(x)
         return Prior(
             concentration=full(self.concentration, (self.components,)),
@@ -118,12 +127,19 @@ class BayesianGMM:
         """The rows, (N, D) or (N,), if they are enough and no column is constant."""
         return check_table(values, columns, self.components)
 
+    def clusters(self, x: Tensor, seed: int | None = None) -> Moments:
+        """The moments of k-means++ clusters of x; seed None takes the seed of torch's generator."""
+        return pooled_moments(x, self.components, self.covariance, seed)
+
+    def init_weights(self, weights: Tensor) -> dict[str, Tensor]:
+        """Values for the sites that the weights (K,) are made of."""
+        return {"weights": weights}
+
     def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
         """Values for the latent sites from k-means++ on x; seed None takes the seed of torch's generator."""
-        moments = kmeans_moments(x, self.components, seed)
-        covariances = structured(self.covariance, moments.covariances, moments.weights)
-        start = {"weights": moments.weights, "locs": moments.locs}
-        trils = inverse_tril(covariances)
+        moments = self.clusters(x, seed)
+        start = self.init_weights(moments.weights) | {"locs": moments.locs}
+        trils = inverse_tril(moments.covariances)
         match self.covariance:
             case "full":
                 return start | {"precision_trils": trils}

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from .gaussians.covariance import Covariance, check_mixture, scale_trils, structured
-from .gaussians.moments import as_matrix, check_table, kmeans_moments, rows_of, units
+from .gaussians.covariance import Covariance, check_mixture, scale_trils
+from .gaussians.moments import Moments, as_matrix, check_table, pooled_moments, rows_of, units
 from .gaussians.units import RealVectorIn
 from .structure import deterministic
 
@@ -75,6 +75,8 @@ class GMM:
 
     def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
         """Weights, locs and covariances from k-means++ on x; seed None takes the seed of torch's generator."""
-        moments = kmeans_moments(x, self.components, seed)
-        covariances = structured(self.covariance, moments.covariances, moments.weights)
-        return {"weights": moments.weights, "locs": moments.locs, "covariances": covariances}
+        return self.clusters(x, seed)._asdict()
+
+    def clusters(self, x: Tensor, seed: int | None = None) -> Moments:
+        """The moments of k-means++ clusters of x; seed None takes the seed of torch's generator."""
+        return pooled_moments(x, self.components, self.covariance, seed)

@@ -271,13 +271,13 @@ def _fits(shape: Size, plates: tuple[Plate, ...]) -> bool:
 def _site_dims(name: str, node: dict[str, Any], plates: dict[str, Plate], shares: dict[int, str]) -> tuple[str, ...]:
     """Plate names for batch dims; the declared names, or name_dim_i, for event dims."""
     shape, event_dim = node["value"].shape, node["fn"].event_dim
-    if is_deterministic(node) and event_dim == len(shape) and _fits(shape, _plates(node)):
+    declared = node["infer"].get("event_dims")
+    if is_deterministic(node) and not declared and event_dim == len(shape) and _fits(shape, _plates(node)):
         event_dim = 0  # `pyro.deterministic` takes every dim for one of the event
     dims = list(unnamed(name, len(shape)))
     for plate in _plates(node):
         if -plate.dim <= len(shape) - event_dim:
             dims[plate.dim - event_dim] = plate.name
-    declared = node["infer"].get("event_dims")
     if declared:
         if len(declared) != event_dim:
             raise InputError(f"site {name!r} names {len(declared)} event dims and has {event_dim}: name each of them")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .gaussians.covariance import Covariance, check_mixture
-from .gaussians.moments import as_matrix, check_table, kmeans_moments, rows_of
+from .gaussians.moments import Moments, as_matrix, check_table, pooled_moments, rows_of
 
 __all__ = ["UnivariateMixture"]
 
@@ -60,7 +60,11 @@ class UnivariateMixture:
 
     def init(self, x: Tensor, seed: int | None = None) -> dict[str, Tensor]:
         """Locations from k-means++ on x; seed None takes the seed of torch's generator."""
-        return {"locs": kmeans_moments(x, self.components, seed).locs[:, 0]}
+        return {"locs": self.clusters(x, seed).locs[:, 0]}
+
+    def clusters(self, x: Tensor, seed: int | None = None) -> Moments:
+        """The moments of k-means++ clusters of x; seed None takes the seed of torch's generator."""
+        return pooled_moments(x, self.components, self.covariance, seed)
 
 
 def _one_column(x: Tensor) -> Tensor:

@@ -26,12 +26,17 @@ def small(function: Callable[..., Any], **sizes: Any) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     "example",
     EXAMPLES,
-    ids=["compare", "any data", "own guide", "published", "calibrate", "classics", "deterministic", "vae"],
+    ids=[
+        *("compare", "any data", "own guide", "published", "calibrate"),
+        *("classics", "components", "deterministic", "vae"),
+    ],
 )
 def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mpl.use("agg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pyrometer, "compare", small(pyrometer.compare, **SMOKE, rows=2))
+    few = small(pyrometer.choose_components, components=range(1, 3), starts=1, draws=60, folds=2, progress=False)
+    monkeypatch.setattr(pyrometer, "choose_components", few)
     monkeypatch.setattr(pyrometer, "calibrate", small(pyrometer.calibrate, simulations=50, progress=False, jobs=1))
     monkeypatch.setattr(pyrometer, "train", small(pyrometer.train, epochs=2, progress=False))
     monkeypatch.setattr("pyrometer.inference.local_latents.gaps.CAREFUL", Budget(draws=100, chains=4, temperatures=20))

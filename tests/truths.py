@@ -11,11 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import pyro
 import pyro.distributions as dist
+import scipy
 import torch
 from pyrometer.inference.data.data import Data
 from pyrometer.inference.runtime.isolation import isolated
-from pyrometer.models import BayesianGMM
+from pyrometer.models import BayesianGMM, DirichletProcessGMM
 from pyrometer.models.gaussians.covariance import Covariance
+from scipy.special import betaln
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, constraints
 
@@ -125,16 +127,34 @@ def normal_wishart_log_evidence(prior: NormalWishart, x: Tensor) -> Tensor:
 
 def assignment_log_evidences(model: BayesianGMM, x: Tensor) -> Tensor:
     """log p(x, z) of each of the K^N assignments z, every parameter integrated out: (K^N,)."""
-    prior, concentration = normal_wishart_prior(model, x), model.prior(x).concentration
-    terms = []
+    prior, terms = normal_wishart_prior(model, x), []
     for z in itertools.product(range(model.components), repeat=len(x)):
         labels = torch.tensor(z)
         counts = torch.bincount(labels, minlength=model.components)
-        term = torch.lgamma(concentration.sum()) - torch.lgamma(concentration.sum() + len(x))
-        term = term + (torch.lgamma(concentration + counts) - torch.lgamma(concentration)).sum()
+        term = assignment_log_prior(model, counts)
         parts = [normal_wishart_log_evidence(prior, x[labels == k]) for k in range(model.components) if counts[k]]
         terms.append(term + sum(parts))
     return torch.stack(terms)
+
+
+def assignment_log_prior(model: BayesianGMM, counts: Tensor) -> Tensor:
+    """log p(z) of one assignment with these counts (K,), the weights integrated out: (), alpha by quadrature."""
+    if not isinstance(model, DirichletProcessGMM):
+        a, n = torch.full((len(counts),), model.concentration, dtype=torch.float64), counts.sum()
+        return torch.lgamma(a.sum()) - torch.lgamma(a.sum() + n) + (torch.lgamma(a + counts) - torch.lgamma(a)).sum()
+    if model.concentration_prior is None:
+        return torch.tensor(sticks_log_evidence(counts.tolist(), model.concentration))
+    shape, rate = model.concentration_prior
+    density = scipy.stats.gamma(shape, scale=1 / rate).pdf
+    integrand = lambda alpha: density(alpha) * math.exp(sticks_log_evidence(counts.tolist(), alpha))  # noqa: E731
+    return torch.tensor(math.log(scipy.integrate.quad(integrand, 0, math.inf, epsabs=0, epsrel=1e-10)[0]))
+
+
+def sticks_log_evidence(counts: list[float], alpha: float) -> float:
+    """log E[prod_t weights_t^counts_t], sticks_t ~ Beta(1, alpha), the last taking what is left."""
+    behind = [sum(counts[t + 1 :]) for t in range(len(counts) - 1)]
+    ratios = [betaln(1 + n, alpha + m) - betaln(1, alpha) for n, m in zip(counts, behind, strict=False)]
+    return float(sum(ratios))
 
 
 def standard_errors(estimates: np.ndarray, truth: float) -> float:

@@ -1,4 +1,4 @@
-"""The command line: `pyrometer compare DATA ...`, `pyrometer train DATA ...` and `pyrometer guides`."""
+"""The command line: `pyrometer compare DATA ...`, `components DATA ...`, `train DATA ...` and `guides`."""
 
 import argparse
 import os
@@ -13,6 +13,7 @@ from ...errors import InputError
 
 COMMANDS = {  # in files of their names, imported by who asks for them: help is there at once
     "compare": "fit several guides and a reference to one data set, and print the table",
+    "components": "try several numbers of components of a mixture, and print what speaks for each",
     "train": "train a VAE by epochs, and write what it does in pictures",
     "guides": "list the guides that go with each model",
 }

@@ -20,7 +20,7 @@ from ...models.structure import model_name
 from ..data.as_data import DataLike
 from ..fit.fit import Fit
 from .ascent import Ascent, Options, mixture_fit, row_likelihood
-from .conjugate import Family, prior_of
+from .conjugate import Family, MixtureFamily, prior_of
 from .e_step import EStep, WorkerPool, e_step, log_totals, normal_components, weighted_sums
 from .row_blocks import RowBlocks, as_row_blocks
 
@@ -41,11 +41,13 @@ def cavi(
     """Mean-field variational inference by coordinate ascent.
 
     BayesianGMM: q(z) q(weights, locs, precisions), the families found by the updates (Bishop 2006, section 10.2,
-    equations 10.46 to 10.70). UnivariateMixture: Blei, Kucukelbir and McAuliffe (2017), section 3.
+    equations 10.46 to 10.70). DirichletProcessGMM: sticks in place of weights, and q(alpha) (Blei and Jordan 2006,
+    section 3.1); components change places where that raises the bound. UnivariateMixture: Blei, Kucukelbir and
+    McAuliffe (2017), section 3.
 
     Parameters
     ----------
-    model : BayesianGMM or UnivariateMixture. Minibatches are switched off.
+    model : BayesianGMM, DirichletProcessGMM or UnivariateMixture. Minibatches are switched off.
     x : DataFrame, Series, array, tensor, path or data set name: (N, D) or (N,). A NumPy memmap is read in blocks, in
         bounded memory; its Fit then holds no log-likelihood by row.
     responsibilities : (N, K), each row summing to 1: q(z) of the one start, in place of k-means++.
@@ -71,7 +73,10 @@ def cavi(
     """
     options = Options("CAVI", name, responsibilities, max_steps, tol, starts, seed, progress, draws)
     if not isinstance(model, BayesianGMM | UnivariateMixture):
-        raise InputError(f"cavi fits a BayesianGMM or UnivariateMixture, not {model_name(model)}: use em, svi or nuts")
+        raise InputError(
+            f"cavi fits a BayesianGMM, DirichletProcessGMM or UnivariateMixture, not {model_name(model)}: "
+            "use em, svi or nuts"
+        )
     blocks = as_row_blocks(x, model)
     columns = len(blocks.units.loc)
     if isinstance(model, UnivariateMixture) and columns != 1:
@@ -107,7 +112,10 @@ class CAVIUpdates:
         return (log_total - q.kl(self.prior)).item(), sums  # type: ignore[arg-type] # of one kind, both from one model
 
     def update(self, sums: Sums) -> Family:
-        """The best q(theta) for q(z) of these moments (eqs. 10.57 and 10.59)."""
+        """The best q(theta) for q(z) of these moments (eqs. 10.57 and 10.59), in the best order where that matters."""
+        if isinstance(self.prior, MixtureFamily):
+            order = self.prior.weights.order(sums.counts)
+            sums = Sums(*(part[order] for part in sums))
         return self.prior.updated(sums)
 
     def from_kmeans(self, clusters: int) -> Family:

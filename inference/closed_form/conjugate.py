@@ -1,6 +1,6 @@
 """The conjugate families over the parameters of K components: of prior, posterior and q(theta) alike.
 
-Dirichlet x Normal-Wishart for BayesianGMM, independent normals for UnivariateMixture.
+Weights x Normal-Wishart for BayesianGMM and DirichletProcessGMM, independent normals for UnivariateMixture.
 """
 
 from __future__ import annotations
@@ -11,28 +11,29 @@ from dataclasses import dataclass
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import Dirichlet, Normal, kl_divergence
+from torch.distributions import Normal, kl_divergence
 
 from ...models import BayesianGMM, UnivariateMixture
 from ...models.gaussians.covariance import Covariance, as_trils, inverse_tril, laid_out, precision_site, structured
 from ...models.gaussians.distributions import NormalPrecisionCholesky, WishartCholesky
 from ...models.gaussians.sufficient import Components, Sums, Units
 from .e_step import weighted_normals, whiteners
+from .weights import Weights, weights_prior
 
 
 @dataclass(frozen=True, eq=False)
 class MixtureFamily:
-    """Dirichlet(weights | concentration) prod_k Normal(loc_k | locs_k, (loc_precision_k precision_k)^-1) p(precisions).
+    """p(weights) prod_k Normal(loc_k | locs_k, (loc_precision_k precision_k)^-1) p(precisions).
 
     p(precisions) is, as in `models.gaussians.covariance.precision_trils`, a Wishart(df_k, scales_k^-1) a component, one
     in all where tied, Gammas on the diagonal of scales_k where diagonal or spherical.
 
-    concentration, loc_precision, df: (K,). locs: (K, D). scales: (K, D, D), W^-1 of Bishop. Where tied, df and scales
+    loc_precision, df: (K,). locs: (K, D). scales: (K, D, D), W^-1 of Bishop. Where tied, df and scales
     are the same for each k.
     """
 
     covariance: Covariance
-    concentration: Tensor
+    weights: Weights
     loc_precision: Tensor
     locs: Tensor
     df: Tensor
@@ -44,7 +45,7 @@ class MixtureFamily:
         return self.locs.shape[-1]
 
     def updated(self, sums: Sums) -> MixtureFamily:
-        """The posterior, this being the prior, given weighted moments (Bishop 2006, eqs. 10.58 and 10.60 to 10.63)."""
+        """The posterior, this being the prior, given weighted moments (Bishop 2006, eqs. 10.60 to 10.63)."""
         counts = sums.counts
         precision, away = self.loc_precision + counts, sums.means - self.locs
         shrunk = (self.loc_precision * counts / precision)[:, None, None]
@@ -53,27 +54,26 @@ class MixtureFamily:
         locs = weighted / precision.unsqueeze(-1)
         df = self.df + (counts.sum() if self.covariance == "tied" else counts)
         scales = self.scales + structured(self.covariance, free, torch.ones_like(counts))
-        return MixtureFamily(self.covariance, self.concentration + counts, precision, locs, df, scales)
+        return MixtureFamily(self.covariance, self.weights.updated(counts), precision, locs, df, scales)
 
     def expected_components(self) -> Components:
-        """E[log weights_k + log Normal(x | loc_k, precision_k^-1)] as a function of x (eqs. 10.46, 10.64 to 10.66)."""
-        log_weights = self.concentration.digamma() - self.concentration.sum().digamma()
+        """E[log weights_k + log Normal(x | loc_k, precision_k^-1)] as a function of x (eqs. 10.46, 10.64, 10.65)."""
         constant = (self._expected_log_det() - self.size * math.log(2 * math.pi) - self.size / self.loc_precision) / 2
-        return Components(log_weights + constant, self.locs, self.df.sqrt()[:, None, None] * whiteners(self.scales))
+        scaled = self.df.sqrt()[:, None, None] * whiteners(self.scales)
+        return Components(self.weights.expected_log() + constant, self.locs, scaled)
 
     def kl(self, prior: MixtureFamily) -> Tensor:
         """KL(this || prior) in nats (the terms 10.73, 10.74, 10.76 and 10.77): ()."""
         ratio = prior.loc_precision / self.loc_precision
         away = self.expected_components().whiteners @ (self.locs - prior.locs).unsqueeze(-1)
         of_locs = (self.size * (ratio - 1 - ratio.log()) + prior.loc_precision * away.square().sum((-2, -1))) / 2
-        of_weights = kl_divergence(Dirichlet(self.concentration), Dirichlet(prior.concentration))
+        of_weights = self.weights.kl(prior.weights)  # type: ignore[arg-type] # of one kind, both from one model
         return of_weights + of_locs.sum() + self._kl_precisions(prior)
 
     def sample(self, draws: int) -> dict[str, Tensor]:
         """Exact draws of the model's sites, name -> (S, ...); random as torch's generator has it."""
         name, precisions = self._precisions()
-        weights = Dirichlet(self.concentration).sample((draws,))
-        sites = {"weights": weights, name: precisions.sample((draws,))}
+        sites = self.weights.sample(draws) | {name: precisions.sample((draws,))}
         return sites | {"locs": self._locs(sites).sample()}
 
     def log_prob(self, sites: dict[str, Tensor]) -> Tensor:
@@ -81,11 +81,11 @@ class MixtureFamily:
         name, precisions = self._precisions()
         of_locs = self._locs(sites).log_prob(sites["locs"]).sum(-1)
         of_precisions = precisions.log_prob(sites[name]).reshape(len(of_locs), -1).sum(-1)
-        return Dirichlet(self.concentration).log_prob(sites["weights"]) + of_locs + of_precisions
+        return self.weights.log_prob(sites) + of_locs + of_precisions
 
     def drawn_components(self, sites: dict[str, Tensor]) -> Components:
         """log weights_k + log Normal(x | loc_k, precision_k^-1) of each draw: (S, K), (S, K, D), (S, K, D, D)."""
-        return weighted_normals(sites["weights"].log(), sites["locs"], self.trils(sites).mT)
+        return weighted_normals(self.weights.log_weights(sites), sites["locs"], self.trils(sites).mT)
 
     def trils(self, sites: dict[str, Tensor]) -> Tensor:
         """The Cholesky factors of the precisions drawn: (S, K, D, D)."""
@@ -94,7 +94,7 @@ class MixtureFamily:
     def params(self) -> dict[str, Tensor]:
         """This as the trained parameters of the guide `structured`."""
         return {
-            "weights_concentration": self.concentration,
+            **self.weights.params(),
             "locs_loc": self.locs,
             "locs_precision": self.loc_precision,
             "precision_df": self.df[0] if self.covariance == "tied" else self.df,
@@ -192,4 +192,4 @@ def prior_of(model: BayesianGMM | UnivariateMixture, units: Units) -> Family:
         matrix = matrix[0, 0].expand(size).diag()
     locs, scales = prior.loc.expand(number, size), matrix.expand(number, size, size)
     loc_precision, df = prior.loc_precision * each, prior.df * each
-    return MixtureFamily(model.covariance, prior.concentration, loc_precision, locs, df, scales)
+    return MixtureFamily(model.covariance, weights_prior(model, prior.concentration), loc_precision, locs, df, scales)

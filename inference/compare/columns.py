@@ -263,6 +263,7 @@ def first_line(error: BaseException) -> str:
 
 DECIMALS = {column.name: column.decimals for column in (*ROW_COLUMNS, *COLUMNS)}
 DECIMALS |= {"nats": 3, "se": 3, "log_bias": 3, "ess": 0, "draws": 0, "log_weight_sd": 2}  # of the marginal likelihood
+DECIMALS |= {"bic": 1, "aic": 1, "probability": 3, "log_evidence_se": 2}  # of numbers of components
 
 
 def as_text(table: pd.DataFrame) -> str:

@@ -24,13 +24,14 @@ OPTIONS = ("seed", "jobs", "progress")
 PICTURES = {"comparison.png": plot, "losses.png": plot_losses, "fit.png": plot_fit, "forest.png": plot_forest}
 ROW_PICTURES: dict[str, Any] = {"portrait.png": plot_portrait, "latent.png": plot_latent}
 ROW_PICTURES |= {"reconstructions.png": plot_reconstructions}
-STALE = (NOTES, "gaps.csv", "invariant.csv", "parameters.csv", *PICTURES, *ROW_PICTURES)  # what an earlier call may have left
+FRAMES = ("table", "parameters", "invariant", "gaps")
+STALE = (NOTES, *(f"{name}.csv" for name in FRAMES[1:]), *PICTURES, *ROW_PICTURES)  # an earlier call may have left them
 
 
 def save(comparison: Comparison, folder: str | Path) -> list[Path]:
     """Write a comparison into a folder, made where it is missing.
 
-    table.csv; parameters.csv and invariant.csv, the label-invariant distances, or gaps.csv; one NetCDF a fit, for `arviz.from_netcdf`,
+    table.csv; parameters.csv and invariant.csv, the label-invariant distances, or gaps.csv; one NetCDF a fit for ArviZ,
     and what `pyrometer.load` needs beside: data.pt, one file of tensors a fit, comparison.json;
     comparison.png, losses.png, fit.png and forest.png, and in place of the last two, where the first fit tells q(z | x)
     of a row, portrait.png, latent.png and reconstructions.png; notes.txt where there is something to note, a picture
@@ -46,7 +47,7 @@ def save(comparison: Comparison, folder: str | Path) -> list[Path]:
     InputError
         The folder is a file, or nothing can be written there.
     """
-    frames = {name: getattr(comparison, name) for name in ("table", "parameters", "invariant", "gaps")}
+    frames = {name: getattr(comparison, name) for name in FRAMES}
     stems, first, problem = stems_of(comparison.fits), next(iter(comparison.fits.values())), comparison.problem
     facts: dict[str, Any] = {name: getattr(comparison, name) for name in ("reference", "skipped", "notes")}
     facts["fits"] = [facts_of(fit, stems[name]) for name, fit in comparison.fits.items()]

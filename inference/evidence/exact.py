@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...models import BayesianGMM, UnivariateMixture
+from ...models import BayesianGMM, DirichletProcessGMM, UnivariateMixture
 from ...models.gaussians.covariance import Covariance
 from ...models.gaussians.moments import as_matrix, units
 from ...models.gaussians.sufficient import Sums, Units
@@ -40,7 +40,7 @@ def exact_log_evidence(model: Model, x: DataLike) -> float:
     InputError
         Another model, or too many partitions.
     """
-    if not isinstance(model, BayesianGMM | UnivariateMixture):
+    if not isinstance(model, BayesianGMM | UnivariateMixture) or isinstance(model, DirichletProcessGMM):
         known = "BayesianGMM and UnivariateMixture have"
         raise InputError(f"model {model_name(model)} has no exact evidence: {known}; take bridge(nuts(model, x))")
     data, _ = data_for(on_all_rows(model), x)

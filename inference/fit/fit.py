@@ -19,7 +19,7 @@ from ..data.as_data import DataLike, as_new_data
 from ..data.data import Data
 from ..density.log_density import Density
 from ..runtime.folder import write_all
-from .predictive import RowPredictive, decoded, from_prior, new_rows, of_rows, replicated, responsibilities
+from .predictive import RowPredictive, decoded, from_prior, new_rows, occupied, of_rows, replicated, responsibilities
 from .relabel import Labels, component_features
 from .saved import files_of
 
@@ -173,6 +173,14 @@ class Fit:
         """
         index = x_new.index if isinstance(x_new, pd.DataFrame | pd.Series) else None
         return responsibilities(self, self.new_data(x_new), index)
+
+    def occupied(self, seed: int = 0) -> pd.Series:
+        """p(k components hold a row | x), the posterior of how many are occupied: a Series by k.
+
+        The labels of all rows are drawn once for each posterior draw, so that it has their Monte Carlo error. Raises
+        InputError where no discrete site has one value a row.
+        """
+        return occupied(self, seed)
 
     def predict(self, x_new: DataLike | None = None) -> pd.Series | pd.DataFrame:
         """The discrete sites: where one has a value a row, the most probable of each, a Series (M,) called component.

@@ -62,6 +62,21 @@ def responsibilities(fit: Fit, data: Data, index: Any = None) -> pd.DataFrame:
     return pd.DataFrame(share, index=index, columns=pd.RangeIndex(share.shape[1], name="components"))
 
 
+def occupied(fit: Fit, seed: int) -> pd.Series:
+    """p(k components hold a row | x): labels drawn for each posterior draw, and their different values counted."""
+
+    def number(draw: Sites) -> Tensor:
+        logits = fit.density.assignment_logits(draw)
+        noise = -(-torch.rand_like(logits).log()).log()  # Gumbel's: the highest sum is a draw of each row's label
+        labels = (logits + noise).argmax(-1, keepdim=True)
+        return (labels == torch.arange(logits.shape[-1], device=logits.device)).any(0).sum()
+
+    with one_thread_if_small(fit.data.numel), fit.data.isolated(seed):
+        numbers = over_draws(number, fit.sites(), fit.density.chunk(), samples=True).cpu().numpy()
+    share = pd.Series(numbers).value_counts(normalize=True).sort_index()
+    return share.rename_axis("occupied").rename("probability")
+
+
 def decoded(fit: Fit, data: Data) -> pd.Series | pd.DataFrame:
     """The most probable values of all discrete sites together, by max-product at the draw of the highest density."""
     structure = fit.structure

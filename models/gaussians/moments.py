@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from .covariance import Covariance, structured
 
-__all__ = ["Moments", "as_matrix", "check_table", "kmeans_moments", "rows_of", "units"]
+__all__ = ["Moments", "as_matrix", "check_table", "kmeans_moments", "pooled_moments", "rows_of", "units"]
 
 ROWS = 20_000  # k-means sees no more rows than this: a start needs no more
 
@@ -78,3 +79,9 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
     covariances = (scatter + prior * volume * np.diag(scale**2)) / (counts + prior)[:, None, None]
     weights = (counts + 1) / (len(values) + components)
     return Moments(*(torch.as_tensor(part, dtype=x.dtype, device=x.device) for part in (weights, locs, covariances)))
+
+
+def pooled_moments(x: Tensor, components: int, covariance: Covariance, seed: int | None = None) -> Moments:
+    """`kmeans_moments`, the covariances pooled to that structure."""
+    moments = kmeans_moments(x, components, seed)
+    return moments._replace(covariances=structured(covariance, moments.covariances, moments.weights))

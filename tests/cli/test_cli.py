@@ -55,6 +55,17 @@ def test_the_split_is_seeded_and_complete() -> None:
     assert rows(kept, held) == rows(x)
 
 
+def test_components_prints_the_table_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    quick = ["--components", "1-2", "--draws", "50", "--starts", "2", "--folds", "2", "--quiet", "--out", str(out)]
+    assert main(["components", "faithful", "--covariance", "tied", *quick]) == 0
+    printed = capsys.readouterr().out
+    assert "chosen: elbo 2, log_evidence 2, bic 2" in printed
+    assert pd.read_csv(out / "table.csv")["components"].tolist() == [1, 2]
+    assert (out / "components.png").stat().st_size > 1000
+    assert main(["components", "faithful", "--components", "2,1", "--model", "gmm", "--holdout", "0.2", "--quiet"]) == 0
+
+
 BAD = {
     "no such data set": ["compare", "nothing"],
     "no such file": ["compare", "missing.csv"],
@@ -75,6 +86,11 @@ BAD = {
     "a test file with other columns": ["compare", "faithful", "--test", "galaxies"],
     "the same guide twice": ["compare", "faithful", "--guides", "auto_mvn,auto_mvn"],
     "an empty guide": ["compare", "faithful", "--guides", "auto_mvn,"],
+    "no number of components": ["components", "faithful", "--components", "0-3"],
+    "components that go down": ["components", "faithful", "--components", "5-2"],
+    "components of no mixture": ["components", "faithful", "--model", "vae"],
+    "more components than rows in a list": ["components", "faithful", "--components", "2,300"],
+    "one part": ["components", "faithful", "--components", "2", "--folds", "1"],
     "no data": ["compare"],
     "no such option": ["compare", "faithful", "--frobnicate"],
     "no such command": ["compute"],
@@ -89,7 +105,7 @@ def test_a_mistake_is_one_line_status_2_and_leaves_no_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = BAD[mistake]
-    out = ["--out", str(tmp_path / "out")] if arguments[:1] == ["compare"] else []
+    out = ["--out", str(tmp_path / "out")] if arguments[:1] in (["compare"], ["components"]) else []
     assert main([*arguments, *out]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -143,7 +159,15 @@ def test_guides_lists_all_models(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["compare", "--help"], ["train", "--help"], ["guides", "--help"], ["--version"]]
+    "arguments",
+    [
+        ["--help"],
+        ["compare", "--help"],
+        ["components", "--help"],
+        ["train", "--help"],
+        ["guides", "--help"],
+        ["--version"],
+    ],
 )
 def test_help_and_version_exit_with_0(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

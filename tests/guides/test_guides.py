@@ -14,7 +14,7 @@ from pyrometer.guides import CATALOGUE, DEFAULTS, catalogue, defaults
 from pyrometer.guides.auto import AUTO
 from pyrometer.guides.gaussian import GaussianGuide, diagonal, full, low_rank
 from pyrometer.inference.density.log_density import Density
-from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
+from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, DirichletProcessGMM, UnivariateMixture
 from pyrometer.models.structure import sites_of
 from truths import (
     COUNTS,
@@ -32,6 +32,7 @@ X = two_clusters()
 ASSIGNING = ("responsibilities", "full_mean_field", "amortized", "sampled")
 MODELS: list[Any] = [kind(2, covariance) for kind in (GMM, BayesianGMM) for covariance in COVARIANCES]
 MODELS += [UnivariateMixture(2), CorrelatedGaussian()]
+MODELS += [DirichletProcessGMM(3), DirichletProcessGMM(3, "tied", concentration_prior=(2.0, 1.0))]
 MATRIX = [pytest.param(model, name, id=f"{model}-{name}") for model in MODELS for name in catalogue(model)]
 
 
