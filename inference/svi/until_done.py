@@ -20,9 +20,8 @@ CEILING = 20_000  # steps
 BLOCK, LONGEST = 100, 1000  # steps of the first block, and of the longest
 SMALL = 1.0  # nats: a block that gained less is followed by a longer one
 GROWTH, FALL = 1.5, 0.2  # of a block, and of the rate after a block that gained nothing
-COOLING, COOL = 10, 0.2  # blocks at the end, at rates that fall from this share of the first one
 SLOWEST = 1e-3  # of the first rate: what hurts at less than this is no matter of the rate
-IDLE = 3  # blocks in turn that gained nothing, each at a rate of its own, make an end
+IDLE = 2  # blocks in turn that gained nothing, each at a rate of its own, make an end
 TOLERANCE = 0.02  # nats
 DRAWS = (100, 400)  # of ELBOs that are compared: as many as tell a gain from noise
 
@@ -75,10 +74,6 @@ def train_until_done(start: Start, bar: std.tqdm) -> None:
         if not gain.counts:
             start.values, rate = best.values, FALL * rate
             start.scale_rate(FALL)
-    if not start.message:
-        start.values = best.values
-        cooled = _cooled(start, bar, COOL / rate)
-        best = cooled if _gain(start, best, cooled).nats > 0 else best
     start.values = best.values
     if start.message:
         start.judged = False, start.message
@@ -86,15 +81,6 @@ def train_until_done(start: Start, bar: std.tqdm) -> None:
         start.judged = False, f"the last of {CEILING} steps that gained anything still gained {last:.2f} nats"
     else:
         start.judged = True, f"{block} more steps gained {gain.nats:.3f} nats (se {gain.se:.3f})"
-
-
-def _cooled(start: Start, bar: std.tqdm, rate: float) -> Level:
-    """What further blocks come to at a rate that falls from one to the next, down to a hundredth. rate: of the first."""
-    start.scale_rate(rate)
-    for _ in range(COOLING):
-        average = start.advance(BLOCK, bar)
-        start.scale_rate(0.01 ** (1 / COOLING))
-    return Level(average)
 
 
 def judge_fixed(start: Start, bar: std.tqdm, rate: float) -> None:
@@ -106,18 +92,18 @@ def judge_fixed(start: Start, bar: std.tqdm, rate: float) -> None:
         start.judged = False, start.message
         return
     before, taken = Level(start.values), len(start.losses)
+    more = max(BLOCK, taken // 5)
     best = before
     start.scale_rate(rate)
     for _ in range(IDLE):
-        average = Level(start.advance(min(BLOCK, taken), bar))
+        average = Level(start.advance(more, bar))
         best = average if _gain(start, best, average).nats > 0 else best
         start.values = best.values
         start.scale_rate(FALL)
     gain = _gain(start, before, best)
     start.values, start.message = before.values, ""
     del start.losses[taken:]
-    more = IDLE * min(BLOCK, taken)
-    start.judged = not gain.counts, f"{more} more steps gain {gain.nats:.2f} nats (se {gain.se:.2f})"
+    start.judged = not gain.counts, f"{IDLE * more} more steps gain {gain.nats:.2f} nats (se {gain.se:.2f})"
 
 
 def _gain(start: Start, before: Level, after: Level) -> Gain:
