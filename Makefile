@@ -51,7 +51,7 @@ typecheck: setup ## check types
 	$(BIN)/mypy
 
 bench: .venv-bench/.setup ## measure against the peers, for at most 25 minutes
-	BENCH_UNTIL=$$(( $$(date +%s) + 1380 )) .venv-bench/bin/python benchmarks/run.py
+	BENCH_UNTIL=$$(( $$(date +%s) + 1200 )) .venv-bench/bin/python benchmarks/run.py
 
 atlas: setup ## every guide and method on every published posterior, the verdict beside the truth: docs/atlas.md
 	$(BIN)/python benchmarks/atlas.py

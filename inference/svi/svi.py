@@ -40,7 +40,7 @@ from .until_done import BLOCK, judge_fixed, train_until_done
 Optimizer: TypeAlias = str | type[torch.optim.Optimizer] | torch.optim.Optimizer | PyroOptim
 
 MAX_ROW_DRAWS = 100  # draws of the ELBO of a model with a latent vector a row: its rows average it already
-CLIP = 1e4  # of a gradient's entry: ClippedAdam's own 10 is often met, and what is clipped often has another optimum
+CLIP = 10.0  # of a gradient's entry, ClippedAdam's own default
 AUTO: Literal["auto"] = "auto"
 LR, AUTO_LR = 0.01, 0.05  # of a number of steps, and of as many as it takes
 EXPECTED = 2000  # steps, where it takes as many as it takes

@@ -164,6 +164,15 @@ class Start:
         with self.minibatches.messenger(batch, number):
             return self.data.run(self.svi.step)
 
+    def unclip(self) -> None:
+        """Clip gradients no more: that helps from far away, and where it happens often there is another optimum."""
+        if self.fast and self.fast.adam.clip is not None:
+            self.fast.adam.clip = math.inf
+        for optimizer in self.svi.optim.optim_objs.values():
+            for group in optimizer.param_groups:
+                if "clip_norm" in group:
+                    group["clip_norm"] = math.inf
+
     def _loss(self, batch: Tensor) -> float:
         if self.fast:
             return float(self.fast.gradient(*self.fast.training.inputs(batch, len(self.losses)))[0])

@@ -74,6 +74,7 @@ def train_until_done(start: Start, bar: std.tqdm) -> None:
         if not gain.counts:
             start.values, rate = best.values, FALL * rate
             start.scale_rate(FALL)
+            start.unclip()
     start.values = best.values
     if start.message:
         start.judged = False, start.message
@@ -95,6 +96,7 @@ def judge_fixed(start: Start, bar: std.tqdm, rate: float) -> None:
     more = max(BLOCK, taken // 5)
     best = before
     start.scale_rate(rate)
+    start.unclip()
     for _ in range(IDLE):
         average = Level(start.advance(more, bar))
         best = average if _gain(start, best, average).nats > 0 else best

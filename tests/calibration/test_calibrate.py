@@ -374,7 +374,7 @@ def nothing(model: Any, x: Any, *, seed: int, progress: bool, name: str) -> None
         (normal_mean, 3, {}, "method is a int"),
         (normal_mean, "auto_delta", {}, "auto_delta gives one point"),
         (normal_mean, nothing, {}, "nothing gave a NoneType"),
-        (normal_mean, "cavi", {}, "cavi fits a BayesianGMM or UnivariateMixture"),
+        (normal_mean, "cavi", {}, "cavi fits a BayesianGMM, DirichletProcessGMM or UnivariateMixture"),
     ],
 )
 def test_bad_input_is_one_line(model: Any, method: Any, options: Any, said: str) -> None:

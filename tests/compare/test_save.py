@@ -54,7 +54,8 @@ def test_what_is_said_to_be_written_is_all_there_is(
     written = comparison.save(tmp_path)
     assert sorted(written) == sorted(tmp_path.iterdir())
     fits = {f"{name}{suffix}" for name in comparison for suffix in (".nc", ".pt")}
-    assert {*fits, "table.csv", "invariant.csv", "data.pt", "comparison.json"} == {path.name for path in written}
+    tables = {"table.csv", "parameters.csv", "invariant.csv", "notes.txt"}  # a note has the reason of each verdict
+    assert {*fits, *tables, "data.pt", "comparison.json"} == {path.name for path in written}
 
 
 def test_the_pictures_are_pictures(folder: Path) -> None:
@@ -70,10 +71,10 @@ def test_saving_again_replaces_its_own_files_and_leaves_others(
     noted = replace(comparison, notes=("beware",))
     noted.save(tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "beware\n"
-    comparison.save(tmp_path)
+    replace(comparison, notes=()).save(tmp_path)
     assert not (tmp_path / "notes.txt").exists()
     assert (tmp_path / "mine.txt").read_text() == "mine"
-    assert (tmp_path / "table.csv").read_text().startswith("fit,estimator")
+    assert (tmp_path / "table.csv").read_text().startswith("fit,verdict,estimator")
 
 
 def test_a_failure_half_way_leaves_nothing(
