@@ -139,8 +139,8 @@ def job_of(problem: Problem, name: str, entry: Any) -> Job:
 
 
 def _shared_options(problem: Problem) -> dict[str, Any]:
-    """What `nuts` is told that any method on a density can be."""
-    return {name: problem.nuts[name] for name in ("draws", "compile", "dtype") if name in problem.nuts}
+    """What `svi` is told that any other method of draws from an approximation can be."""
+    return {name: problem.svi[name] for name in ("draws", "compile", "dtype") if name in problem.svi}
 
 
 def _for_rows(problem: Problem, entry: Any) -> dict[str, Any]:

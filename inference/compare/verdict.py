@@ -5,7 +5,8 @@ weights lead to, where Pareto k says that these can be believed; else those of s
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ def verdict_on(fit: Fit, reference: Fit | None, var_names: Collection[str] | Non
     standard = _found(fit, var_names) if reference is None else standard_of(fit, reference, var_names)
     if isinstance(standard, str):
         return Verdict(DOUBTED, f"{standard}: take reference='nuts'")
-    return _held_to(parameters_of(fit, standard, var_names).dropna(), standard.whose)
+    return _held_to(parameters_of(fit, standard, var_names).dropna(subset=["bias"]), standard.whose)
 
 
 def verdict_by_row(fit: Fit, bias: float, sd_ratio: float) -> Verdict | None:
@@ -113,11 +114,13 @@ def _standard(theirs: Scalars, own: Scalars, whose: str) -> Standard:
 def parameters_of(fit: Fit, standard: Standard | None, var_names: Collection[str] | None = None) -> pd.DataFrame:
     """A row a scalar: mean, sd, bias (in the standard's sd), sd_ratio, and the Monte Carlo errors of these two.
 
-    What the standard does not have is NaN, as are sds of a point.
+    response_ratio: of the sd by linear response, where the fit has one, and response_sd itself. What the standard does
+    not have is NaN, as are sds of a point.
     """
     own = scalars_of(fit, var_names)
-    mine = moments_of(own)
-    table = pd.DataFrame({"mean": mine.mean, "sd": mine.sd}, index=pd.Index(own.names, name="scalar"))
+    mine, response = moments_of(own), _by_scalar(own, fit.linear_response)
+    columns = {"mean": mine.mean, "sd": mine.sd, "response_sd": response}
+    table = pd.DataFrame(columns, index=pd.Index(own.names, name="scalar"))
     held = own.of(standard.names) if standard else own.of([])
     mine = moments_of(held)
     theirs = standard.moments if standard else mine
@@ -128,7 +131,16 @@ def parameters_of(fit: Fit, standard: Standard | None, var_names: Collection[str
         "sd_ratio": ratio,
         "sd_ratio_se": np.hypot(mine.sd_se / theirs.sd, ratio * theirs.sd_se / theirs.sd),
     }
-    return table.join(pd.DataFrame(against, index=pd.Index(held.names, name="scalar")))
+    table = table.join(pd.DataFrame(against, index=pd.Index(held.names, name="scalar")))
+    table.loc[list(held.names), "response_ratio"] = table.loc[list(held.names), "response_sd"] / theirs.sd
+    return table
+
+
+def _by_scalar(scalars: Scalars, known: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What is known by variable, scalar by scalar; NaN for variables of which nothing is: (P,)."""
+    entries = {name: iter(values.reshape(-1)) for name, values in known.items()}
+    nothing: Iterator[float] = repeat(math.nan)
+    return np.array([next(entries.get(name.partition("[")[0], nothing)) for name in scalars.names])
 
 
 def _held_to(table: pd.DataFrame, whose: str) -> Verdict:

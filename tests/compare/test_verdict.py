@@ -88,6 +88,15 @@ def test_the_long_table_has_a_row_for_each_scalar_and_names_the_worst() -> None:
     assert found.parameters.loc["nuts", "bias"].isna().all()
 
 
+def test_linear_response_gives_the_spread_back_that_mean_field_lost() -> None:
+    found = pyrometer.compare(line, Y, ["dadvi"], progress=False)
+    own = found.parameters.loc["dadvi"]
+    assert own["sd_ratio"].max() < 0.6
+    assert np.allclose(own["response_ratio"], 1.0, atol=0.1)
+    assert found.parameters.loc["nuts", "response_sd"].isna().all()
+    assert found.table.loc["dadvi", "verdict"] == "means"
+
+
 def test_variables_can_be_left_out_and_unknown_ones_are_refused() -> None:
     def model(y: Tensor) -> None:
         pyro.sample("auxiliary", dist.Normal(0.0, 1.0))
