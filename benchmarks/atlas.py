@@ -33,11 +33,15 @@ COLOURS = {"means and spreads": "#2a9d8f", "means": "#e9c46a", "not to be truste
 def main(folder: Path = DOCS) -> pd.DataFrame:
     """Fit, judge, and write."""
     warnings.simplefilter("ignore")
-    rows = [row for posterior in GALLERY.values() for row in _rows(posterior)]
-    table = pd.DataFrame(rows)
-    table.to_csv(folder / "atlas.csv", index=False, float_format="%.3g")
-    (folder / "atlas.md").write_text(_report(table), encoding="utf-8")
-    _picture(table).savefig(folder / "atlas.png", dpi=110)
+    rows: list[dict[str, Any]] = []
+    for posterior in GALLERY.values():
+        rows += _rows(posterior)
+        table = pd.DataFrame(rows)  # written as far as it is known, for the whole takes a while
+        table.to_csv(folder / "atlas.csv", index=False, float_format="%.3g")
+        (folder / "atlas.md").write_text(_report(table), encoding="utf-8")
+        figure = _picture(table)
+        figure.savefig(folder / "atlas.png", dpi=110)
+        pyplot.close(figure)
     return table
 
 

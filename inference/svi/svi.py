@@ -45,7 +45,7 @@ AUTO: Literal["auto"] = "auto"
 LR, AUTO_LR = 0.01, 0.05  # of a number of steps, and of as many as it takes
 EXPECTED = 2000  # steps, where it takes as many as it takes
 DECAYED = 0.01  # what is left of ClippedAdam's rate at the end
-MIN_JUDGED = 100  # steps: fewer are a trial, of which nobody asks whether it was enough
+MIN_JUDGED = 200  # steps: fewer are too few to ask
 GRADIENTS_OF_A_START, MAX_START_SECONDS = 500, 10.0  # of a Gaussian to start from, about
 TRIAL_SHARE = 10  # several starts run a tenth of the steps before the best goes on
 
@@ -183,7 +183,9 @@ def _race(start: Callable[[int], Start], starts: int, steps: int | str, progress
             train_until_done(best, bar)
         elif not best.message:
             best.advance(total - trial, bar)
-            if best.losses and total >= MIN_JUDGED:
+            if total < MIN_JUDGED:
+                best.judged = False, f"{total} steps are too few to tell"
+            elif best.losses:
                 judge_fixed(best, bar, 1 / DECAYED if fell else 1.0)
     if not best.losses:
         raise InputError(f"guide {name}: {best.message}: check the model's priors and the guide's start on this data")

@@ -165,7 +165,12 @@ class Start:
             return self.data.run(self.svi.step)
 
     def unclip(self) -> None:
-        """Clip gradients no more: that helps from far away, and where it happens often there is another optimum."""
+        """Clip gradients no more: that helps from far away, and where it happens often there is another optimum.
+
+        In units of the posterior's own it happens to outliers alone, and goes on.
+        """
+        if self.units:
+            return
         if self.fast and self.fast.adam.clip is not None:
             self.fast.adam.clip = math.inf
         for optimizer in self.svi.optim.optim_objs.values():

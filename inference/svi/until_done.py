@@ -19,11 +19,12 @@ from .training import Start
 CEILING = 20_000  # steps
 BLOCK, LONGEST = 100, 1000  # steps of the first block, and of the longest
 SMALL = 1.0  # nats: a block that gained less is followed by a longer one
-GROWTH, FALL = 1.5, 0.2  # of a block, and of the rate after a block that gained nothing
+GROWTH, FALL = 1.5, 1 / 3  # of a block, and of the rate after a block that gained nothing
 SLOWEST = 1e-3  # of the first rate: what hurts at less than this is no matter of the rate
-IDLE = 2  # blocks in turn that gained nothing, each at a rate of its own, make an end
+IDLE = 3  # blocks in turn that gained nothing, each at a rate of its own, make an end
 TOLERANCE = 0.02  # nats
 DRAWS = (100, 400)  # of ELBOs that are compared: as many as tell a gain from noise
+FEW, SHARE = 25, 10  # of ELBOs after a number of steps: a tenth of it, and no fewer than these
 
 
 class Gain(NamedTuple):
@@ -93,24 +94,27 @@ def judge_fixed(start: Start, bar: std.tqdm, rate: float) -> None:
         start.judged = False, start.message
         return
     before, taken = Level(start.values), len(start.losses)
-    more = max(BLOCK, taken // 5)
+    more, most = max(BLOCK, taken // 5), max(FEW, taken // SHARE)
     best = before
     start.scale_rate(rate)
     start.unclip()
     for _ in range(IDLE):
         average = Level(start.advance(more, bar))
-        best = average if _gain(start, best, average).nats > 0 else best
+        best = average if _gain(start, best, average, most).nats > 0 else best
         start.values = best.values
         start.scale_rate(FALL)
-    gain = _gain(start, before, best)
+    gain = _gain(start, before, best, most)
     start.values, start.message = before.values, ""
     del start.losses[taken:]
     start.judged = not gain.counts, f"{IDLE * more} more steps gain {gain.nats:.2f} nats (se {gain.se:.2f})"
 
 
-def _gain(start: Start, before: Level, after: Level) -> Gain:
-    """What the ELBO gains between two sets of parameters, under the same noise and on the same minibatches."""
-    for draws in DRAWS:
+def _gain(start: Start, before: Level, after: Level, most: int = DRAWS[-1]) -> Gain:
+    """What the ELBO gains between two sets of parameters, under the same noise and on the same minibatches.
+
+    most: draws of it.
+    """
+    for draws in sorted({min(draws, most) for draws in DRAWS}):
         gains = before.losses(start, draws) - after.losses(start, draws)
         if not np.isfinite(gains).all():  # infinitely far from one of the two
             return Gain(-math.inf if np.isnan(gains).any() or np.isneginf(gains).any() else math.inf, 0.0)

@@ -55,7 +55,7 @@ GIVEN = {
 @pytest.mark.parametrize("reference", ["nuts", None])
 def test_the_verdict_is_what_a_guide_deserves(reference: str | None) -> None:
     guides = {name: guide for name, (guide, _) in GIVEN.items()}
-    found = pyrometer.compare(line, Y, guides, reference=reference, steps=100, starts=1, progress=False)
+    found = pyrometer.compare(line, Y, guides, reference=reference, steps=200, starts=1, progress=False)
     words = found.table["verdict"].to_dict()
     assert {name: words[name] for name in GIVEN} == {name: word for name, (_, word) in GIVEN.items()}
     assert next(iter(found.table)) == "verdict"
@@ -65,7 +65,7 @@ def test_the_verdict_is_what_a_guide_deserves(reference: str | None) -> None:
 
 
 def test_what_is_not_trained_is_called_so_and_a_point_a_point() -> None:
-    entries = {"short": partial(pyrometer.svi, guide="auto_mvn", steps=100, lr=1e-3), "mode": "auto_delta"}
+    entries = {"short": partial(pyrometer.svi, guide="auto_mvn", steps=200, lr=1e-3), "mode": "auto_delta"}
     found = pyrometer.compare(line, Y, entries, starts=1, progress=False)
     assert found.table.loc["short", "verdict"] == "not trained"
     assert found.table.loc["mode", "verdict"] == "point"
@@ -74,7 +74,7 @@ def test_what_is_not_trained_is_called_so_and_a_point_a_point() -> None:
 
 
 def test_the_long_table_has_a_row_for_each_scalar_and_names_the_worst() -> None:
-    found = pyrometer.compare(line, Y, {"off": told(0.8, 0.5)}, steps=100, starts=1, progress=False)
+    found = pyrometer.compare(line, Y, {"off": told(0.8, 0.5)}, steps=200, starts=1, progress=False)
     own = found.parameters.loc["off"]
     assert list(own.index) == ["beta[0]", "beta[1]"]
     assert np.allclose(own["bias"], 0.8, atol=0.1)

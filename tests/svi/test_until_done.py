@@ -36,11 +36,8 @@ def elbo(fit: pyrometer.Fit) -> tuple[float, float]:
     return float(fit.elbo_draws.mean()), float(fit.elbo_draws.std() / len(fit.elbo_draws) ** 0.5)
 
 
-@pytest.mark.parametrize(
-    ("name", "optimum"),
-    [("eight_schools-eight_schools_noncentered", -31.60), ("eight_schools-eight_schools_centered", -33.41)],
-)
-def test_mean_field_reaches_the_known_optimum_and_says_so(name: str, optimum: float) -> None:
+def test_mean_field_reaches_the_known_optimum_and_says_so() -> None:
+    name, optimum = "eight_schools-eight_schools_noncentered", -31.60
     fit = quiet(GALLERY[name].model, "auto_normal", GALLERY[name].data(), draws=4000)
     value, se = elbo(fit)
     assert value > optimum - 0.1 - 3 * se
@@ -49,18 +46,18 @@ def test_mean_field_reaches_the_known_optimum_and_says_so(name: str, optimum: fl
 
 
 def test_a_training_that_was_cut_short_says_what_it_left_and_one_that_was_not_says_so_too() -> None:
-    short, long = (quiet(normal_mean, "auto_normal", X, steps=steps, lr=0.05) for steps in (100, 2000))
+    short, long = (quiet(normal_mean, "auto_normal", X, steps=steps, lr=0.05) for steps in (200, 2000))
     assert short.converged is False
     assert "more steps gain" in short.why
     assert long.converged is True
-    assert quiet(normal_mean, "auto_normal", X, steps=50).converged is None  # a trial
+    assert quiet(normal_mean, "auto_normal", X, steps=50).why == "50 steps are too few to tell"
 
 
 def test_the_judge_leaves_a_fit_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = quiet(normal_mean, "auto_normal", X, steps=200)
     monkeypatch.setattr(svi_module, "MIN_JUDGED", 10**9)
     plain = quiet(normal_mean, "auto_normal", X, steps=200)
-    assert plain.converged is None
+    assert "too few" in plain.why
     assert judged.steps == plain.steps == len(judged.losses) == 200
     assert {name: value.tolist() for name, value in judged.params.items()} == {
         name: value.tolist() for name, value in plain.params.items()
