@@ -10,7 +10,7 @@ from typing import Any
 
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
-from torch import Tensor
+from torch import Size, Tensor
 from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
@@ -28,7 +28,9 @@ class InPlaceOf(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         instead = lambda tensor: self.values.get(id(tensor), tensor)  # noqa: E731
-        args, kwargs = tree_map_only(Tensor, instead, (args, kwargs or {}))
+        # Kept whole: of a tuple in place of its size, `Tensor.new` makes another tensor.
+        sizes = lambda value: isinstance(value, Size)  # noqa: E731
+        args, kwargs = tree_map_only(Tensor, instead, (args, kwargs or {}), is_leaf=sizes)
         return func(*args, **kwargs)
 
 

@@ -24,7 +24,7 @@ def convergence(fit: Fit) -> dict[str, float]:
     chains = fit.posterior.sizes["chain"]
     draws = [values.reshape(len(values), -1) for values in fit.draws().values()]
     varying = np.concatenate([each[:, varies(each)] for each in draws], 1)  # constants have no R-hat and no ESS
-    entries = {"entries": varying.reshape(chains, -1, varying.shape[1])}
+    entries = {"entries": varying.reshape(chains, fit.number // chains, varying.shape[1])}
     rhat = float(az.rhat(entries)["entries"].max()) if chains > 1 and varying.size else math.nan
     kinds = ("bulk", "tail")
     ess = [float(az.ess(entries, method=kind)["entries"].min()) if varying.size else math.nan for kind in kinds]

@@ -119,6 +119,16 @@ def test_every_kind_of_guide_finds_the_posterior_means(kind: str) -> None:
     np.testing.assert_allclose(found, POSTERIOR.stddev, rtol=0.5)
 
 
+def test_a_flow_goes_with_a_model_of_cauchys() -> None:
+    def model(y: Tensor) -> None:
+        scale = pyro.sample("scale", dist.HalfCauchy(2.5))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(0.0, scale), obs=y)
+
+    fit = svi(model, "auto_iaf", torch.randn(30).double(), steps=50, progress=False)
+    assert fit.idata["observed_data"]["y"].shape == (30,)
+
+
 def test_a_list_of_autoguides_is_a_guide() -> None:
     guide = AutoGuideList(programs.by_group)
     guide.append(AutoNormal(poutine.block(programs.by_group, expose=["alpha"])))
