@@ -108,7 +108,10 @@ def shares(table: pd.DataFrame, column: str) -> tuple[float, float]:
 
 def _report(table: pd.DataFrame) -> str:
     said = {"with_reference": "With NUTS for a reference", "alone": "Without a reference"}
-    parts = [f"# The atlas\n\n{(__doc__ or '').strip()}\n\n![Verdicts](atlas.png)\n"]
+    left = [name for name in GALLERY if name not in set(table["posterior"])]
+    held = f"{len(table)} fits of {table['posterior'].nunique()} posteriors"
+    missing = f"; not in here: {', '.join(left)}" if left else ""
+    parts = [f"# The atlas\n\n{(__doc__ or '').strip()}\n\n{held}{missing}.\n\n![Verdicts](atlas.png)\n"]
     for column, title in said.items():
         trust, alarm = shares(table, column)
         told = f"False trust: {trust:.1%} of all fits. False alarms: {alarm:.1%} of the good ones."
