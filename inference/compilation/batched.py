@@ -44,7 +44,7 @@ def _native(fn: Callable[..., Any], draws: dict[str, Tensor], example: Any) -> T
     number, kinds = len(next(iter(draws.values()))), {(value.dtype, value.device.type) for value in draws.values()}
     if not isinstance(example, Tensor) or number * example.numel() < MIN_NUMBERS_FOR_NATIVE:
         return None
-    if kinds not in ({(torch.float64, "cpu")}, {(torch.float32, "cpu")}):
+    if kinds != {(torch.float64, "cpu")}:  # networks, which are of float32, gain nothing
         return None
     points = torch.cat([value.reshape(number, -1) for value in draws.values()], 1)
     layout = tuple((name, value.shape[1:]) for name, value in draws.items())
