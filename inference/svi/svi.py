@@ -78,8 +78,9 @@ def svi(
     estimator : auto chooses by the treatment of the discrete sites: summed out or enumerated TraceEnum, sampled
         TraceGraph, none TraceMeanField where every KL is known and else Trace. Or Trace, TraceMeanField, TraceGraph,
         TraceEnum, Renyi, or an ELBO of Pyro's.
-    steps : auto goes on, at falling rates, until further steps gain nothing (0.02 nats), at most 20,000. A number is
-        taken as it is, and judged by what more steps would gain. `Fit.converged` and `Fit.why` say what came of it.
+    steps : auto goes on, at falling rates, until further steps gain nothing (0.02 nats, a row where rows share no
+        latent), at most 20,000. A number is taken as it is, and judged by what more steps would gain. `Fit.converged`
+        and `Fit.why` say what came of it.
     optimizer : ClippedAdam (of a number of steps its rate falls to 1 % of `lr`) or Adam, a class of torch.optim, or a
         PyroOptim.
     lr : the first step size: None is 0.05 where steps are auto, else 0.01. An AutoGuide's locations move in units of a
@@ -123,7 +124,7 @@ def svi(
 
     def start(number: int) -> Start:
         fresh = optimizer_of(optimizer, lr, steps, rows)
-        return begin(paired, fresh, data, seed + 1000 * number, schedule, place if steps == AUTO else None)
+        return begin(paired, fresh, data, seed + 1000 * number, schedule, place if steps == AUTO else None, rows)
 
     def place(guide: Guide, seed: int) -> Mapping[str, Tensor]:
         return {} if local or structure.of_kind("param") else _placed(guide, Density(on_all_rows(model), data), seed)
