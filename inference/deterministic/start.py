@@ -25,7 +25,7 @@ MAX_DIM = 2000  # of a matrix
 NEWTON_UP_TO = 100  # dimensions: the curvature takes two gradients for each
 TRIED = 20  # Gaussians of a path, at most
 AS_GOOD = 0.01  # nats
-CLOSE = 1.0  # nats: the spread of log p - log q of a Gaussian that needs no updates
+SAME, CLOSE = 0.1, 1.0  # nats by which log p - log q varies: of a Gaussian that needs no updates, and of one near it
 FEW, MANY = 64, 256  # draws an update, where a gradient takes its time and where it does not
 UPDATES, MOST_UPDATES = 15, 300  # after which it is asked whether they gained, and at most
 MAX_DIM_OF_MANY, MAX_SECONDS_OF_MANY = 200, 60.0  # above which many take their time; seconds of TorchScript
@@ -81,11 +81,15 @@ def nearest(target: Target, seed: int, faster: Callable[[], Target] | None = Non
         if begun is None or not np.isfinite(elbo):
             continue
         q, batch = FullGaussian(begun.loc, begun.scale_tril), _scored(target, begun, FEW, rng)
-        if batch.is_of(q):
+        off = batch.off(q)
+        if off < SAME:
             return q
-        if faster is not None:
+        if off > CLOSE and faster is not None:
             target, faster = faster(), None
-        found.append(_improved(target, q, batch, rng))
+        q = _improved(target, q, batch, rng)
+        if off < CLOSE:
+            return q
+        found.append(q)
     kept = best(target, found, COMPARED, rng)[0]
     return None if kept is None else FullGaussian(kept.loc, kept.scale_tril)
 
@@ -97,9 +101,9 @@ class Batch(NamedTuple):
     values: np.ndarray
     scores: np.ndarray
 
-    def is_of(self, q: Gaussian) -> bool:
-        """Whether log p - log q varies by so little that q is as good as p."""
-        return bool((self.values - q.log_prob(self.points)).std() < CLOSE)
+    def off(self, q: Gaussian) -> float:
+        """The standard deviation of log p - log q at these points of q, nats: zero where q is p."""
+        return float((self.values - q.log_prob(self.points)).std())
 
     def finite(self) -> "Batch":
         """Without the points where log p is not finite."""

@@ -55,6 +55,14 @@ def test_a_full_gaussian_gets_as_far_as_matching_scores_does(parameterization: s
     assert value > other - 0.1 - 3 * np.hypot(se, other_se)
 
 
+def test_the_means_of_a_full_gaussian_are_those_of_a_correlated_posterior() -> None:
+    posterior = GALLERY["kilpisjarvi_mod-kilpisjarvi"]  # alpha and beta of a line far from the origin
+    fit, known = quiet(posterior.model, "auto_mvn", posterior.data(), draws=4000), posterior.reference()
+    draws = posterior.scalars({str(name): values.values for name, values in fit.posterior.data_vars.items()})
+    off = [abs(values.mean() - known.loc[name, "mean"]) / known.loc[name, "sd"] for name, values in draws.items()]
+    assert max(off) < 0.02 + 5 / 4000**0.5  # a standard deviation's share
+
+
 def test_a_training_that_was_cut_short_says_what_it_left_and_one_that_was_not_says_so_too() -> None:
     short, long = (quiet(normal_mean, "auto_normal", X, steps=steps, lr=0.05) for steps in (200, 2000))
     assert short.converged is False
