@@ -96,10 +96,15 @@ class Target:
         """The same of some of the rows."""
         return replace(self, density=self.density.take(place), rows=self.rows[place])
 
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether some rows can be had alone: not where the guide is one Distribution of them all."""
+        return not isinstance(self.guide, Distribution)
+
     def blocks(self, size: int | None = None) -> Iterator[Target]:
         """The same for a few rows at a time; all at once where q is one Distribution, which cannot be cut."""
         size = size or BLOCK
-        if isinstance(self.guide, Distribution) or len(self) <= size:
+        if not self.can_be_cut or len(self) <= size:
             return iter((self,))
         return (self.take(slice(start, start + size)) for start in range(0, len(self), size))
 

@@ -111,14 +111,25 @@ def nuts(
     return replace(fit, seconds=time.perf_counter() - began)
 
 
-def chains_from(fit: Fit, chains: int = 4, warmup: int = SHORT, draws: int = SHORT, seed: int = 0) -> Fit:
-    """Short chains that start from draws of a fit: how they move away bounds its errors (Wang and others 2023)."""
+def chains_from(
+    fit: Fit,
+    chains: int = 4,
+    warmup: int = SHORT,
+    draws: int = SHORT,
+    seed: int = 0,
+    starts: torch.Tensor | None = None,
+) -> Fit:
+    """Short chains that start from draws of a fit: how they move away bounds its errors (Wang and others 2023).
+
+    starts: unconstrained points to start from instead, one a chain, (chains, dim).
+    """
     density = fit.density
-    with density.data.isolated(seed), torch.no_grad():
-        sites = {name: value[evenly_spaced(fit.number, chains)] for name, value in fit.sites().items()}
-        starts = [density.unconstrain({name: value[n] for name, value in sites.items()}) for n in range(chains)]
-    plan = Plan(density, "nutpie", warmup, draws, seed, starts=torch.stack(starts))
-    return _sampled(plan, chains, min(chains, os.cpu_count() or 1), f"{fit.name}, checked", False)
+    if starts is None:
+        with density.data.isolated(seed), torch.no_grad():
+            places = evenly_spaced(fit.number, chains)
+            starts = density.unconstrain({name: value[places] for name, value in fit.sites().items()})
+    plan = Plan(density, "nutpie", warmup, draws, seed, starts=starts)
+    return _sampled(plan, len(starts), min(len(starts), os.cpu_count() or 1), f"{fit.name}, checked", False)
 
 
 def _sampled(plan: Plan, chains: int, jobs: int, name: str, progress: bool) -> Fit:
