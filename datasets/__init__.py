@@ -19,6 +19,7 @@ __all__ = [
     "DATASETS",
     "LABELLED",
     "PUBLISHED",
+    "SUFFIXES",
     "WHITE",
     "HiddenMarkovStrings",
     "blobs",

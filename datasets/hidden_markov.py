@@ -23,9 +23,9 @@ class HiddenMarkovStrings:
     initial: (S,). transition: (S, S). emission: (S, A). alphabet: A characters.
     """
 
-    initial: NDArray[np.float64]
-    transition: NDArray[np.float64]
-    emission: NDArray[np.float64]
+    initial: NDArray
+    transition: NDArray
+    emission: NDArray
     alphabet: str
     max_length: int = 20
 
