@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .inference.evidence.log_evidence import log_evidence
     from .inference.evidence.thames import thames
     from .inference.fit.fit import Fit
+    from .inference.local_latents.string_scores import score_strings
     from .inference.mcmc.nuts import nuts
     from .inference.svi.svi import svi
     from .inference.svi.train import train
@@ -51,6 +52,7 @@ __all__ = [
     "models",
     "nuts",
     "pathfinder",
+    "score_strings",
     "svi",
     "thames",
     "train",
@@ -76,6 +78,7 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
     "log_evidence": "inference.evidence.log_evidence",
     "nuts": "inference.mcmc.nuts",
     "pathfinder": "inference.deterministic.pathfinder",
+    "score_strings": "inference.local_latents.string_scores",
     "svi": "inference.svi.svi",
     "thames": "inference.evidence.thames",
     "train": "inference.svi.train",

@@ -1,0 +1,207 @@
+"""A VAE of strings, held to strings whose log p(x) is known, to quadrature over z, and to what it says of itself."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyrometer
+import pytest
+import torch
+from pyrometer import score_strings, train
+from pyrometer.errors import InputError
+from pyrometer.guides import catalogue
+from pyrometer.inference.local_latents.ais import Budget
+from pyrometer.inference.local_latents.marginal import estimate
+from pyrometer.inference.local_latents.row_fit import RowFit
+from pyrometer.inference.local_latents.string_scores import _samples, mean_kl
+from pyrometer.models import SequenceVAE
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")
+
+GRAMMAR = pyrometer.datasets.molecule_grammar(max_length=8)
+STRINGS, TEST = GRAMMAR.sample(400, seed=0), GRAMMAR.sample(200, seed=1)
+SMALL = SequenceVAE(2, embedding=8, hidden=24, alphabet="()=CNO", max_length=8)
+OPTIONS: dict[str, Any] = {"batch_size": 64, "lr": 1e-2, "draws": 2, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def fit() -> RowFit:
+    """A model of strings of at most 8 characters."""
+    return train(SMALL, "encoder", STRINGS, x_test=TEST, epochs=30, warmup=10, **OPTIONS)
+
+
+def held_to_the_truth(fit: RowFit, grammar: pyrometer.datasets.HiddenMarkovStrings, test: list[str]) -> None:
+    """IWAE(500) is within a nat a string of the exact log p(x), and not above it; samples obey the grammar."""
+    gap = grammar.log_prob(test) - fit.log_likelihood(test, "iwae_500")["estimate"].to_numpy()
+    error = gap.std() / math.sqrt(len(gap))
+    assert -3 * error < gap.mean() < 1
+    assert np.mean([grammar.valid(string) for string in fit.sample(500)]) > 0.8
+
+
+def test_the_bound_is_near_the_exact_log_p_and_not_above_it(fit: RowFit) -> None:
+    held_to_the_truth(fit, GRAMMAR, TEST)
+
+
+@pytest.mark.slow
+def test_two_thousand_strings_of_twenty_characters_are_learnt_to_within_a_nat() -> None:
+    grammar = pyrometer.datasets.molecule_grammar()
+    model, test = SequenceVAE(8, hidden=64), grammar.sample(300, seed=1)
+    fit = train(model, "encoder", grammar.sample(2000), x_test=test, epochs=40, warmup=10, lr=2e-3, progress=False)
+    held_to_the_truth(fit, grammar, test)
+    assert fit.active_units().any()
+    plain = SequenceVAE(8, hidden=64, word_dropout=0.0)
+    collapsed = train(plain, "encoder", grammar.sample(2000), x_test=test, epochs=40, lr=2e-3, progress=False)
+    scores = score_strings(collapsed, test[:50], samples=100, ais_rows=2)
+    assert scores.collapsed
+    assert scores.verdict.startswith("collapsed: 0 of 8 latent units are active")
+    held_to_the_truth(collapsed, grammar, test)  # which z says nothing of, as the decoder sees every character before
+
+
+def test_importance_sampling_and_annealing_agree_with_quadrature_over_z() -> None:
+    fit = train(
+        SequenceVAE(1, hidden=8, dtype=torch.float64), "encoder", ["aaaa", "bbbb", "ab"] * 20, epochs=20, **OPTIONS
+    )
+    rows = ["aaaa", "bbbb", "ab", "ba"]
+    target = fit.target(rows)
+    grid = torch.linspace(-8, 8, 2001, dtype=torch.float64).reshape(-1, 1, 1).expand(-1, 4, -1)
+    with torch.no_grad():
+        exact = target.density.log_joint(grid).logsumexp(0).numpy() + math.log(16 / 2000)
+    budget = Budget(draws=2000, chains=64, temperatures=40, leapfrogs=3)
+    for method in ("importance", "ais"):
+        found = estimate(target, method, budget)
+        assert (np.abs(found.value - exact) < 5 * found.se + 1e-3).all(), method
+        assert found.se.max() < 0.2
+    assert (estimate(target, "elbo", budget).value <= exact + 1e-3).all()
+
+
+def repeated(seed: int) -> list[str]:
+    """Strings of one character throughout: once it is known, nothing is left to learn."""
+    rng = np.random.default_rng(seed)
+    return [str(character) * 6 for character in rng.choice(list("abcd"), 200)]
+
+
+def test_a_collapsed_training_is_called_collapsed_and_another_is_not() -> None:
+    noise = ["".join(np.random.default_rng(i).choice(list("ab"), 6)) for i in range(200)]  # z has nothing to say
+    options = {**OPTIONS, "epochs": 25}
+    plain = SequenceVAE(2, embedding=4, hidden=16, word_dropout=0.0)
+    collapsed = score_strings(
+        train(plain, "encoder", noise, **options), noise[:20], samples=50, ais_rows=1, budget=BUDGET
+    )
+    assert collapsed.collapsed
+    assert collapsed.verdict.startswith("collapsed: 0 of 2 latent units are active, KL(q(z | x) | prior) is 0.0")
+    assert "word_dropout" in collapsed.verdict
+    blind = SequenceVAE(2, embedding=4, hidden=16, word_dropout=0.9)
+    informed = train(blind, "encoder", repeated(0), warmup=10, **options)
+    used = score_strings(informed, repeated(1)[:50], samples=50, ais_rows=1, budget=BUDGET)
+    assert not used.collapsed
+    assert used.verdict.startswith("in use: ")
+    assert used.kl > 0.5
+    first = [
+        string[:1] == again[:1] for string, again in zip(repeated(1), informed.reconstruct(repeated(1)), strict=True)
+    ]
+    assert np.mean(first) > 0.6  # of four characters
+
+
+BUDGET = Budget(chains=2, temperatures=5, leapfrogs=1)
+
+
+def test_the_divergence_is_that_of_two_normals(fit: RowFit) -> None:
+    q = fit.target(TEST).q
+    loc, sd = q.mean, q.stddev
+    exact = float((0.5 * (loc**2 + sd**2 - 1) - sd.log()).sum(-1).mean())
+    assert mean_kl(fit.target(TEST)) == pytest.approx(exact, abs=0.05)
+
+
+def test_scores_are_what_they_say(fit: RowFit) -> None:
+    scores = score_strings(fit, TEST[:40], valid=GRAMMAR.valid, samples=100, ais_rows=3, budget=BUDGET).table["value"]
+    bound = fit.log_likelihood(TEST[:40], "iwae_500")["estimate"]
+    characters = sum(len(string) + 1 for string in TEST[:40])
+    assert scores["iwae"] == pytest.approx(bound.mean(), abs=0.01)
+    assert scores["iwae_bits"] == pytest.approx(-scores["iwae"] * 40 / math.log(2) / characters)
+    again = fit.reconstruct(TEST[:40])
+    assert scores["rebuilt"] == np.mean([a == b for a, b in zip(TEST[:40], again, strict=True)])
+    assert 0 < scores["characters"] <= 1
+    drawn = fit.sample(100)
+    assert scores["valid"] == np.mean([GRAMMAR.valid(string) for string in drawn])
+
+
+def test_samples_are_counted_among_those_that_passed_before() -> None:
+    found = _samples(["a", "a", "b", "c", "(", "("], ["b", "z"], lambda string: string != "(")
+    assert {name: score[0] for name, score in found.items()} == {"valid": 4 / 6, "unique": 3 / 4, "novel": 2 / 3}
+    assert _samples(["a", "a"], ["a"], None)["unique"][0] == 0.5
+    with pytest.raises(InputError, match=r"valid fails on 'a' \(ZeroDivisionError"):
+        _samples(["a"], [], lambda string: bool(1 / 0))
+
+
+def test_it_writes_rebuilds_and_interpolates_strings(fit: RowFit) -> None:
+    assert fit.rows()[:3] == STRINGS[:3]
+    assert fit.sample(5, seed=1) == fit.sample(5, seed=1) != fit.sample(5, seed=2)
+    for rows in (fit.reconstruct(TEST[:4]), fit.reconstruct(TEST[:4], beam=5), fit.decode([[0.0, 1.0]] * 4)):
+        assert len(rows) == 4
+        assert all(isinstance(string, str) and 1 <= len(string) <= 8 for string in rows)
+    path = fit.interpolate(TEST[0], TEST[1], steps=5, beam=3)
+    ends = [fit.reconstruct([string], beam=3)[0] for string in TEST[:2]]
+    assert [path[0], path[-1]] == ends
+    assert len(path) == 5
+    z = torch.as_tensor(fit.encode(TEST[:30]))
+    log_p = [
+        target.density.log_joint(z) - target.density.prior.log_prob(z)
+        for target in (fit.target(fit.decode(z, beam=beam)) for beam in (1, 10))
+    ]
+    assert bool(log_p[1].sum() >= log_p[0].sum())  # what a wider search finds is likelier
+
+
+@pytest.mark.parametrize("name", [name for name in catalogue(SMALL) if not name.startswith("auto")])
+def test_every_guide_is_trained_and_tells_its_q(name: str) -> None:
+    fit = train(SMALL, name, STRINGS[:64], epochs=3, **OPTIONS)
+    assert fit.losses[-1] < fit.losses[0]
+    assert fit.encode().shape == (64, 2)
+    assert np.isfinite(fit.log_likelihood(method="importance", draws=20)["estimate"]).all()
+
+
+def test_compiled_or_not_the_steps_are_the_same_word_dropout_included() -> None:
+    fits = [
+        train(SMALL, "encoder", STRINGS[:128], epochs=51, warmup=20, compile=how, **OPTIONS) for how in ("auto", False)
+    ]
+    assert [fit.compiled for fit in fits] == ["script", "eager"]
+    np.testing.assert_allclose(fits[0].losses[:40], fits[1].losses[:40], rtol=1e-3)
+    told = train(
+        SequenceVAE(2, embedding=8, hidden=24, word_dropout=0.0), "encoder", STRINGS[:128], epochs=2, **OPTIONS
+    )
+    assert told.losses[0] != fits[0].losses[0]
+
+
+def test_a_training_of_strings_is_resumed_and_one_of_another_alphabet_is_not(tmp_path: Path) -> None:
+    model = SequenceVAE(2, embedding=4, hidden=8)
+    whole = train(model, "encoder", STRINGS[:64], epochs=4, **OPTIONS)
+    train(model, "encoder", STRINGS[:64], epochs=2, checkpoint=tmp_path, **OPTIONS)
+    resumed = train(model, "encoder", STRINGS[:64], epochs=4, checkpoint=tmp_path, resume=True, **OPTIONS)
+    np.testing.assert_array_equal(resumed.losses, whole.losses)
+    assert resumed.sample(5) == whole.sample(5)
+    other = [string.replace("C", "S") for string in STRINGS[:64]]
+    fresh = SequenceVAE(2, embedding=4, hidden=8)
+    with pytest.raises(InputError, match="is of another training"):
+        train(fresh, "encoder", other, epochs=4, checkpoint=tmp_path, resume=True, **OPTIONS)
+
+
+def test_a_fit_of_strings_is_saved_and_read_back(fit: RowFit, tmp_path: Path) -> None:
+    fit.save(tmp_path)
+    again: Any = pyrometer.load(tmp_path, SMALL)
+    assert again.reconstruct(TEST[:5]) == fit.reconstruct(TEST[:5])
+    np.testing.assert_allclose(again.encode(TEST[:5]), fit.encode(TEST[:5]), rtol=1e-5)
+    with pytest.raises(InputError, match="give it alphabet and max_length"):
+        pyrometer.load(tmp_path, SequenceVAE(2, embedding=8, hidden=24))
+
+
+def test_what_does_not_go_with_strings_is_refused_in_one_line(fit: RowFit) -> None:
+    with pytest.raises(InputError, match="which have no missing entries to complete"):
+        fit.complete(TEST[:2], np.ones((2, 9), bool))
+    with pytest.raises(InputError, match="beam=0 must be a whole number"):
+        fit.decode([[0.0, 1.0]], beam=0)
+    with pytest.raises(InputError, match="x_new, row 0: 'CSC' holds 'S', a character not seen in training"):
+        fit.encode(["CSC"])
+    digits = pyrometer.datasets.pixels("digits")[:64]
+    pictures = train(pyrometer.models.VAE(2, hidden=(8,)), "encoder", digits, epochs=1, **OPTIONS)
+    with pytest.raises(InputError, match="is not of strings: give a fit of a SequenceVAE"):
+        score_strings(pictures)
