@@ -19,7 +19,7 @@ def strings_of(x: Any, name: str) -> tuple[list[str], str]:
     and where there is nothing.
     """
     if isinstance(x, str | Path):
-        x, name = _opened(x), str(x)
+        x, name = table_of_strings(x), str(x)
     if isinstance(x, DataFrame):
         if x.shape[1] != 1:
             columns = ", ".join(map(str, x.columns[:6]))
@@ -40,8 +40,9 @@ def strings_of(x: Any, name: str) -> tuple[list[str], str]:
     return [str(string) for string in strings], name
 
 
-def _opened(x: str | Path) -> Any:
-    path = Path(x)
-    if (isinstance(x, str) and x in datasets.DATASETS) or path.suffix.lower() in datasets.SUFFIXES:
-        return datasets.load(x)
-    return datasets.read_strings(path)
+def table_of_strings(name_or_path: str | Path) -> DataFrame:
+    """A data set by its name, a table by its path, or the lines of any other file: a column ``string``."""
+    path, known = Path(name_or_path), isinstance(name_or_path, str) and name_or_path in datasets.DATASETS
+    if known or path.suffix.lower() in datasets.SUFFIXES:
+        return datasets.load(name_or_path)
+    return datasets.read_strings(path).to_frame()

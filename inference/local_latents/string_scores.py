@@ -26,6 +26,7 @@ from .target import Target
 Score: TypeAlias = tuple[float, float, int, str]  # value, standard error, of how many strings, what it is
 
 KL_DRAWS = 20  # of q, a string
+COLLAPSED = 0.1  # nats a string: KL(q | prior) bounds what z can tell of a string, and less than this is nothing
 SHORT = Budget(draws=5000, chains=8, temperatures=100, leapfrogs=3)
 
 
@@ -42,8 +43,8 @@ class StringScores:
 
     @property
     def collapsed(self) -> bool:
-        """Whether no latent unit tells strings apart."""
-        return not self.active.any()
+        """Whether z tells no strings apart: no unit is active, or all of them together say less than COLLAPSED."""
+        return not self.active.any() or self.kl < COLLAPSED
 
     @property
     def verdict(self) -> str:

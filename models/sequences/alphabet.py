@@ -62,8 +62,8 @@ class Alphabet:
         for character in string:
             if character not in places:
                 unseen = f"{where}: {shown} holds {character!r}, a character not seen in training"
-                known = f"the model knows {self.characters!r}"
-                raise InputError(f"{unseen}: drop it, or give the model an alphabet with it ({known})")
+                known = f"and not in the alphabet {self.characters!r}"
+                raise InputError(f"{unseen} {known}: drop it, or give the model an alphabet with it")
 
 
 def alphabet_of(strings: Sequence[str], characters: str | None = None, max_length: int | None = None) -> Alphabet:

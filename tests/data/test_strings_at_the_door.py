@@ -83,7 +83,10 @@ def test_what_is_no_string_is_refused_in_one_line(x: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("new", "says"),
     [
-        (["CS"], "x_test, row 0: 'CS' holds 'S', a character not seen in training: drop it"),
+        (
+            ["CS"],
+            "x_test, row 0: 'CS' holds 'S', a character not seen in training and not in the alphabet '=CNO': drop it",
+        ),
         (["CC", ""], "x_test, row 1 is an empty string"),
         (["CC", "CCCC"], "x_test, row 1: 'CCCC' has 4 characters, and max_length is 3: drop it, or give the model"),
     ],
