@@ -79,7 +79,7 @@ def _compare(options: argparse.Namespace) -> list[Path]:
     x, x_test = rows_of(options)
     chosen = MODELS[options.model]
     of_rows = {VAE: vae_of, SequenceVAE: sequence_vae_of}.get(chosen)
-    model = of_rows(options, x) if of_rows else _made(chosen, options)
+    model: Any = of_rows(options, x) if of_rows else _made(chosen, options)
     reference = options.reference or ("none" if chosen is GMM else "nuts")  # maximum likelihood has no posterior
     named = {"reference": None if reference == "none" else reference, "compile": COMPILE[options.compile]}
     comparison = compare(model, x, options.guides, x_test=x_test, **{**taken(options, compare), **named})
