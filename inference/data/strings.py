@@ -45,4 +45,6 @@ def table_of_strings(name_or_path: str | Path) -> DataFrame:
     path, known = Path(name_or_path), isinstance(name_or_path, str) and name_or_path in datasets.DATASETS
     if known or path.suffix.lower() in datasets.SUFFIXES:
         return datasets.load(name_or_path)
+    if isinstance(name_or_path, str) and not path.exists() and path.name == name_or_path and not path.suffix:
+        raise InputError(f"{name_or_path!r} is no data set and no file: give a path, or a list of strings")
     return datasets.read_strings(path).to_frame()

@@ -72,6 +72,7 @@ def test_an_alphabet_that_is_given_may_be_larger_than_the_strings_need() -> None
         ({"x": STRINGS}, "x is a dict: give a list of strings"),
         (pd.DataFrame({"a": STRINGS, "b": STRINGS}), "x has 2 columns \\(a, b\\): choose the one"),
         ("nowhere.smi", "there is no file nowhere.smi"),
+        ("CCO", "'CCO' is no data set and no file: give a path, or a list of strings"),
     ],
 )
 def test_what_is_no_string_is_refused_in_one_line(x: Any, says: str) -> None:

@@ -1,6 +1,7 @@
 """A VAE of strings, held to strings whose log p(x) is known, to quadrature over z, and to what it says of itself."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pyrometer
 import pytest
 import torch
+from matplotlib.text import Text
 from pyrometer import score_strings, train
 from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
@@ -16,7 +18,9 @@ from pyrometer.inference.local_latents.ais import Budget
 from pyrometer.inference.local_latents.marginal import estimate
 from pyrometer.inference.local_latents.row_fit import RowFit
 from pyrometer.inference.local_latents.string_scores import StringScores, _samples, mean_kl
+from pyrometer.inference.plots.latent import plot_interpolation, plot_plane
 from pyrometer.models import SequenceVAE
+from sklearn.linear_model import LogisticRegression
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")
 
@@ -51,6 +55,12 @@ def test_two_thousand_strings_of_twenty_characters_are_learnt_to_within_a_nat() 
     fit = train(model, "encoder", grammar.sample(2000), x_test=test, epochs=40, warmup=10, lr=2e-3, progress=False)
     held_to_the_truth(fit, grammar, test)
     assert fit.active_units().any()
+    kinds = [replace(grammar, initial=np.kron(np.eye(3)[kind], [1.0, 0, 0, 0, 0])).log_prob(test) for kind in range(3)]
+    likeliest = (np.stack(kinds) + np.log([[0.4], [0.3], [0.3]])).argmax(0)  # the hidden kind, by the exact posterior
+    told = (
+        LogisticRegression().fit(fit.encode(test)[:150], likeliest[:150]).score(fit.encode(test)[150:], likeliest[150:])
+    )
+    assert told > 0.9
     plain = SequenceVAE(8, hidden=64, word_dropout=0.0)
     collapsed = train(plain, "encoder", grammar.sample(2000), x_test=test, epochs=40, lr=2e-3, progress=False)
     scores = score_strings(collapsed, test[:50], samples=100, ais_rows=2)
@@ -159,6 +169,26 @@ def test_it_writes_rebuilds_and_interpolates_strings(fit: RowFit) -> None:
         for target in (fit.target(fit.decode(z, beam=beam)) for beam in (1, 10))
     ]
     assert bool(log_p[1].sum() >= log_p[0].sum())  # what a wider search finds is likelier
+
+
+def test_a_list_a_column_and_a_file_of_strings_are_trained_alike(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("\n".join(STRINGS[:64]))
+    frame = pd.DataFrame({"name": range(64), "string": STRINGS[:64]})
+    losses = [
+        train(SequenceVAE(2, embedding=4, hidden=8), "encoder", x, epochs=1, **OPTIONS).losses
+        for x in (STRINGS[:64], frame["string"], frame[["string"]], tmp_path / "x.txt", str(tmp_path / "x.txt"))
+    ]
+    assert all(np.array_equal(losses[0], each) for each in losses)
+
+
+def test_strings_stand_as_text_in_pictures(fit: RowFit) -> None:
+    written = [each.get_text() for each in fit.plot().findobj(Text)]
+    for strings in (STRINGS[:10], fit.reconstruct()[:10], fit.sample(48)):
+        assert any(all(string in text for string in strings) for text in written)
+    across = plot_interpolation(fit, [(TEST[0], TEST[1])], steps=3).findobj(Text)
+    assert any(text.get_text().split() == fit.interpolate(TEST[0], TEST[1], 3) for text in across)
+    with pytest.raises(InputError, match="a latent plane is of pictures"):
+        plot_plane(fit)
 
 
 @pytest.mark.parametrize("name", [name for name in catalogue(SMALL) if not name.startswith("auto")])
