@@ -16,12 +16,13 @@ from ...errors import InputError, check_positive
 from ..gaussians.moments import rows_of
 from ..networks import check_device
 from ..program import in_training
-from ..vae import PREFIX
 from .alphabet import Alphabet, alphabet_of
 from .distribution import StringDistribution
 from .networks import SequenceDecoder, SequenceEncoder
 
 __all__ = ["SequenceVAE"]
+
+PREFIX = "decoder$$$"  # how Pyro's store names what is in the module `decoder`
 
 
 @dataclass(frozen=True)
