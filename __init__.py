@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .inference.evidence.thames import thames
     from .inference.evidence.widened import widened_evidence
     from .inference.fit.fit import Fit
+    from .inference.local_latents.string_scores import score_strings
     from .inference.mcmc.nuts import nuts
     from .inference.svi.svi import svi
     from .inference.svi.train import train
@@ -52,6 +53,7 @@ __all__ = [
     "models",
     "nuts",
     "pathfinder",
+    "score_strings",
     "svi",
     "thames",
     "train",
@@ -78,6 +80,7 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
     "log_evidence": "inference.evidence.log_evidence",
     "nuts": "inference.mcmc.nuts",
     "pathfinder": "inference.deterministic.pathfinder",
+    "score_strings": "inference.local_latents.string_scores",
     "svi": "inference.svi.svi",
     "thames": "inference.evidence.thames",
     "train": "inference.svi.train",

@@ -7,27 +7,34 @@ from pandas import DataFrame
 
 from ..errors import InputError
 from .file_formats import SUFFIXES, read_table
+from .hidden_markov import HiddenMarkovStrings, grammar, molecule_grammar
 from .pictures import LABELLED, WHITE, labels, mnist, pixels
 from .published import PUBLISHED, published_data, reference
 from .scikit_learn import digits, iris, wine
 from .shipped import faithful, galaxies
 from .synthetic import blobs, univariate_blobs
+from .text_files import TEXT, read_strings
 
 __all__ = [
     "DATASETS",
     "LABELLED",
     "PUBLISHED",
+    "SUFFIXES",
     "WHITE",
+    "HiddenMarkovStrings",
     "blobs",
     "digits",
     "faithful",
     "galaxies",
+    "grammar",
     "iris",
     "labels",
     "load",
     "mnist",
+    "molecule_grammar",
     "pixels",
     "published_data",
+    "read_strings",
     "reference",
     "univariate_blobs",
     "wine",
@@ -38,6 +45,7 @@ DATASETS: dict[str, Callable[[], DataFrame]] = {
     "digits": digits,
     "faithful": faithful,
     "galaxies": galaxies,
+    "grammar": grammar,
     "iris": iris,
     "mnist": mnist,
     "univariate_blobs": univariate_blobs,
@@ -51,8 +59,9 @@ def load(name_or_path: str | Path) -> DataFrame:
     Parameters
     ----------
     name_or_path
-        A key of `DATASETS`, or the path of a ``.csv`` or ``.parquet`` file. A string that is a key is never a path;
-        write ``"./faithful"`` or a ``Path`` for a file of that name.
+        A key of `DATASETS`, or the path of a ``.csv`` or ``.parquet`` file, or of strings, one a line, in a
+        ``.txt``, ``.smi`` or ``.smiles`` file. A string that is a key is never a path; write ``"./faithful"`` or a
+        ``Path`` for a file of that name.
 
     Returns
     -------
@@ -77,7 +86,8 @@ def load(name_or_path: str | Path) -> DataFrame:
                 f"no data set is called {name_or_path!r}: choose one of {', '.join(DATASETS)}, "
                 f"or give the path of a {' or '.join(SUFFIXES)} file"
             )
-    return read_table(Path(name_or_path))
+    path = Path(name_or_path)
+    return read_strings(path).to_frame() if path.suffix.lower() in TEXT else read_table(path)
 
 
 def _looks_like_a_path(text: str) -> bool:

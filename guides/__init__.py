@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..models import GMM, VAE, BayesianGMM, CorrelatedGaussian, DirichletProcessGMM, UnivariateMixture
+from ..models import GMM, VAE, BayesianGMM, CorrelatedGaussian, DirichletProcessGMM, SequenceVAE, UnivariateMixture
 from ..models.structure import Model
 from . import bayesian_gmm, correlated_gaussian, dirichlet_process_gmm, families, gaussian, gmm, univariate_mixture, vae
 from .auto import AUTO, auto
@@ -64,6 +64,8 @@ CATALOGUE: dict[type, dict[str, GuideFactory]] = {
     },
 }
 
+CATALOGUE[SequenceVAE] = CATALOGUE[VAE]  # whose guides ask the model for its encoder
+
 USUAL = ("auto_normal", "auto_mvn")  # of a model that has no defaults of its own
 DEFAULTS: dict[type, tuple[str, ...]] = {
     GMM: ("marginal", "responsibilities", "amortized"),
@@ -71,6 +73,7 @@ DEFAULTS: dict[type, tuple[str, ...]] = {
     DirichletProcessGMM: ("mean_field", "structured", "auto_normal", "auto_mvn"),
     UnivariateMixture: ("mean_field", "full_mean_field"),
     VAE: ("encoder", "encoder_full", "encoder_flow"),
+    SequenceVAE: ("encoder", "encoder_full", "encoder_flow"),
 }
 
 

@@ -177,6 +177,8 @@ def _cubature(loc: Tensor) -> Tensor:
 
 def _encoder(model: VAE, x: Tensor, outputs: int) -> nn.Sequential:
     """A network from rows like those of x to so many numbers, shaped as the model's decoder is."""
+    if hasattr(model, "encoder_network"):
+        return model.encoder_network(x, outputs)
     row = x.shape[1:]
     if model.decoder == "conv":
         return convolutions(row, outputs).to(x)

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from pyro.distributions import ImproperUniform
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import effectful
 from torch import Tensor
 from torch.distributions import Distribution, transform_to
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-__all__ = ["Promoted", "is_flat", "permissive"]
+__all__ = ["Promoted", "in_training", "is_flat", "permissive"]
 
 REACH = 2.0  # a flat prior's draws lie within it in unconstrained space, as Stan's starting points do
 KEEPS_PRECISION = {"copy_", "to", "type_as", "__set__", "_to_copy"}
@@ -31,6 +32,12 @@ def permissive(promote: bool = False) -> Iterator[Promoted]:
                 yield mode
         else:
             yield mode
+
+
+@effectful(type="in_training")
+def in_training() -> bool:
+    """Whether a program runs for a step of training, and not to be scored: for dropout and the like."""
+    return False
 
 
 def is_flat(fn: Any) -> bool:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.subsample_messenger import _Subsample
-from torch import Size, Tensor
+from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from ..errors import InputError
@@ -39,7 +40,9 @@ class Extras(Protocol):
     """What a program may offer beside running; all of it is optional, and looked up by name.
 
     init: starting values of sites by name, for the data. collapsed: the program with its discrete sites summed out by
-    hand. prepare: a single table, checked and in the dtype and on the device that the program wants. frozen: a copy
+    hand. prepare: a single table, checked and in the dtype and on the device that the program wants. codes: strings as
+    rows of numbers, of a model of strings; as_given: such rows as strings again. encoder_network: a guide's network
+    from rows to so many numbers each. numbers_a_row: how many it takes to compute the density of a row. frozen: a copy
     with nothing left to train. restored: a copy with these params in its networks. dims: names for the dims of its
     params. exchangeable: the dims whose order means nothing, each with what a permutation does to variables that do not
     bear it: name -> (value, order) -> value, where entry k of what is permuted was entry order[k].
@@ -53,6 +56,15 @@ class Extras(Protocol):
     def collapsed(self) -> Model: ...
 
     def prepare(self, values: Tensor, columns: tuple[str, ...]) -> Tensor: ...
+
+    def codes(self, strings: Sequence[str], name: str) -> Tensor: ...
+
+    def as_given(self, rows: np.ndarray) -> Any: ...
+
+    def encoder_network(self, x: Tensor, outputs: int) -> nn.Module: ...
+
+    @property
+    def numbers_a_row(self) -> int: ...
 
     def frozen(self) -> Model: ...
 

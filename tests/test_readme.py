@@ -28,7 +28,7 @@ def small(function: Callable[..., Any], **sizes: Any) -> Callable[..., Any]:
     EXAMPLES,
     ids=[
         *("compare", "any data", "own guide", "published", "calibrate"),
-        *("classics", "components", "deterministic", "vae"),
+        *("classics", "components", "deterministic", "vae", "strings"),
     ],
 )
 def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 
 from ... import compare
 from ...guides import CATALOGUE
-from ...models import GMM, VAE
+from ...models import GMM, VAE, SequenceVAE
 from .main import Parser
 from .options import add_command, add_data, add_numbers, add_output, names, rows_of, seed_of, taken
+from .strings import add_strings, sequence_vae_of
 from .train import add_vae, vae_of
 
 MODELS: dict[str, Any] = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", model.__name__).lower(): model for model in CATALOGUE}
@@ -31,6 +32,7 @@ def add(commands: Any, what: str) -> None:
     add_data(parser)
     _add_model(parser)
     add_vae(parser)
+    add_strings(parser)
     _add_work(parser)
     add_output(parser, "the table, the posteriors (NetCDF) and pictures")
 
@@ -76,7 +78,8 @@ def _compare(options: argparse.Namespace) -> list[Path]:
     """Check what can be checked, fit, print, write; what was written."""
     x, x_test = rows_of(options)
     chosen = MODELS[options.model]
-    model = vae_of(options, x) if chosen is VAE else _made(chosen, options)
+    of_rows = {VAE: vae_of, SequenceVAE: sequence_vae_of}.get(chosen)
+    model: Any = of_rows(options, x) if of_rows else _made(chosen, options)
     reference = options.reference or ("none" if chosen is GMM else "nuts")  # maximum likelihood has no posterior
     named = {"reference": None if reference == "none" else reference, "compile": COMPILE[options.compile]}
     comparison = compare(model, x, options.guides, x_test=x_test, **{**taken(options, compare), **named})

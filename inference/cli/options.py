@@ -11,7 +11,10 @@ from pandas import DataFrame
 
 from ... import datasets
 from ...errors import InputError
+from ..data.strings import table_of_strings
 from .main import Parser
+
+STRINGS = "sequence-vae"  # the model whose data are strings
 
 
 def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], Any], doc: str, what: str) -> Parser:
@@ -70,6 +73,8 @@ def rows_of(options: argparse.Namespace) -> tuple[DataFrame, DataFrame | None]:
 
 def read(options: argparse.Namespace, name: str) -> DataFrame:
     """A table by its name or path, all of its columns."""
+    if options.model == STRINGS:
+        return table_of_strings(name)
     if options.model != "vae":
         return datasets.load(name)
     x = datasets.pixels(name) if name in datasets.WHITE else datasets.load(name)

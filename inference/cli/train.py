@@ -5,6 +5,7 @@ examples:
   pyrometer train digits --latent 10 --guide encoder_full --holdout 0.1 --patience 10 --warmup 10 --out digits10
   pyrometer train pictures.csv --white 255 --likelihood bernoulli --label class --out pictures
   pyrometer train digits --latent 2 --epochs 300 --resume --out digits
+  pyrometer train molecules.smi --model sequence-vae --warmup 10 --holdout 0.1 --out molecules
 """
 
 import argparse
@@ -30,7 +31,8 @@ from ..plots import latent, plot_losses, plot_marginal
 from ..runtime.folder import write_all
 from ..svi import checkpoint
 from .main import Parser
-from .options import add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, taken
+from .options import STRINGS, add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, taken
+from .strings import add_strings, report_strings, sequence_vae_of
 
 ROWS = 20  # of which the marginal likelihood is estimated
 
@@ -41,9 +43,10 @@ def add(commands: Any, what: str) -> None:
     add_data(parser, "the held-out ELBO")
     parser.add_argument("--label", metavar="COLUMN", help="what the rows show: colours the latent space, is not fitted")
     group = parser.add_argument_group("guide")
-    group.add_argument("--model", choices=["vae"], default="vae", help="default: %(default)s")
+    group.add_argument("--model", choices=["vae", STRINGS], default="vae", help="default: %(default)s")
     group.add_argument("--guide", default="encoder", help="see `pyrometer guides --model vae` (default: %(default)s)")
     add_vae(parser)
+    add_strings(parser)
     _add_work(parser)
     output = add_output(parser, "the pictures, the posterior and checkpoints")
     output.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
@@ -52,7 +55,7 @@ def add(commands: Any, what: str) -> None:
 def add_vae(parser: Parser) -> None:
     """Add what a VAE is made of."""
     group = parser.add_argument_group("VAE")
-    add_numbers(group, latent=(2, "entries of z"))
+    add_numbers(group, latent=(None, "entries of z (default: 2, of strings 16)"))
     add = group.add_argument
     add("--decoder", choices=get_args(Network), default="mlp", help="default: %(default)s")
     what = "default: bernoulli for digits and mnist, whose pixels are brought to [0, 1], else gaussian"
@@ -81,7 +84,7 @@ def _add_work(parser: Parser) -> None:
 def vae_of(options: argparse.Namespace, x: DataFrame) -> VAE:
     """The model that the options describe; with the decoder of a checkpoint where one is named."""
     likelihood: Likelihood = options.likelihood or ("bernoulli" if options.data in datasets.WHITE else "gaussian")
-    model = VAE(options.latent, options.decoder, likelihood, options.hidden, device=options.device)
+    model = VAE(options.latent or 2, options.decoder, likelihood, options.hidden, device=options.device)
     if getattr(options, "checkpoint", None) is None:
         return model
     return checkpoint.decoder(options.checkpoint, model, as_data(x, model).values)
@@ -101,9 +104,13 @@ def _work(options: argparse.Namespace) -> list[Path]:
     if options.resume and options.out is None:
         raise InputError("--resume needs --out DIR, the folder of the checkpoint")
     x, x_test = rows_of(options)
-    labels = _labels(options, x)
-    fit = train(vae_of(options, x), options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
+    of_strings = options.model == STRINGS
+    labels = None if of_strings else _labels(options, x)
+    model = sequence_vae_of(options, x) if of_strings else vae_of(options, x)
+    fit = train(model, options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
     print(_summary(fit))
+    if of_strings:
+        return report_strings(options, fit, x_test)
     held_out = x_test if x_test is not None else x
     table = fit.marginal_likelihood(held_out[:ROWS], USUAL, seed=options.seed) if tells_new(fit.guide) else DataFrame()
     if len(table):

@@ -83,7 +83,7 @@ class Traced(NamedTuple):
     def on(self, data: tuple[Tensor, ...]) -> Graph:
         """The graph on such data."""
         with torch.no_grad():
-            return Graph(self.module, tuple(self.recipe(*data)), self.shape)
+            return Graph(self.module, tuple(value.detach() for value in self.recipe(*data)), self.shape)
 
 
 _traced: dict[Hashable, Traced] = {}

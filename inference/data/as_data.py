@@ -18,9 +18,20 @@ from ...models.arguments import Parameters, only_observes, parameters_of
 from ...models.structure import Model, Structure, model_name
 from .arrays import as_part, as_table, count, default_columns, listed, matched, numbers_of, opened, refuse_empty
 from .data import Data, structure_on
+from .strings import strings_of
 
 DataLike: TypeAlias = (
-    DataFrame | Series | np.ndarray | Tensor | DataLoader | str | Path | tuple[Any, ...] | Mapping[str, Any] | Data
+    DataFrame
+    | Series
+    | np.ndarray
+    | Tensor
+    | DataLoader
+    | str
+    | Path
+    | list[str]
+    | tuple[Any, ...]
+    | Mapping[str, Any]
+    | Data
 )
 Arguments: TypeAlias = dict[str, tuple[Any, str]]
 
@@ -39,6 +50,8 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
         at least two of its parameters are columns; further columns are left aside. There whole numbers stay int64,
         for they may index, text and categoricals become int64 codes, and what is neither an array nor a list of
         numbers is handed on untouched.
+        For a model of strings, which has a `codes(strings, name)`: a list or Series of them, a DataFrame of one
+        column, the name of a data set, or the path of a table or of a file with one string a line.
         Data that were made here come back as they are.
     model
         The program that they are for. One with a `prepare(values, columns)` is given a single table to check and
@@ -66,6 +79,9 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
     """
     if isinstance(x, Data):
         return x if dtype is None else x.to(dtype)
+    if model is not None and hasattr(model, "codes"):
+        values = model.codes(*strings_of(x, name))
+        return Data((values,), names=parameters_of(model).names[:1], floating=values.dtype).to(dtype or values.dtype)
     x, name = opened(x, name)
     parameters = parameters_of(model)
     if isinstance(x, tuple | Mapping) or (isinstance(x, DataFrame) and _is_by_name(x, parameters)):
@@ -194,6 +210,9 @@ def as_new_data(x: DataLike, like: Data, model: Model | None = None, *, name: st
         As `as_data`, or a part or column of the fitted data is missing, a category is unknown, rows are of another
         shape, or parts of different lengths.
     """
+    if model is not None and hasattr(model, "codes") and not isinstance(x, Data):
+        values = model.codes(*strings_of(x, name)).to(like.values)
+        return replace(like, args=(values,), rows=len(values))
     x, name = opened(x, name)
     if isinstance(x, Data):
         if (x.columns, x.coords, x.tables) != (like.columns, like.coords, like.tables):

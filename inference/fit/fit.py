@@ -192,14 +192,20 @@ class Fit:
             return self.responsibilities(x_new).idxmax(axis=1).rename("component")
         return decoded(self, self.new_data(x_new))
 
-    def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
+    def as_given(self, rows: np.ndarray) -> Any:
+        """Rows as those who gave the data know them: text of a model of strings, of any other the rows themselves."""
+        return self.model.as_given(rows) if hasattr(self.model, "as_given") else rows
+
+    def sample(self, n: int, seed: int = 0) -> Any:
         """n new rows from the posterior predictive distribution, each from a draw of its own: a DataFrame (n, D).
 
-        Where the model has covariates, those of rows of the data, drawn at random; the index says of which.
+        Of a model of strings, a list of them. Where the model has covariates, those of rows of the data, drawn at
+        random; the index says of which.
         """
         if not isinstance(n, int) or n < 1:
             raise InputError(f"n={n} must be 1 or more")
-        return new_rows(self, n, seed)
+        found = new_rows(self, n, seed)
+        return self.as_given(found.to_numpy()) if hasattr(self.model, "as_given") else found
 
     def posterior_predictive(self, x_new: DataLike | None = None, seed: int = 0) -> az.InferenceData:
         """Observations drawn anew at each posterior draw, groups posterior_predictive and observed_data for ArviZ.

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ...errors import InputError
+from ...errors import InputError, check_positive
 from ...models.structure import model_name
 from ..compilation.batched import over_draws
 from ..data.as_data import DataLike
@@ -55,9 +56,9 @@ class RowFit(Fit):
         """log p(x_n, z_n) and p(z_n), params as trained, of the rows that were fitted, or of others."""
         return RowDensity(self.density, self.new_data(x_new))
 
-    def rows(self, x_new: DataLike | None = None) -> np.ndarray:
-        """The rows that were fitted, or others brought to their shape: (M, *row)."""
-        return self.new_data(x_new).values.cpu().numpy()
+    def rows(self, x_new: DataLike | None = None) -> Any:
+        """The rows that were fitted, or others brought to their shape: (M, *row), or M strings."""
+        return self.as_given(self.new_data(x_new).values.cpu().numpy())
 
     def encode(self, x_new: DataLike | None = None) -> np.ndarray:
         """E_q[z | x] of each row: (M, latent). x_new: None takes the rows that were fitted."""
@@ -66,12 +67,14 @@ class RowFit(Fit):
             means = [moments(block.q, MEAN_DRAWS)[0] for block in target.blocks()]
         return torch.cat(means).cpu().numpy()
 
-    def decode(self, z: DataLike, x_new: DataLike | None = None) -> np.ndarray:
-        """E[x | z] of latent vectors (M, latent), as the observed sites have it: (M, *row).
+    def decode(self, z: DataLike, x_new: DataLike | None = None, beam: int = 1) -> Any:
+        """E[x | z] of latent vectors (M, latent), as the observed sites have it: (M, *row); of strings a likely one.
 
         x_new: M rows, of which the covariates are taken, where the model has any; None takes those that were fitted.
-        Raises InputError where a site's distribution has no mean.
+        beam: of strings, how many the search for the likeliest keeps at each character; 1 is greedy. Raises InputError
+        where a site's distribution has no mean.
         """
+        check_positive(beam=beam)
         values = torch.as_tensor(np.asarray(z)).to(self.data.like)
         if values.dim() != 2 or values.shape[1] != self.latent:
             raise InputError(f"z has shape {tuple(values.shape)}, and the model wants (M, {self.latent})")
@@ -82,20 +85,26 @@ class RowFit(Fit):
             raise InputError(f"z has {len(values)} rows, but there are covariates of {data.rows}: give x_new")
         with data.isolated(0), torch.no_grad():
             places = torch.arange(len(values)).split(BLOCK)
-            parts = [self._observed(values[place], data.take(place), self._mean_of) for place in places]
-        return torch.cat(parts).cpu().numpy()
+            mean = partial(self._mean_of, beam=beam)
+            parts = [self._observed(values[place], data.take(place), mean) for place in places]
+        return self.as_given(torch.cat(parts).cpu().numpy())
 
-    def reconstruct(self, x_new: DataLike | None = None) -> np.ndarray:
-        """E[x | z] at the mean of q(z | x), for each row: (M, *row)."""
-        return self.decode(self.encode(x_new), x_new)
+    def reconstruct(self, x_new: DataLike | None = None, beam: int = 1) -> Any:
+        """E[x | z] at the mean of q(z | x), for each row: (M, *row), or M strings; beam as `decode` has it."""
+        return self.decode(self.encode(x_new), x_new, beam)
 
-    def interpolate(self, a: DataLike, b: DataLike, steps: int = 8) -> np.ndarray:
-        """Decoded points on the line from row a to row b in latent space, both ends included: (steps, *row)."""
+    def interpolate(self, a: DataLike, b: DataLike, steps: int = 8, beam: int = 1) -> Any:
+        """Decoded points on the line from row a to row b in latent space, both ends included: (steps, *row).
+
+        Between two strings, so many strings; beam as `decode` has it.
+        """
         if steps < 2:
             raise InputError(f"steps={steps} must be 2 or more: both ends are among them")
-        ends = [self.encode(np.asarray(row).reshape(1, *self.data.values.shape[1:]))[0] for row in (a, b)]
+        shape = (1, *self.data.values.shape[1:])
+        rows = [[row] if isinstance(row, str) else np.asarray(row).reshape(shape) for row in (a, b)]
+        ends = [self.encode(row)[0] for row in rows]
         share = np.linspace(0, 1, steps)[:, None]
-        return self.decode((1 - share) * ends[0] + share * ends[1])
+        return self.decode((1 - share) * ends[0] + share * ends[1], beam=beam)
 
     def complete(self, x_new: DataLike, mask: np.ndarray, steps: int = 50, seed: int = 0) -> np.ndarray:
         """Rows with their missing entries filled in: (M, *row).
@@ -107,6 +116,8 @@ class RowFit(Fit):
         """
         if steps < 2:
             raise InputError(f"steps={steps} must be 2 or more")
+        if hasattr(self.model, "codes"):
+            raise InputError(f"model {model_name(self.model)} is of strings, which have no missing entries to complete")
         known = torch.as_tensor(np.asarray(mask, bool), device=self.data.values.device)
         given = torch.as_tensor(np.where(np.asarray(mask, bool), np.asarray(x_new), 0.0)).to(self.data.values)
         if known.shape != given.shape or given.shape[1:] != self.data.values.shape[1:]:
@@ -179,7 +190,9 @@ class RowFit(Fit):
         found, row = torch.cat(parts, 1), data.values.shape[1:]
         return found.reshape(len(z), *row) if found.shape[1] == row.numel() else found
 
-    def _mean_of(self, fn: Distribution, site: str) -> Tensor:
+    def _mean_of(self, fn: Distribution, site: str, beam: int = 1) -> Tensor:
+        if hasattr(fn, "most_likely"):
+            return fn.most_likely(beam)
         try:
             mean = fn.mean
         except (NotImplementedError, AttributeError):
@@ -204,7 +217,8 @@ def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) ->
         found = approximation(pairing, density, draws)
         sites, elbo = {site: value[:held] for site, value in found.sites.items()}, found.elbo_draws
     chain = {site: value.unsqueeze(0) for site, value in sites.items()}
-    likelihood: Any = "computed" if data.numel * held <= LARGEST else None
+    numbers = (data.rows or 1) * getattr(pairing.model, "numbers_a_row", data.row_numel)
+    likelihood: Any = "computed" if numbers * held <= LARGEST else None
     rest |= {"elbo_draws": elbo, "guide": copy.deepcopy(guide)}  # which may share its tensors with the store
     fit = fit_of(name, pairing.estimator, density, chain, likelihood=likelihood, **rest)
     return RowFit(**{each.name: getattr(fit, each.name) for each in fields(Fit)})

@@ -110,7 +110,8 @@ class Target:
 
     def draws_at_once(self, draws: int) -> list[int]:
         """How many draws to take at a time, so that no tensor outgrows 100 MB: numbers that sum to `draws`."""
-        most = max(1, MAX_NUMBERS_AT_ONCE // (len(self) * max(WIDEST, self.density.data.row_numel)))
+        widest = getattr(self.density.density.model, "numbers_a_row", max(WIDEST, self.density.data.row_numel))
+        most = max(1, MAX_NUMBERS_AT_ONCE // (len(self) * widest))
         return [min(most, draws - start) for start in range(0, draws, most)]
 
     def isolated(self, seed: int) -> AbstractContextManager[None]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 GAP = 1  # pixels between pictures
 MISSING = "#E8C9A0"  # what no pixel was seen of
+WRITTEN = 24  # strings below one another in a panel of samples
 
 
 def plot_reconstructions(fit: RowFit, x: DataLike | None = None, number: int = 12) -> Figure:
@@ -31,7 +32,7 @@ def plot_reconstructions(fit: RowFit, x: DataLike | None = None, number: int = 1
 
 
 def plot_samples(fit: RowFit, number: int = 49, seed: int = 0) -> Figure:
-    """E[x | z] for draws of z from the prior."""
+    """E[x | z] for draws of z from the prior; of a model of strings, as many samples as can be read."""
     return drawn(5.0, 4.0, _samples, fit, number, seed)
 
 
@@ -53,7 +54,7 @@ def plot_latent(fit: RowFit, labels: Any = None, x: DataLike | None = None) -> F
 
 def plot_interpolation(fit: RowFit, pairs: list[tuple[DataLike, DataLike]], steps: int = 10) -> Figure:
     """A line of pictures for each pair of rows: the first, the way between them in latent space, the second."""
-    rows = np.concatenate([fit.interpolate(a, b, steps) for a, b in pairs])
+    rows = _end_to_end([fit.interpolate(a, b, steps) for a, b in pairs])
     return drawn(8.0, 0.5 + 0.8 * len(pairs), _sheet, fit, rows, steps, "From one row to another")
 
 
@@ -73,7 +74,7 @@ def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
         attempt(top, draw_losses, compared(fit))
         attempt(middle, _latent, fit, labels)
         attempt(bottom, _reconstructions, fit, None, 10)
-        if fit.latent <= 2:
+        if fit.latent <= 2 and not hasattr(fit.model, "as_given"):
             attempt(right, _plane, fit, 17)
         else:
             attempt(right, _samples, fit, 90)
@@ -111,15 +112,21 @@ def _coloured(axis: Axes, across: np.ndarray, up: np.ndarray, labels: pd.Series)
 def _reconstructions(figure: FigureBase, fit: RowFit, x: DataLike | None, number: int) -> None:
     rows = fit.rows(x)[:number]
     again = fit.reconstruct(rows) if x is not None else fit.reconstruct()[:number]
-    _sheet(figure, fit, np.concatenate([rows, again]), len(rows), "Rows, and below them their reconstructions")
+    beside = "beside" if isinstance(rows, list) else "below"
+    _sheet(figure, fit, _end_to_end([rows, again]), len(rows), f"Rows, and {beside} them their reconstructions")
 
 
 def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int = 0) -> None:
+    if hasattr(fit.model, "as_given"):
+        _written(figure, fit.sample(min(number, 2 * WRITTEN), seed), WRITTEN, "Samples")
+        return
     z = np.random.default_rng(seed).normal(size=(number, fit.latent))
     _sheet(figure, fit, fit.decode(z), math.ceil(math.sqrt(number)), "E[x | z], z drawn from the prior")
 
 
 def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
+    if hasattr(fit.model, "as_given"):
+        raise InputError("a latent plane is of pictures: see plot_interpolation for the way between two strings")
     units = _most_active(fit.encode())
     places = norm.ppf(np.linspace(0.02, 0.98, side))
     z = np.zeros((side ** len(units), fit.latent))
@@ -134,11 +141,33 @@ def _most_active(z: np.ndarray) -> list[int]:
     return sorted(np.argsort(-z.var(0))[:2].tolist())
 
 
-def _sheet(figure: FigureBase, fit: RowFit, rows: np.ndarray, columns: int, title: str) -> Axes:
+def _end_to_end(parts: list[Any]) -> Any:
+    """Rows or strings, one part behind the other."""
+    return [string for part in parts for string in part] if isinstance(parts[0], list) else np.concatenate(parts)
+
+
+def _written(figure: FigureBase, strings: list[str], lines: int, title: str) -> Axes:
+    """The one panel of a figure: strings, so many below one another, and as many beside them."""
+    width = max(map(len, strings)) + 3
+    table = ["".join(string.ljust(width) for string in strings[line::lines]) for line in range(lines)]
+    axis = figure.subplots()
+    axis.set(xticks=[], yticks=[], title=title)
+    axis.spines[:].set_visible(False)
+    room = axis.get_window_extent()
+    points = 72 / axis.figure.dpi
+    size = min(9.0, points * room.width / (0.62 * max(map(len, table))), points * room.height / (1.3 * lines))
+    text = "\n".join(table)
+    axis.text(0, 1, text, va="top", family="monospace", size=size, transform=axis.transAxes, parse_math=False)
+    return axis
+
+
+def _sheet(figure: FigureBase, fit: RowFit, rows: Any, columns: int, title: str) -> Axes:
     """The one panel of a figure: rows as pictures, so many side by side, dark where they are large; NaN is marked.
 
-    From 0 to 1, or from the least to the largest value of the data where some lie outside.
+    From 0 to 1, or from the least to the largest value of the data where some lie outside. Strings stand as text.
     """
+    if isinstance(rows, list):
+        return _written(figure, rows, columns, title)
     low, high = float(fit.data.values.min()), float(fit.data.values.max())
     low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, max(high, low + 1e-9))
     pictures = np.clip((_pictures(rows) - low) / (high - low), 0, 1)

@@ -57,6 +57,9 @@ class StepMessenger(Messenger):
         share = (step + 1) / max(warmup, 1)
         self.weight = share.clamp(max=1.0) if isinstance(share, Tensor) else min(share, 1.0)
 
+    def _pyro_in_training(self, msg: Any) -> None:
+        msg["value"] = True
+
     def _pyro_sample(self, msg: Any) -> None:
         if isinstance(msg["fn"], Subsample):
             msg["value"] = self.rows.get(msg["name"], msg["value"])

@@ -49,6 +49,13 @@ def test_scripted_value_and_gradient_are_the_eager_ones_at_fresh_points(model: A
     agrees(model, x, "script")
 
 
+def test_a_graph_may_hold_a_tensor_that_is_trained() -> None:
+    weight = torch.nn.Parameter(torch.tensor([2.0, 3.0]))
+    made, how = value_and_gradient(lambda point: (weight * point.square()).sum(), torch.ones(2), torch.zeros(2))
+    value, gradient = made(torch.tensor([1.0, 2.0]))
+    assert (how, value.item(), gradient.tolist()) == ("script", 14.0, [4.0, 12.0])
+
+
 def test_inductor_agrees_too_and_compiles_once_for_all_data_of_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     compile = Mock(side_effect=torch._inductor.compile)
     monkeypatch.setattr(torch._inductor, "compile", compile)

@@ -1,0 +1,74 @@
+"""A VAE of strings on the command line: its options, and what `pyrometer train` prints and writes of it."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pandas import DataFrame
+
+from ... import score_strings
+from ...models import SequenceVAE
+from ..compare.save import pictures, tables
+from ..data.as_data import as_data
+from ..fit.saved import files_of
+from ..local_latents.row_fit import RowFit
+from ..local_latents.target import tells_new, tells_q
+from ..plots import latent, plot_losses
+from ..runtime.folder import write_all
+from ..svi import checkpoint
+from .main import Parser
+from .options import add_numbers, number
+
+SAMPLES = 1000
+share = number(float, -1e-9, 1, "a share, from 0 to below 1")
+
+
+def add_strings(parser: Parser) -> None:
+    """Add what a VAE of strings is made of."""
+    group = parser.add_argument_group("VAE of strings (sequence-vae)")
+    add_numbers(
+        group,
+        units=(128, "of the recurrent layers"),
+        max_length=(None, "characters of a string (default: those of the longest)"),
+    )
+    what = "of the characters before, hidden in training (default: %(default)s)"
+    group.add_argument("--word-dropout", type=share, default=0.25, metavar="SHARE", help=what)
+    group.add_argument("--alphabet", metavar="TEXT", help="the characters (default: those of the strings)")
+
+
+def sequence_vae_of(options: argparse.Namespace, x: DataFrame) -> SequenceVAE:
+    """The model that the options describe; with the decoder of a checkpoint where one is named."""
+    named = {"alphabet": options.alphabet, "max_length": options.max_length, "device": options.device}
+    model = SequenceVAE(options.latent or 16, hidden=options.units, word_dropout=options.word_dropout, **named)
+    if getattr(options, "checkpoint", None) is None:
+        return model
+    return checkpoint.decoder(options.checkpoint, model, as_data(x, model).values)
+
+
+def report_strings(options: argparse.Namespace, fit: RowFit, x_test: DataFrame | None) -> list[Path]:
+    """Print the scores of a training, write them, samples and pictures; what was written."""
+    files: dict[str, Any] = {}
+    if tells_q(fit.guide):
+        held_out = x_test if tells_new(fit.guide) else None
+        scores = score_strings(fit, held_out, samples=SAMPLES, seed=options.seed)
+        print(f"\n{scores}")
+        files = tables({"scores": scores.table})
+    if options.out is None:
+        return []
+    drawn = "\n".join(fit.sample(SAMPLES, options.seed))
+    files["samples.txt"] = lambda path: path.write_text(f"{drawn}\n", encoding="utf-8")
+    return write_all(options.out, {**files_of(fit), **files, **pictures(_draws(fit))})
+
+
+def _draws(fit: RowFit) -> dict[str, Any]:
+    """Every picture by the name of its file."""
+    draws: dict[str, Any] = {"training": partial(plot_losses, fit), "samples": partial(latent.plot_samples, fit)}
+    if tells_q(fit.guide):
+        draws |= {"latent": partial(latent.plot_latent, fit), "portrait": partial(latent.plot_portrait, fit)}
+        draws["reconstructions"] = partial(latent.plot_reconstructions, fit)
+    if tells_new(fit.guide):
+        rows = fit.rows()[:4]
+        pairs: Any = list(zip(rows[:-1:2], rows[1::2], strict=True))
+        draws["interpolation"] = partial(latent.plot_interpolation, fit, pairs)
+    return {f"{name}.png": draw for name, draw in draws.items()}
