@@ -75,10 +75,10 @@ DEFAULTS: dict[type, tuple[str, ...]] = {
 
 
 def catalogue(model: Model) -> dict[str, GuideFactory]:
-    """The guides that go with a model, name -> factory; for a model of the user's own, the AutoGuides."""
-    return CATALOGUE.get(type(model), AUTO)
+    """The guides that go with a model or a subclass of it, name -> factory; for a user's own model, the AutoGuides."""
+    return next((CATALOGUE[kind] for kind in type(model).__mro__ if kind in CATALOGUE), AUTO)
 
 
 def defaults(model: Model) -> tuple[str, ...]:
     """The sensible few that `compare` takes where no guides are named."""
-    return DEFAULTS.get(type(model), USUAL)
+    return next((DEFAULTS[kind] for kind in type(model).__mro__ if kind in DEFAULTS), USUAL)

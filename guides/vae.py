@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ..models import VAE
 from ..models.gaussians.moments import rows_of
-from ..models.networks import convolutions, mlp
-from .families import Family, diagonal
+from ..models.networks import Network, encoder
+from ..models.pca import PCA, pca
+from .families import SMALLEST, Family, diagonal
 
 __all__ = ["Encoder", "FlowEncoder", "Free", "SemiAmortized"]
 
@@ -176,9 +177,23 @@ def _cubature(loc: Tensor) -> Tensor:
 
 
 def _encoder(model: VAE, x: Tensor, outputs: int) -> nn.Sequential:
-    """A network from rows like those of x to so many numbers, shaped as the model's decoder is."""
-    row = x.shape[1:]
-    if model.decoder == "conv":
-        return convolutions(row, outputs).to(x)
-    hidden = () if model.decoder == "linear" else model.hidden
-    return nn.Sequential(nn.Flatten(), *mlp((row.numel(), *hidden, outputs))).to(x)
+    """A network from rows like those of x to so many numbers, shaped as the model's decoder is.
+
+    A linear one begins at the posterior of PCA, where a linear decoder with one deviation begins too.
+    """
+    kind: Network = "mlp" if isinstance(model.decoder, nn.Module) else model.decoder
+    network = encoder(x, outputs, kind, model.hidden)
+    if kind == "linear" and model.likelihood == "gaussian":
+        with torch.no_grad():
+            _begin_at_pca(network, pca(x.flatten(1), model.latent))
+    return network
+
+
+def _begin_at_pca(network: nn.Sequential, found: PCA) -> None:
+    """Put a linear encoder's locations and scales, which all families have first, at the posterior of PCA."""
+    layer, (weights, scale) = cast(nn.Linear, network[-1]), found.posterior()
+    latent = len(scale)
+    layer.weight.zero_()
+    layer.bias.zero_()
+    layer.weight[:latent].copy_(weights * found.unit)
+    layer.bias[latent : 2 * latent].copy_((scale - SMALLEST).expm1().log())  # through softplus

@@ -79,7 +79,7 @@ class VAE:
         row = x.shape[1:]
         if row not in self.networks:
             self.check(x)
-            made = Decoder(self.latent, row, self.decoder, self.likelihood, self.hidden)
+            made = Decoder(self.latent, x, self.decoder, self.likelihood, self.hidden)
             self.networks[row] = made.to(x)
         return self.networks[row]
 

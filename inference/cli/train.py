@@ -29,6 +29,7 @@ from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
 from ..runtime.folder import write_all
 from ..svi import checkpoint
+from ..svi.guide_of import NETWORK_LR
 from .main import Parser
 from .options import add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, taken
 
@@ -66,13 +67,13 @@ def _add_work(parser: Parser) -> None:
     group = parser.add_argument_group("work")
     add_numbers(
         group,
-        epochs=(100, "at most"),
-        batch_size=(128, "rows a step"),
+        epochs=(None, "at most (default: 100, with held-out rows 1000)"),
+        batch_size=(None, "rows a step (default: 128, or a tenth of few rows)"),
         warmup=(0, "epochs until the KL counts in full (default: none)"),
-        patience=(None, "stop after N epochs without a better held-out ELBO"),
+        patience=("auto", "stop after N epochs without a better held-out ELBO; auto is 10 where rows are held out"),
     )
     add = group.add_argument
-    add("--lr", type=positive, default=1e-3, metavar="X", help="of Adam (default: %(default)s)")
+    add("--lr", type=positive, default=NETWORK_LR, metavar="X", help="of Adam (default: %(default)s)")
     add("--binarize", choices=["fixed", "stochastic"], help="black and white pixels, once or in every epoch anew")
     add("--estimator", default="auto", help="auto, or IWAE (default: %(default)s)")
     add("--seed", type=seed_of, default=0, metavar="N", help="same seed, same numbers (default: %(default)s)")

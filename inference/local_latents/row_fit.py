@@ -11,7 +11,6 @@ import torch
 from matplotlib.figure import Figure
 from pyro import poutine
 from torch import Tensor
-from torch.distributions import Distribution
 
 from ...errors import InputError
 from ...models.structure import model_name
@@ -82,7 +81,7 @@ class RowFit(Fit):
             raise InputError(f"z has {len(values)} rows, but there are covariates of {data.rows}: give x_new")
         with data.isolated(0), torch.no_grad():
             places = torch.arange(len(values)).split(BLOCK)
-            parts = [self._observed(values[place], data.take(place), self._mean_of) for place in places]
+            parts = [self.observed(values[place], data.take(place), self._mean_of) for place in places]
         return torch.cat(parts).cpu().numpy()
 
     def reconstruct(self, x_new: DataLike | None = None) -> np.ndarray:
@@ -118,9 +117,9 @@ class RowFit(Fit):
         with data.isolated(seed), torch.no_grad():
             z = RowDensity(self.density, data).prior_draw()
             for step in range(steps):
-                drawn = self._observed(z, data, lambda fn, site: fn.sample())
+                drawn = self.observed(z, data, lambda node: node["fn"].sample())
                 z = self.guide.posterior(torch.where(known, given, drawn), None).sample()
-                total = total + (self._observed(z, data, self._mean_of) if step >= steps // 2 else 0.0)
+                total = total + (self.observed(z, data, self._mean_of) if step >= steps // 2 else 0.0)
         return torch.where(known, given, total / (steps - steps // 2)).cpu().numpy()
 
     def log_likelihood(
@@ -166,27 +165,31 @@ class RowFit(Fit):
         check_tells(self.name, self.guide, new)
         return target_of(self.row_density(x_new), self.guide, new=new)
 
-    def _observed(self, z: Tensor, data: Data, of: Callable[[Distribution, str], Tensor]) -> Tensor:
-        """Something of p(x | z) for rows of data, the observed sites side by side: (M, *row)."""
+    def observed(self, z: Tensor, data: Data, of: Callable[[dict[str, Any]], Tensor]) -> Tensor:
+        """Something of each observed site given z (M, latent) for rows of data, side by side: (M, *row).
+
+        of: the site's node in a trace, with name, fn and value -> a tensor that can be expanded to the shape of value.
+        """
         if self.structure.discrete:
             raise InputError(f"model {model_name(self.model)} has discrete sites: it has no one p(x | z)")
         rows, parts = RowDensity(self.density, data), []
         trace = data.run(poutine.trace(self.density.given(rows.sites(z)[0])).get_trace)
         for site in filter(self.structure.by_row, self.structure.observed):
             node = trace.nodes[site.name]
-            value = of(node["fn"], site.name).expand(node["value"].shape)
+            value = of(node).expand(node["value"].shape)
             parts.append(value.movedim(rows.axis(site), 0).reshape(len(z), -1))
         found, row = torch.cat(parts, 1), data.values.shape[1:]
         return found.reshape(len(z), *row) if found.shape[1] == row.numel() else found
 
-    def _mean_of(self, fn: Distribution, site: str) -> Tensor:
+    def _mean_of(self, node: dict[str, Any]) -> Tensor:
+        fn = node["fn"]
         try:
             mean = fn.mean
         except (NotImplementedError, AttributeError):
             mean = torch.full((), torch.nan)
         if mean.isnan().any():
             kind = type(fn).__name__
-            raise InputError(f"site {site!r} of model {model_name(self.model)} is a {kind}, without a mean")
+            raise InputError(f"site {node['name']!r} of model {model_name(self.model)} is a {kind}, without a mean")
         return mean
 
 
