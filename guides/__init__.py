@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..models import GMM, VAE, BayesianGMM, CorrelatedGaussian, DirichletProcessGMM, UnivariateMixture
+from ..models import GMM, VAE, BayesianGMM, CorrelatedGaussian, DirichletProcessGMM, LabelledVAE, UnivariateMixture
 from ..models.structure import Model
 from . import bayesian_gmm, correlated_gaussian, dirichlet_process_gmm, families, gaussian, gmm, univariate_mixture, vae
+from . import labelled_vae as labelled
 from .auto import AUTO, auto
 from .gaussian import GaussianGuide
 
@@ -62,6 +63,7 @@ CATALOGUE: dict[type, dict[str, GuideFactory]] = {
         "semi_amortized": vae.SemiAmortized,
         **AUTO,
     },
+    LabelledVAE: {"encoder": labelled.LabelledEncoder, **AUTO},
 }
 
 USUAL = ("auto_normal", "auto_mvn")  # of a model that has no defaults of its own
@@ -71,6 +73,7 @@ DEFAULTS: dict[type, tuple[str, ...]] = {
     DirichletProcessGMM: ("mean_field", "structured", "auto_normal", "auto_mvn"),
     UnivariateMixture: ("mean_field", "full_mean_field"),
     VAE: ("encoder", "encoder_full", "encoder_flow"),
+    LabelledVAE: ("encoder",),
 }
 
 

@@ -9,10 +9,11 @@ import torch
 from pyro.distributions.transforms import conditional_affine_autoregressive
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..models import VAE
 from ..models.gaussians.moments import rows_of
-from ..models.networks import Network, encoder
 from ..models.pca import PCA, pca
+from ..models.priors import Vamp
 from .families import SMALLEST, Family, diagonal
 
 __all__ = ["Encoder", "FlowEncoder", "Free", "SemiAmortized"]
@@ -59,16 +60,21 @@ class Encoder(RowGuide):
     The encoder has the shape of the decoder, mirrored: linear, an mlp, or convolutions.
     """
 
-    network: nn.Sequential | None
+    network: nn.Module | None
 
     def __init__(self, model: VAE, family: Family | None = None) -> None:
         super().__init__(model)
         self.family = family or diagonal()
         self.network = None
 
+    @property
+    def numbers(self) -> int:
+        """How many the network gives a row."""
+        return self.family.numbers(self.model.latent)
+
     def build(self, x: Tensor) -> None:
         if self.network is None:
-            self.network = _encoder(self.model, x, self.family.numbers(self.model.latent))
+            self.network = _encoder(self.model, x, self.numbers)
 
     def posterior(self, x: Tensor, rows: Tensor | None = None) -> dist.TorchDistribution:
         return self.family.q(self.free(x), self.model.latent)
@@ -77,7 +83,14 @@ class Encoder(RowGuide):
         """The family's parameters for rows x (M, ...): (M, numbers)."""
         self.build(x)
         assert self.network is not None
-        return self.network(x)
+        out = self.network(x)
+        out = torch.cat(out, -1) if isinstance(out, tuple) else out
+        if out.shape != (len(x), self.numbers):
+            wanted = f"({len(x)}, {self.numbers}), locations of z first, then unconstrained scales"
+            raise InputError(
+                f"the encoder gives shape {tuple(out.shape)} for {len(x)} rows, and the guide needs {wanted}"
+            )
+        return out
 
 
 class FlowEncoder(Encoder):
@@ -92,9 +105,13 @@ class FlowEncoder(Encoder):
         self.flows, self.context, self.hidden = flows, context, hidden
         self.bends = nn.ModuleList()
 
+    @property
+    def numbers(self) -> int:
+        return 2 * self.model.latent + self.context
+
     def build(self, x: Tensor) -> None:
         if self.network is None:
-            self.network = _encoder(self.model, x, 2 * self.model.latent + self.context)
+            super().build(x)
             if self.model.latent > 1:
                 make = lambda: conditional_affine_autoregressive(  # noqa: E731
                     self.model.latent, self.context, hidden_dims=[self.hidden], stable=True
@@ -176,16 +193,18 @@ def _cubature(loc: Tensor) -> Tensor:
     return torch.cat([half, -half])
 
 
-def _encoder(model: VAE, x: Tensor, outputs: int) -> nn.Sequential:
-    """A network from rows like those of x to so many numbers, shaped as the model's decoder is.
+def _encoder(model: VAE, x: Tensor, outputs: int) -> nn.Module:
+    """A network from rows like those of x to so many numbers; that of the model's prior where this has one to share.
 
-    A linear one begins at the posterior of PCA, where a linear decoder with one deviation begins too.
+    Beside a linear decoder with one deviation, which begins at PCA, a linear one begins at its posterior.
     """
-    kind: Network = "mlp" if isinstance(model.decoder, nn.Module) else model.decoder
-    network = encoder(x, outputs, kind, model.hidden)
-    if kind == "linear" and model.likelihood == "gaussian":
+    shared = model.learned_prior(x)
+    if isinstance(shared, Vamp) and outputs == 2 * model.latent and not model.is_frozen:
+        return shared.encoder
+    network = model.encoder_for(x, outputs)
+    if model.decoder == "linear" and model.likelihood == "gaussian" and model.encoder is None:
         with torch.no_grad():
-            _begin_at_pca(network, pca(x.flatten(1), model.latent))
+            _begin_at_pca(cast(nn.Sequential, network), pca(x.flatten(1), model.latent))
     return network
 
 

@@ -4,7 +4,8 @@ from .bayesian_gmm import BayesianGMM
 from .dirichlet_process_gmm import DirichletProcessGMM
 from .gaussian import CorrelatedGaussian
 from .gmm import GMM
+from .labelled_vae import LabelledVAE
 from .univariate_mixture import UnivariateMixture
 from .vae import VAE
 
-__all__ = ["GMM", "VAE", "BayesianGMM", "CorrelatedGaussian", "DirichletProcessGMM", "UnivariateMixture"]
+__all__ = ["GMM", "VAE", "BayesianGMM", "CorrelatedGaussian", "DirichletProcessGMM", "LabelledVAE", "UnivariateMixture"]

@@ -19,9 +19,9 @@ from ... import datasets, train
 from ...errors import InputError
 from ...models import VAE
 from ...models.networks import Likelihood, Network
+from ...models.priors import Prior
 from ..compare.columns import as_text
 from ..compare.save import pictures, tables
-from ..data.as_data import as_data
 from ..fit.saved import files_of
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
@@ -56,6 +56,9 @@ def add_vae(parser: Parser) -> None:
     add_numbers(group, latent=(2, "entries of z"))
     add = group.add_argument
     add("--decoder", choices=get_args(Network), default="mlp", help="default: %(default)s")
+    add("--prior", choices=get_args(Prior), default="normal", help="of z (default: %(default)s)")
+    add_numbers(group, clusters=(10, "components of a mixture or vamp prior"))
+    add("--beta", type=positive, default=1.0, metavar="X", help="weight of the KL in training (default: %(default)s)")
     what = "default: bernoulli for digits and mnist, whose pixels are brought to [0, 1], else gaussian"
     add("--likelihood", choices=get_args(Likelihood), help=what)
     add("--hidden", type=sizes, default=(400, 400), metavar="A,B", help="layers of the mlp (default: 400,400)")
@@ -79,13 +82,11 @@ def _add_work(parser: Parser) -> None:
     add("--seed", type=seed_of, default=0, metavar="N", help="same seed, same numbers (default: %(default)s)")
 
 
-def vae_of(options: argparse.Namespace, x: DataFrame) -> VAE:
-    """The model that the options describe; with the decoder of a checkpoint where one is named."""
+def vae_of(options: argparse.Namespace) -> VAE:
+    """The model that the options describe."""
     likelihood: Likelihood = options.likelihood or ("bernoulli" if options.data in datasets.WHITE else "gaussian")
-    model = VAE(options.latent, options.decoder, likelihood, options.hidden, device=options.device)
-    if getattr(options, "checkpoint", None) is None:
-        return model
-    return checkpoint.decoder(options.checkpoint, model, as_data(x, model).values)
+    prior = {"prior": options.prior, "components": options.clusters, "beta": options.beta}
+    return VAE(options.latent, options.decoder, likelihood, options.hidden, device=options.device, **prior)
 
 
 def _train(options: argparse.Namespace) -> list[Path]:
@@ -103,7 +104,7 @@ def _work(options: argparse.Namespace) -> list[Path]:
         raise InputError("--resume needs --out DIR, the folder of the checkpoint")
     x, x_test = rows_of(options)
     labels = _labels(options, x)
-    fit = train(vae_of(options, x), options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
+    fit = train(vae_of(options), options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
     print(_summary(fit))
     held_out = x_test if x_test is not None else x
     table = fit.marginal_likelihood(held_out[:ROWS], USUAL, seed=options.seed) if tells_new(fit.guide) else DataFrame()

@@ -26,6 +26,7 @@ from ..fit.moments import moments
 from ..plots.latent import plot_portrait
 from ..steps.pairing import Pairing
 from .gaps import amortisation_gaps
+from .latent_space import Clusters, LatentFeatures, clusters_of
 from .marginal import USUAL, Budget, estimate, marginal_likelihood, weighed
 from .target import BLOCK, Target, check_tells, target_of, tells_q
 
@@ -145,9 +146,35 @@ class RowFit(Fit):
         """Approximation and amortisation gap on chosen training rows; see `inference.local_latents.gaps`."""
         return amortisation_gaps({self.name: self.target().take(torch.as_tensor(list(rows)))}, **options)
 
+    def responsibilities(self, x_new: DataLike | None = None, draws: int = 100) -> pd.DataFrame:
+        """p(y_n = k | x) of the discrete site, a mean over draws of q(z | x): a DataFrame (M, K).
+
+        x_new: None takes the rows that were fitted. Raises InputError where no discrete site has one value a row.
+        """
+        parts, target = [], self.target(x_new)
+        with target.isolated(0), torch.no_grad():
+            for block in target.blocks():
+                z, rows = block.q.sample(torch.Size((draws,))), block.density
+                sites = lambda each, rows=rows: {**rows.shared, **rows.sites(each)[0]}  # noqa: E731
+                logits = [self.density.assignment_logits(sites(each), rows.data) for each in z]
+                parts.append(torch.stack(logits).softmax(-1).mean(0))
+        share = torch.cat(parts).cpu().numpy()
+        return pd.DataFrame(share, columns=pd.RangeIndex(share.shape[1], name="components"))
+
     def active_units(self) -> np.ndarray:
         """Whether each latent entry tells rows apart: Var over rows of E_q[z | x] above 0.01: (latent,)."""
         return self.encode().var(0) > ACTIVE
+
+    def cluster(self, components: int | None = None, labels: Any = None, seed: int = 0) -> Clusters:
+        """The fitted rows in clusters by their latent vectors; see `inference.local_latents.latent_space`.
+
+        components: of a Bayesian mixture on the means of q(z | x); None reads p(k | x) off the model's mixture prior.
+        """
+        return clusters_of(self, components, labels, seed)
+
+    def as_transformer(self) -> LatentFeatures:
+        """transform and inverse_transform for a pipeline of scikit-learn: encode and decode."""
+        return LatentFeatures(self)
 
     def plot(self, labels: Any = None) -> Figure:
         """Training, latent space, reconstructions and the latent plane; `inference.plots.latent` has each.

@@ -117,7 +117,8 @@ def svi(
     model = model if batch_size is None else with_batch_size(model, batch_size)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
-    schedule = Schedule(EXPECTED if steps == AUTO else steps, compile, structure.subsampled)
+    beta = getattr(model, "beta", 1.0)
+    schedule = Schedule(EXPECTED if steps == AUTO else steps, compile, structure.subsampled, beta=beta)
     local = whole.only_local
     rows = data.rows or 1 if local else 1
 
@@ -179,6 +180,9 @@ def _race(start: Callable[[int], Start], starts: int, steps: int | str, progress
     total = EXPECTED if steps == AUTO else int(steps)
     with progress_bar(trial * (starts - 1) + total, name, progress) as bar:
         running = [start(number) for number in range(starts)]
+        if not running[0].values:
+            running[0].judged = True, "nothing is left to train"
+            return running[0]
         for one in running:
             one.advance(trial, bar)
         best = min(running, key=lambda one: (bool(one.message), one.recent_loss()))

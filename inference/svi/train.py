@@ -27,7 +27,7 @@ from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..local_latents.inactive import why_inactive
 from ..local_latents.row_fit import RowFit, row_fit
-from ..local_latents.target import tells_new, tells_q
+from ..local_latents.target import row_posterior, tells_new, tells_q
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..steps.compiled_steps import Schedule
@@ -121,7 +121,8 @@ def train(
     steps = (data.rows or 1) // batch_size  # of an epoch
     changing = binarize == "stochastic"
     compile = False if changing and not structure.subsampled else compile  # a graph may fold data that it sees whole
-    schedule = Schedule(epochs * steps, compile, structure.subsampled, warmup * steps, changing)
+    beta = getattr(model, "beta", 1.0)
+    schedule = Schedule(epochs * steps, compile, structure.subsampled, warmup * steps, changing, beta)
     seen = data.map(torch.clone) if changing else data
 
     def paired() -> Pairing:
@@ -246,7 +247,7 @@ class Epochs:
         with self.start.at_work(self.start.seed), torch.no_grad():
             for block in torch.arange(number).split(BLOCK):
                 rows = test.take(block)
-                q = guide.posterior(rows.data.values)
+                q = row_posterior(guide, rows, None)
                 z = q.sample()
                 total += float((q.log_prob(z) - rows.log_joint(z)).sum())
         return total / number
