@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -46,14 +47,19 @@ def check_tells(name: str, guide: Any, new: bool) -> None:
 def row_posterior(guide: Any, density: RowDensity, rows: Tensor | None) -> Distribution:
     """q(z | x) of the rows of a density, z a row's vector as that has it: batch (M,), event (L,).
 
-    guide: has posterior(x, rows), or is an AutoNormal, a function x -> Distribution, or a Distribution. rows: (M,),
+    guide: has posterior(x, rows), and takes the further arguments of the model behind these where it has a place for
+    them; or is an AutoNormal, a function x -> Distribution, or a Distribution. rows: (M,),
     which training rows these are; None of rows that the guide was not trained on.
     """
     if isinstance(guide, Distribution):
         return guide
     if isinstance(guide, AutoNormal):
         return _auto_normal(guide, density, rows)
-    return guide.posterior(density.data.values, rows) if tells_q(guide) else guide(density.data.values)
+    if not tells_q(guide):
+        return guide(density.data.values)
+    x, *further = density.data.tensors
+    takes = len(inspect.signature(guide.posterior).parameters) - 2  # beyond x and rows
+    return guide.posterior(x, rows, *further[: max(takes, 0)])
 
 
 def _auto_normal(guide: AutoNormal, density: RowDensity, rows: Tensor | None) -> Distribution:

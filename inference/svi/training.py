@@ -225,7 +225,7 @@ def begin(
         data = replace(data, mixed=data.mixed or pairing.mixed)
         svi = SVI(pairing.program, pairing.guide, optimizer, pairing.elbo)
         store = pyro.get_param_store().get_state()
-        minibatches = Minibatches(schedule.plates, seed, schedule.warmup)
+        minibatches = Minibatches(schedule.plates, seed, schedule.warmup, schedule.beta)
         initial, values = _copied(store["params"]), _copied(store["params"])
         return Start(pairing, svi, data, minibatches, seed, schedule, store, initial, values, rows, units=units)
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from typing import Any
 
 import numpy as np
 import pyro
@@ -38,7 +39,7 @@ def two_modes_of_a_mixture(x: Tensor) -> None:
 
 
 @pytest.mark.parametrize("model", [two_modes, two_modes_of_a_mixture])
-def test_the_modes_that_chains_stay_in_are_weighed(model: object) -> None:
+def test_the_modes_that_chains_stay_in_are_weighed(model: Any) -> None:
     fit = nuts(model, X, chains=6, draws="auto", seed=3, progress=False)
     assert fit.converged is False
     (said,) = [remark for remark in fit.remarks if "modes" in remark]
