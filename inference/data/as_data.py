@@ -89,8 +89,8 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
         _refuse_unfit(x, given, parameters, model, name)
         if len(given) > 1 or not hasattr(model, "prepare"):
             own = getattr(model, "dtype", None)
-            brought = dtype or (own if isinstance(own, torch.dtype) else torch.float64)
-            return _several(given, tuple(given) if isinstance(x, tuple) else ()).to(brought)
+            floating = dtype or (own if isinstance(own, torch.dtype) else torch.float64)
+            return _several(given, tuple(given) if isinstance(x, tuple) else ()).to(floating)
         x = next(iter(given.values()))[0]
     if len(parameters.required) > 1:
         wanted = f"{model_name(model)} takes {listed(parameters.required)}"

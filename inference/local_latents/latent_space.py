@@ -95,7 +95,7 @@ def _under_prior(target: Target) -> Tensor:
     return logits.softmax(-1).mean(0)
 
 
-class LatentFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class LatentFeatures(TransformerMixin, BaseEstimator):
     """A trained encoder and decoder for a pipeline of scikit-learn; `fit` trains nothing.
 
     trained: a RowFit whose guide has a q(z | x) for new rows.

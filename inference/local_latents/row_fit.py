@@ -1,7 +1,7 @@
 """The Fit of a model whose continuous latents are all a row's own: what people do with a trained VAE."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
@@ -116,6 +116,25 @@ class RowFit(Fit):
         """
         if steps < 2:
             raise InputError(f"steps={steps} must be 2 or more")
+        known, given = self._partly_known(x_new, mask)
+        means = list(self._chain(known, given, steps, seed))[steps // 2 :]
+        return torch.where(known, given, torch.stack(means).mean(0)).cpu().numpy()
+
+    def completions(
+        self, x_new: DataLike, mask: np.ndarray, draws: int = 3, steps: int = 50, seed: int = 0
+    ) -> np.ndarray:
+        """Several ways in which rows may be completed: E[x | z] at the end of as many chains, (draws, M, *row).
+
+        Arguments as `complete` has them, of which this is the spread.
+        """
+        known, given = self._partly_known(x_new, mask)
+        each = (draws, *(1 for _ in given.shape[1:]))
+        *_, last = self._chain(known.repeat(each), given.repeat(each), steps, seed)
+        found = torch.where(known.repeat(each), given.repeat(each), last)
+        return found.reshape(draws, *given.shape).cpu().numpy()
+
+    def _partly_known(self, x_new: DataLike, mask: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Which entries are known, and the rows, 0 elsewhere: (M, *row) each."""
         if hasattr(self.model, "codes"):
             raise InputError(f"model {model_name(self.model)} is of strings, which have no missing entries to complete")
         known = torch.as_tensor(np.asarray(mask, bool), device=self.data.values.device)
@@ -124,15 +143,23 @@ class RowFit(Fit):
             found = f"mask {tuple(known.shape)} and x_new {tuple(given.shape)}"
             raise InputError(f"{found} must have the shape of the rows")
         check_tells(self.name, self.guide, new=True)
+        return known, given
+
+    def _chain(self, known: Tensor, given: Tensor, steps: int, seed: int) -> Iterator[Tensor]:
+        """E[x | z] along the chain of `complete`, a step each: (M, *row)."""
         data = self.data.take(torch.zeros(len(given), dtype=torch.long))
-        total = torch.zeros_like(given)
         with data.isolated(seed), torch.no_grad():
             z = RowDensity(self.density, data).prior_draw()
-            for step in range(steps):
+            for _ in range(steps):
                 drawn = self.observed(z, data, lambda node: node["fn"].sample())
                 z = self.guide.posterior(torch.where(known, given, drawn), None).sample()
-                total = total + (self.observed(z, data, self._mean_of) if step >= steps // 2 else 0.0)
-        return torch.where(known, given, total / (steps - steps // 2)).cpu().numpy()
+                yield self.observed(z, data, self._mean_of)
+
+    def prior_draws(self, number: int, seed: int = 0) -> np.ndarray:
+        """z drawn from the model's own prior: (number, latent)."""
+        data = self.data.take(torch.zeros(number, dtype=torch.long))
+        with data.isolated(seed), torch.no_grad():
+            return RowDensity(self.density, data).prior_draw().cpu().numpy()
 
     def log_likelihood(
         self, x_new: DataLike | None = None, method: str = "importance", draws: int = 500, seed: int = 0

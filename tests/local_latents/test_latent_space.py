@@ -49,7 +49,7 @@ def test_p_k_of_a_row_is_that_of_the_prior_at_its_latent_vector(mixture: RowFit)
 
 def test_what_has_no_mixture_or_other_labels_is_refused_in_one_line(mixture: RowFit) -> None:
     plain = pyrometer.train(VAE(2, "linear"), "encoder", three()[0], epochs=1, progress=False)
-    with pytest.raises(InputError, match="the prior of z is no mixture .*: say how many clusters"):
+    with pytest.raises(InputError, match=r"the prior of z is no mixture .*: say how many clusters"):
         plain.cluster()
     with pytest.raises(InputError, match="there are 3 labels for 400 rows: give one a row"):
         mixture.cluster(3, labels=[0, 1, 2])
