@@ -35,7 +35,7 @@ def strings_of(x: Any, name: str) -> tuple[list[str], str]:
     for row, string in enumerate(strings):
         if not isinstance(string, str):
             missing = string is None or string is pd.NA or (isinstance(string, float) and np.isnan(string))
-            what = "is missing" if missing else f"holds a {type(string).__name__} and no string"
+            what = "is missing" if missing else f"is of type {type(string).__name__} and no string"
             raise InputError(f"{name}, row {row} {what}: drop the row or mend it")
     return [str(string) for string in strings], name
 

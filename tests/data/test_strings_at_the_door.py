@@ -66,7 +66,7 @@ def test_an_alphabet_that_is_given_may_be_larger_than_the_strings_need() -> None
         (["CC", ""], "x, row 1 is an empty string: drop it"),
         (["CC", None], "x, row 1 is missing: drop the row"),
         (pd.Series(["CC", np.nan]), "x, row 1 is missing: drop the row"),
-        (["CC", 3], "x, row 1 holds a int and no string"),
+        (["CC", 3], "x, row 1 is of type int and no string"),
         ([], "x is empty: give at least one string"),
         (np.ones((3, 2)), "x is a ndarray: give a list of strings"),
         ({"x": STRINGS}, "x is a dict: give a list of strings"),

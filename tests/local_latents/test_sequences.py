@@ -54,7 +54,7 @@ def test_two_thousand_strings_of_twenty_characters_are_learnt_to_within_a_nat() 
     model, test = SequenceVAE(8, hidden=64), grammar.sample(300, seed=1)
     fit = train(model, "encoder", grammar.sample(2000), x_test=test, epochs=40, warmup=10, lr=2e-3, progress=False)
     held_to_the_truth(fit, grammar, test)
-    assert fit.active_units().any()
+    assert not judged(fit).collapsed
     kinds = [replace(grammar, initial=np.kron(np.eye(3)[kind], [1.0, 0, 0, 0, 0])).log_prob(test) for kind in range(3)]
     likeliest = (np.stack(kinds) + np.log([[0.4], [0.3], [0.3]])).argmax(0)  # the hidden kind, by the exact posterior
     told = (
@@ -64,8 +64,8 @@ def test_two_thousand_strings_of_twenty_characters_are_learnt_to_within_a_nat() 
     plain = SequenceVAE(8, hidden=64, word_dropout=0.0)
     collapsed = train(plain, "encoder", grammar.sample(2000), x_test=test, epochs=40, lr=2e-3, progress=False)
     scores = score_strings(collapsed, test[:50], samples=100, ais_rows=2)
-    assert scores.collapsed
-    assert scores.verdict.startswith("collapsed: 0 of 8 latent units are active")
+    assert scores.kl < 0.05
+    assert scores.verdict.startswith("collapsed: ")
     held_to_the_truth(collapsed, grammar, test)  # which z says nothing of, as the decoder sees every character before
 
 
