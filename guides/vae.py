@@ -75,6 +75,8 @@ class Encoder(RowGuide):
     def build(self, x: Tensor) -> None:
         if self.network is None:
             self.network = _encoder(self.model, x, self.numbers)
+            if not any(value.requires_grad for value in self.parameters()):
+                self.eval()  # in training Pyro warns of what is not trained
 
     def posterior(self, x: Tensor, rows: Tensor | None = None) -> dist.TorchDistribution:
         return self.family.q(self.free(x), self.model.latent)

@@ -65,6 +65,8 @@ class Decoder(nn.Module):
         if not isinstance(network, nn.Module):
             with torch.no_grad():
                 self._begin_at(found, linear)
+        if not any(value.requires_grad for value in self.parameters()):
+            self.eval()  # in training Pyro warns of what is not trained
 
     def forward(self, z: Tensor) -> dist.TorchDistribution:
         """p(x | z) of latent vectors z (..., L): batch (...), event the row's shape."""
