@@ -1,6 +1,10 @@
-"""Progress bars: in a terminal, or a notebook that has ipywidgets; silent anywhere else."""
+"""Progress bars: in a terminal, or a notebook that has ipywidgets; lines for a command without one; else silent."""
 
+import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from tqdm import TqdmWarning, std
 
@@ -8,8 +12,43 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", TqdmWarning)  # a notebook without widgets is no fault of the user's
     from tqdm.auto import tqdm
 
+FIRST, EVERY = 1.0, 5.0  # seconds before the first line, and between lines
+LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed}{postfix}"
+
+_lines = False
+
+
+class Lines(std.tqdm):
+    """A bar that writes a line now and then, where nothing can be drawn over."""
+
+    @staticmethod
+    def status_printer(file: Any) -> Callable[[str], None]:
+        """Write what is said, each on a line of its own."""
+
+        def say(text: str) -> None:
+            if text:
+                file.write(f"{text}\n")
+                file.flush()
+
+        return say
+
+
+@contextmanager
+def lines_without_terminal() -> Iterator[None]:
+    """Let bars write lines to standard error where that is no terminal."""
+    global _lines
+    before, _lines = _lines, True
+    try:
+        yield
+    finally:
+        _lines = before
+
 
 def progress_bar(total: int, what: str, show: bool, unit: str = "step") -> std.tqdm:
     """A bar over `total` units, to be used as a context manager. show: False is silent."""
     notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+    if show and total and _lines and not sys.stderr.isatty():
+        return Lines(
+            total=total, desc=what, unit=unit, bar_format=LINE, delay=FIRST, mininterval=EVERY, maxinterval=1e9
+        )
     return tqdm(total=total, desc=what, unit=unit, leave=False, disable=not show or (False if notebook else None))
