@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .inference.evidence.exact import exact_log_evidence
     from .inference.evidence.log_evidence import log_evidence
     from .inference.evidence.thames import thames
+    from .inference.evidence.widened import widened_evidence
     from .inference.fit.fit import Fit
     from .inference.local_latents.string_scores import score_strings
     from .inference.mcmc.nuts import nuts
@@ -56,6 +57,7 @@ __all__ = [
     "svi",
     "thames",
     "train",
+    "widened_evidence",
 ]
 
 _HOMES = {  # of the names that are imported at their first use, so that who needs one does not wait for all
@@ -82,6 +84,7 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
     "svi": "inference.svi.svi",
     "thames": "inference.evidence.thames",
     "train": "inference.svi.train",
+    "widened_evidence": "inference.evidence.widened",
 }
 
 

@@ -16,10 +16,11 @@ import scaling
 import simulation
 import svi_overhead
 import svi_speed
+import training_end
 import vae_training
 
 QUICK = (ordinary, simulation, cold_start)
-SLOW = (gradient, nuts_speed, svi_speed, scaling, svi_overhead, vae_training, classics)
+SLOW = (gradient, nuts_speed, svi_speed, scaling, svi_overhead, training_end, vae_training, classics)
 
 if __name__ == "__main__":
     for benchmark in QUICK if "quick" in sys.argv else (*QUICK, *SLOW):

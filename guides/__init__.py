@@ -6,9 +6,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..models import GMM, VAE, BayesianGMM, CorrelatedGaussian, DirichletProcessGMM, SequenceVAE, UnivariateMixture
+from ..models import (
+    GMM,
+    VAE,
+    BayesianGMM,
+    CorrelatedGaussian,
+    DirichletProcessGMM,
+    LabelledVAE,
+    SequenceVAE,
+    UnivariateMixture,
+)
 from ..models.structure import Model
 from . import bayesian_gmm, correlated_gaussian, dirichlet_process_gmm, families, gaussian, gmm, univariate_mixture, vae
+from . import labelled_vae as labelled
 from .auto import AUTO, auto
 from .gaussian import GaussianGuide
 
@@ -62,6 +72,7 @@ CATALOGUE: dict[type, dict[str, GuideFactory]] = {
         "semi_amortized": vae.SemiAmortized,
         **AUTO,
     },
+    LabelledVAE: {"encoder": labelled.LabelledEncoder, **AUTO},
 }
 
 CATALOGUE[SequenceVAE] = CATALOGUE[VAE]  # whose guides ask the model for its encoder
@@ -74,14 +85,15 @@ DEFAULTS: dict[type, tuple[str, ...]] = {
     UnivariateMixture: ("mean_field", "full_mean_field"),
     VAE: ("encoder", "encoder_full", "encoder_flow"),
     SequenceVAE: ("encoder", "encoder_full", "encoder_flow"),
+    LabelledVAE: ("encoder",),
 }
 
 
 def catalogue(model: Model) -> dict[str, GuideFactory]:
-    """The guides that go with a model, name -> factory; for a model of the user's own, the AutoGuides."""
-    return CATALOGUE.get(type(model), AUTO)
+    """The guides that go with a model or a subclass of it, name -> factory; for a user's own model, the AutoGuides."""
+    return next((CATALOGUE[kind] for kind in type(model).__mro__ if kind in CATALOGUE), AUTO)
 
 
 def defaults(model: Model) -> tuple[str, ...]:
     """The sensible few that `compare` takes where no guides are named."""
-    return DEFAULTS.get(type(model), USUAL)
+    return next((DEFAULTS[kind] for kind in type(model).__mro__ if kind in DEFAULTS), USUAL)

@@ -134,7 +134,7 @@ def start_at(guide: Callable[..., Any], loc: Mapping[str, Tensor], precision: Te
         _set(guide, "scale_tril", factor / factor.diagonal().unsqueeze(-1))
     elif not isinstance(guide, autoguide.AutoLaplaceApproximation):
         _set(guide, "scale", apart)
-    return {f"{guide._pyro_name}.loc": factor.norm(dim=-1)}
+    return {f"{guide._pyro_name}.loc": factor}
 
 
 def _set(module: Any, name: str, value: Tensor) -> None:

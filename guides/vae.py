@@ -9,10 +9,12 @@ import torch
 from pyro.distributions.transforms import conditional_affine_autoregressive
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..models import VAE
 from ..models.gaussians.moments import rows_of
-from ..models.networks import convolutions, mlp
-from .families import Family, diagonal
+from ..models.pca import PCA, pca
+from ..models.priors import Vamp
+from .families import SMALLEST, Family, diagonal
 
 __all__ = ["Encoder", "FlowEncoder", "Free", "SemiAmortized"]
 
@@ -58,16 +60,23 @@ class Encoder(RowGuide):
     The encoder has the shape of the decoder, mirrored: linear, an mlp, or convolutions.
     """
 
-    network: nn.Sequential | None
+    network: nn.Module | None
 
     def __init__(self, model: VAE, family: Family | None = None) -> None:
         super().__init__(model)
         self.family = family or diagonal()
         self.network = None
 
+    @property
+    def numbers(self) -> int:
+        """How many the network gives a row."""
+        return self.family.numbers(self.model.latent)
+
     def build(self, x: Tensor) -> None:
         if self.network is None:
-            self.network = _encoder(self.model, x, self.family.numbers(self.model.latent))
+            self.network = _encoder(self.model, x, self.numbers)
+            if not any(value.requires_grad for value in self.parameters()):
+                self.eval()  # in training Pyro warns of what is not trained
 
     def posterior(self, x: Tensor, rows: Tensor | None = None) -> dist.TorchDistribution:
         return self.family.q(self.free(x), self.model.latent)
@@ -76,7 +85,14 @@ class Encoder(RowGuide):
         """The family's parameters for rows x (M, ...): (M, numbers)."""
         self.build(x)
         assert self.network is not None
-        return self.network(x)
+        out = self.network(x)
+        out = torch.cat(out, -1) if isinstance(out, tuple) else out
+        if out.shape != (len(x), self.numbers):
+            wanted = f"({len(x)}, {self.numbers}), locations of z first, then unconstrained scales"
+            raise InputError(
+                f"the encoder gives shape {tuple(out.shape)} for {len(x)} rows, and the guide needs {wanted}"
+            )
+        return out
 
 
 class FlowEncoder(Encoder):
@@ -91,9 +107,13 @@ class FlowEncoder(Encoder):
         self.flows, self.context, self.hidden = flows, context, hidden
         self.bends = nn.ModuleList()
 
+    @property
+    def numbers(self) -> int:
+        return 2 * self.model.latent + self.context
+
     def build(self, x: Tensor) -> None:
         if self.network is None:
-            self.network = _encoder(self.model, x, 2 * self.model.latent + self.context)
+            super().build(x)
             if self.model.latent > 1:
                 make = lambda: conditional_affine_autoregressive(  # noqa: E731
                     self.model.latent, self.context, hidden_dims=[self.hidden], stable=True
@@ -175,12 +195,28 @@ def _cubature(loc: Tensor) -> Tensor:
     return torch.cat([half, -half])
 
 
-def _encoder(model: VAE, x: Tensor, outputs: int) -> nn.Sequential:
-    """A network from rows like those of x to so many numbers, shaped as the model's decoder is."""
-    if hasattr(model, "encoder_network"):
-        return model.encoder_network(x, outputs)
-    row = x.shape[1:]
-    if model.decoder == "conv":
-        return convolutions(row, outputs).to(x)
-    hidden = () if model.decoder == "linear" else model.hidden
-    return nn.Sequential(nn.Flatten(), *mlp((row.numel(), *hidden, outputs))).to(x)
+def _encoder(model: Any, x: Tensor, outputs: int) -> nn.Module:
+    """A network from rows like those of x to so many numbers; that of the model's prior where this has one to share.
+
+    Beside a linear decoder with one deviation, which begins at PCA, a linear one begins at its posterior.
+    """
+    if not isinstance(model, VAE):  # of strings, say
+        return model.encoder_for(x, outputs)
+    shared = model.learned_prior(x)
+    if isinstance(shared, Vamp) and outputs == 2 * model.latent and not model.is_frozen:
+        return shared.encoder
+    network = model.encoder_for(x, outputs)
+    if model.decoder == "linear" and model.likelihood == "gaussian" and model.encoder is None:
+        with torch.no_grad():
+            _begin_at_pca(cast(nn.Sequential, network), pca(x.flatten(1), model.latent))
+    return network
+
+
+def _begin_at_pca(network: nn.Sequential, found: PCA) -> None:
+    """Put a linear encoder's locations and scales, which all families have first, at the posterior of PCA."""
+    layer, (weights, scale) = cast(nn.Linear, network[-1]), found.posterior()
+    latent = len(scale)
+    layer.weight.zero_()
+    layer.bias.zero_()
+    layer.weight[:latent].copy_(weights * found.unit)
+    layer.bias[latent : 2 * latent].copy_((scale - SMALLEST).expm1().log())  # through softplus

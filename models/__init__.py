@@ -4,8 +4,18 @@ from .bayesian_gmm import BayesianGMM
 from .dirichlet_process_gmm import DirichletProcessGMM
 from .gaussian import CorrelatedGaussian
 from .gmm import GMM
+from .labelled_vae import LabelledVAE
 from .sequences.sequence_vae import SequenceVAE
 from .univariate_mixture import UnivariateMixture
 from .vae import VAE
 
-__all__ = ["GMM", "VAE", "BayesianGMM", "CorrelatedGaussian", "DirichletProcessGMM", "SequenceVAE", "UnivariateMixture"]
+__all__ = [
+    "GMM",
+    "VAE",
+    "BayesianGMM",
+    "CorrelatedGaussian",
+    "DirichletProcessGMM",
+    "LabelledVAE",
+    "SequenceVAE",
+    "UnivariateMixture",
+]

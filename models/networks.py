@@ -1,5 +1,7 @@
 """From a latent vector to the parameters of a row: linear, a multilayer perceptron, convolutions, or your own."""
 
+from __future__ import annotations
+
 import math
 from itertools import pairwise
 from typing import Literal, get_args
@@ -10,13 +12,16 @@ from torch import Size, Tensor, nn
 from torch.nn.functional import softplus
 
 from ..errors import InputError
+from .pca import PCA, pca
 
-__all__ = ["Decoder", "Likelihood", "Network", "check_choices", "check_device", "convolutions", "mlp"]
+__all__ = ["Decoder", "Likelihood", "Network", "check_choices", "check_device", "encoder", "mlp"]
 
 Likelihood = Literal["gaussian", "gaussian_diagonal", "bernoulli", "continuous_bernoulli"]
 Network = Literal["linear", "mlp", "conv"]
 
 SMALLEST = 1e-3  # standard deviation that a network may give: below it a likelihood has no maximum
+NETWORK_SHARE = 0.5  # of a row's entries, the most directions of PCA that a network's first deviation leaves out
+RAREST = 0.01  # probability of a pixel, at the start
 
 
 class Decoder(nn.Module):
@@ -25,18 +30,22 @@ class Decoder(nn.Module):
     A Gaussian's outputs are the mean, its standard deviation one learned number; gaussian_diagonal takes a second half
     of outputs for a deviation an entry, a user's network a pair (mean, unconstrained deviation). Bernoulli and
     continuous Bernoulli (Loaiza-Ganem and Cunningham 2019) take logits.
+
+    It begins at the rows x, (N, ...), that it is made for: its last layer at their means, a Gaussian's deviation at
+    what PCA with as many directions leaves, and a linear one with that deviation at PCA itself. A Gaussian's network is
+    in units of the rows' own deviation, learned too, so that a rate means the same whatever columns are measured in.
     """
 
     def __init__(
         self,
         latent: int,
-        row: Size,
+        x: Tensor,
         network: Network | nn.Module,
         likelihood: Likelihood,
         hidden: tuple[int, ...],
     ) -> None:
         super().__init__()
-        self.row = row
+        row = self.row = x.shape[1:]
         self.likelihood = likelihood
         outputs = 2 if likelihood == "gaussian_diagonal" else 1
         if isinstance(network, nn.Module):
@@ -46,22 +55,50 @@ class Decoder(nn.Module):
         else:
             inner = tuple(reversed(hidden)) if network == "mlp" else ()
             self.network = mlp((latent, *inner, outputs * row.numel()))
+        linear = network == "linear" and likelihood == "gaussian"
+        found = pca(x.flatten(1), latent, 1.0 if linear else NETWORK_SHARE)
         if likelihood == "gaussian":
-            self.log_scale = nn.Parameter(torch.zeros(()))
+            self.log_scale = nn.Parameter(torch.tensor(math.log(found.scale)))
+        self.log_unit: nn.Parameter | None = None
+        if likelihood.startswith("gaussian") and not (linear or isinstance(network, nn.Module)):
+            self.log_unit = nn.Parameter(torch.tensor(math.log(found.unit)))
+        if not isinstance(network, nn.Module):
+            with torch.no_grad():
+                self._begin_at(found, linear)
+        if not any(value.requires_grad for value in self.parameters()):
+            self.eval()  # in training Pyro warns of what is not trained
 
     def forward(self, z: Tensor) -> dist.TorchDistribution:
         """p(x | z) of latent vectors z (..., L): batch (...), event the row's shape."""
         out = self.network(z.reshape(-1, z.shape[-1]))
         if self.likelihood == "gaussian_diagonal":
             loc, scale = out if isinstance(out, tuple) else out.flatten(1).chunk(2, -1)
-            fn = dist.Normal(self._rows(loc, z), SMALLEST + softplus(self._rows(scale, z)))
+            scale = SMALLEST + self._in_units(softplus(self._rows(scale, z)))
+            fn = dist.Normal(self._in_units(self._rows(loc, z)), scale)
         elif self.likelihood == "gaussian":
-            fn = dist.Normal(self._rows(out, z), self.log_scale.exp())
+            fn = dist.Normal(self._in_units(self._rows(out, z)), self.log_scale.exp())
         elif self.likelihood == "bernoulli":
             fn = dist.Bernoulli(logits=self._rows(out, z), validate_args=False)
         else:
             fn = dist.ContinuousBernoulli(logits=self._rows(out, z))
         return fn.to_event(len(self.row))
+
+    def _in_units(self, values: Tensor) -> Tensor:
+        return values if self.log_unit is None else values * self.log_unit.exp()
+
+    def _begin_at(self, found: PCA, linear: bool) -> None:
+        """Put the last layer where the decoder of any z gives the mean of all rows, and a linear one at PCA."""
+        layer = [each for each in self.network.modules() if isinstance(each, nn.Linear | nn.ConvTranspose2d)][-1]
+        if linear:
+            layer.weight.copy_(found.loadings)
+        centre = found.mean if linear else found.mean / found.unit
+        if "bernoulli" in self.likelihood:
+            centre = found.mean.clamp(RAREST, 1 - RAREST).logit()
+        if self.likelihood == "gaussian_diagonal":
+            deviation = torch.full_like(centre, found.scale / found.unit)
+            centre = torch.cat([centre, deviation.expm1().log()])  # through softplus
+        assert layer.bias is not None
+        layer.bias.copy_(centre.reshape(len(layer.bias), -1).mean(1))  # a convolution has one a channel
 
     def _rows(self, out: Tensor, z: Tensor) -> Tensor:
         if out[0].numel() != self.row.numel():
@@ -110,6 +147,32 @@ def _picture(row: Size) -> tuple[int, int, int]:
     if len(row) == 1 and side * side == row.numel():
         return 1, side, side
     raise InputError(f"a convolution wants pictures (N, C, H, W), and rows have shape {tuple(row)}: choose mlp")
+
+
+class Centred(nn.Module):
+    """Rows less their mean, in units of their deviation, both of the rows (N, ...) that it is made for."""
+
+    mean: Tensor
+    unit: Tensor
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        mean = x.double().mean(0)
+        unit = (x.double() - mean).square().mean().sqrt()
+        self.register_buffer("mean", mean.to(x))
+        self.register_buffer("unit", torch.where(unit > 0, unit, torch.ones_like(unit)).to(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.unit
+
+
+def encoder(x: Tensor, outputs: int, network: Network, hidden: tuple[int, ...]) -> nn.Sequential:
+    """A network from rows like x (N, ...) to so many numbers: linear, mlp or conv, as a decoder is, mirrored."""
+    row = x.shape[1:]
+    if network == "conv":
+        return nn.Sequential(Centred(x), *convolutions(row, outputs)).to(x)
+    layers = mlp((row.numel(), *(() if network == "linear" else hidden), outputs))
+    return nn.Sequential(Centred(x), nn.Flatten(), *layers).to(x)
 
 
 def convolutions(row: Size, outputs: int) -> nn.Sequential:

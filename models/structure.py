@@ -41,15 +41,17 @@ class Extras(Protocol):
 
     init: starting values of sites by name, for the data. collapsed: the program with its discrete sites summed out by
     hand. prepare: a single table, checked and in the dtype and on the device that the program wants. codes: strings as
-    rows of numbers, of a model of strings; as_given: such rows as strings again. encoder_network: a guide's network
-    from rows to so many numbers each. numbers_a_row: how many it takes to compute the density of a row. frozen: a copy
-    with nothing left to train. restored: a copy with these params in its networks. dims: names for the dims of its
-    params. exchangeable: the dims whose order means nothing, each with what a permutation does to variables that do not
-    bear it: name -> (value, order) -> value, where entry k of what is permuted was entry order[k].
+    rows of numbers, of a model of strings; as_given: such rows as strings again. encoder_for: a guide's network from
+    rows to so many numbers each. numbers_a_row: how many it takes to compute the density of a row. frozen: a copy with
+    nothing left to train. restored: a copy with these params in its networks. beta: the weight of the divergence in
+    training. dims: names for the dims of its params. exchangeable: the dims whose order means nothing, each with what a
+    permutation does to variables that do not bear it: name -> (value, order) -> value, where entry k of what is
+    permuted was entry order[k].
     """
 
     dims: Mapping[str, tuple[str, ...]]
     exchangeable: Sequence[str] | Mapping[str, Mapping[str, Callable[[Any, Any], Any]]]
+    beta: float
 
     def init(self, *args: Any, seed: int | None = None) -> dict[str, Tensor]: ...
 
@@ -61,7 +63,7 @@ class Extras(Protocol):
 
     def as_given(self, rows: np.ndarray) -> Any: ...
 
-    def encoder_network(self, x: Tensor, outputs: int) -> nn.Module: ...
+    def encoder_for(self, x: Tensor, outputs: int) -> nn.Module: ...
 
     @property
     def numbers_a_row(self) -> int: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pyro
@@ -13,11 +13,10 @@ from torch import Size, Tensor, nn
 
 from ..errors import InputError
 from .gaussians.moments import rows_of
-from .networks import Decoder, Likelihood, Network, check_choices, check_device
+from .networks import Decoder, Likelihood, Network, check_choices, check_device, encoder
+from .priors import Flow, Mixture, Prior, Vamp, check_prior
 
 __all__ = ["VAE"]
-
-PREFIX = "decoder$$$"  # how Pyro's store names what is in the module `decoder`
 
 COLOURS = (1, 3, 4)  # channels of a picture: grey, red green blue, and with transparency
 
@@ -26,7 +25,7 @@ COLOURS = (1, 3, 4)  # channels of a picture: grey, red green blue, and with tra
 class VAE:
     """Deep latent-variable model (Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014).
 
-    z_n ~ Normal(0, I),   x_n | z_n ~ p(x | decoder(z_n))
+    z_n ~ p(z), Normal(0, I) unless told otherwise,   x_n | z_n ~ p(x | decoder(z_n))
 
     x: (N, D), or pictures (N, C, H, W). Sites: z (N, latent), x. With a linear decoder and a Gaussian likelihood this
     is probabilistic PCA (Tipping and Bishop 1999).
@@ -38,58 +37,120 @@ class VAE:
     likelihood : gaussian (one learned deviation), gaussian_diagonal (one an entry, by the network), bernoulli,
         continuous_bernoulli.
     hidden : sizes of the layers of an mlp, from the data inwards; the encoder's too.
+    encoder : the network of the guides' q(z | x), shaped as the decoder is by default; or one of your own, from rows
+        (M, ...) to (M, 2 latent) numbers, locations and then unconstrained scales, or to a pair of both. Guides of
+        richer families take more numbers, and say how many.
+    prior : normal; or learned with the decoder: mixture of `components` normals, vamp (Tomczak and Welling 2018) of as
+        many, flow; or a function or module from rows x to a Distribution over z, event (latent,), whose parameters are
+        those of a module. It depends on x in dtype and device alone.
+    beta : the weight of KL(q | prior) in training (Higgins et al. 2017); every score is of the model itself.
     batch_size : rows a minibatch; None takes all of them.
     dtype : what data and networks are in. device : where they are; None leaves the data where they were found.
-    networks : those made so far, by shape of a row. A copy of the model that is to be trained takes copies of them.
+    networks, priors : those made so far, by shape of a row, beginning at the rows they were made for. A copy of the
+        model that is to be trained takes copies of them.
     """
 
     latent: int = 10
     decoder: Network | nn.Module = "mlp"
     likelihood: Likelihood = "gaussian"
     hidden: tuple[int, ...] = (400, 400)
+    encoder: nn.Module | None = None
+    prior: Prior | Callable[[Tensor], dist.TorchDistribution] = "normal"
+    components: int = 10
+    beta: float = 1.0
     batch_size: int | None = None
     dtype: torch.dtype = torch.float32
     device: str | torch.device | None = None
     networks: dict[Size, Decoder] = field(default_factory=dict, repr=False, compare=False)
+    priors: dict[Size, nn.Module] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_choices(likelihood=(self.likelihood, Likelihood))
         if not isinstance(self.decoder, nn.Module):
             check_choices(decoder=(self.decoder, Network))
-        for name, value in (("latent", self.latent), ("batch_size", self.batch_size)):
+        if not callable(self.prior):
+            check_choices(prior=(self.prior, Prior))
+        whole = {"latent": self.latent, "batch_size": self.batch_size, "components": self.components}
+        for name, value in whole.items():
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
-
+        if not self.beta > 0:
+            raise InputError(f"beta={self.beta!r} must be a number above 0")
         if self.device is not None:
             check_device(self.device)
 
     def __call__(self, x: Tensor) -> None:
         """Run the program on x, (N, D) or (N, C, H, W)."""
-        decoder = pyro.module("decoder", self.network(x))
+        pyro.module("decoder", self.network(x))
+        self.register_prior(x)
         with pyro.plate("data", len(x), subsample_size=self.batch_size, dim=-1) as rows:
-            z = pyro.sample("z", self.prior(x), infer={"event_dims": ["latent"]})
-            pyro.sample("x", decoder(z), obs=rows_of(x, rows))
+            z = pyro.sample("z", self.p_z(x), infer={"event_dims": ["latent"]})
+            pyro.sample("x", self.likelihood_of(x, z), obs=rows_of(x, rows))
 
-    def prior(self, x: Tensor) -> dist.TorchDistribution:
-        """p(z), in the dtype and on the device of x: event (latent,)."""
-        return dist.Normal(x.new_zeros(self.latent), 1.0).to_event(1)
+    @property
+    def inputs(self) -> int:
+        """How many numbers the decoder takes."""
+        return self.latent
+
+    def register_prior(self, x: Tensor) -> None:
+        """Make what is learned of p(z) known to Pyro."""
+        learned = self.learned_prior(x)
+        if learned is not None:
+            pyro.module("prior", learned)
+
+    def p_z(self, x: Tensor) -> dist.TorchDistribution:
+        """p(z), in the dtype and on the device of x: batch (), event (latent,)."""
+        if self.prior == "normal":
+            return dist.Normal(x.new_zeros(self.latent), 1.0).to_event(1)
+        given = self.learned_prior(x) or self.prior
+        assert callable(given)
+        fn = given(x)
+        check_prior(fn, self.latent)
+        return fn
+
+    def learned_prior(self, x: Tensor) -> nn.Module | None:
+        """The module of p(z) for rows like those of x, made at the first call; None of a prior that has none."""
+        row = x.shape[1:]
+        if row not in self.priors:
+            if self.prior == "mixture":
+                made: nn.Module = Mixture(self.latent, self.components)
+            elif self.prior == "vamp":
+                made = Vamp(self.latent, self.encoder_for(x, 2 * self.latent), x, self.components)
+            elif self.prior == "flow":
+                made = Flow(self.latent)
+            elif isinstance(self.prior, nn.Module):
+                made = self.prior
+            else:
+                return None
+            self.priors[row] = made.to(x)
+        return self.priors[row]
+
+    def encoder_for(self, x: Tensor, outputs: int) -> nn.Module:
+        """A fresh network from rows like x to so many numbers: a copy of the user's, or shaped as the decoder."""
+        if self.encoder is not None:
+            return copy.deepcopy(self.encoder).to(x)
+        return encoder(x, outputs, "mlp" if isinstance(self.decoder, nn.Module) else self.decoder, self.hidden)
 
     def network(self, x: Tensor) -> Decoder:
         """The decoder for rows like those of x: made at the first call, and then the same."""
         row = x.shape[1:]
         if row not in self.networks:
             self.check(x)
-            made = Decoder(self.latent, row, self.decoder, self.likelihood, self.hidden)
+            made = Decoder(self.inputs, x, self.decoder, self.likelihood, self.hidden)
             self.networks[row] = made.to(x)
         return self.networks[row]
 
     def log_joint(self, z: Tensor, x: Tensor) -> Tensor:
         """log p(x, z) of each row in nats: z (..., M, latent), x (M, ...) -> (..., M)."""
-        return self.prior(x).log_prob(z) + self.log_likelihood_given(z, x)
+        return self.p_z(x).log_prob(z) + self.log_likelihood_given(z, x)
 
     def log_likelihood_given(self, z: Tensor, x: Tensor) -> Tensor:
         """log p(x | z) of each row in nats: z (..., M, latent), x (M, ...) -> (..., M)."""
-        return self.network(x)(z).log_prob(x)
+        return self.likelihood_of(x, z).log_prob(x)
+
+    def likelihood_of(self, x: Tensor, z: Tensor) -> dist.TorchDistribution:
+        """p(x | z) of latent vectors z (..., latent): batch (...), event the shape of a row of x."""
+        return self.network(x)(z)
 
     def prepare(self, values: Tensor, columns: tuple[str, ...]) -> Tensor:
         """The rows in the dtype and on the device of the model: (N, D), (N, H, W) or (N, C, H, W)."""
@@ -112,23 +173,30 @@ class VAE:
             )
 
     def frozen(self) -> VAE:
-        """A copy whose networks are no longer trained, so that guides fitted to it share one p(x | z); of all rows."""
+        """A copy of which nothing is trained any more, so that guides fitted to it share one p(x, z); of all rows."""
         copied = replace(copy.deepcopy(self), batch_size=None)
-        for network in copied.networks.values():
+        for network in copied.modules:
             network.requires_grad_(False).eval()  # in training Pyro warns of what is not trained
         return copied
 
     def restored(self, params: Mapping[str, Tensor], x: Tensor) -> VAE:
-        """A copy with the decoder for rows like those of x at these params, by their names in Pyro's store."""
+        """A copy for rows like those of x at these params, by their names in Pyro's store."""
         copied = copy.deepcopy(self)
-        own = {name.removeprefix(PREFIX): value for name, value in params.items() if name.startswith(PREFIX)}
-        if own:
-            copied.network(x).load_state_dict(own)
+        for name, network in (("decoder", copied.network(x)), ("prior", copied.learned_prior(x))):
+            prefix = f"{name}$$$"  # how Pyro's store names what is in a module
+            own = {key.removeprefix(prefix): value for key, value in params.items() if key.startswith(prefix)}
+            if own and network is not None:
+                network.load_state_dict({**network.state_dict(), **own})  # buffers are no params
         return copied
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Every network made so far."""
+        return [*self.networks.values(), *self.priors.values()]
 
     @property
     def is_frozen(self) -> bool:
         """Whether there are networks and none is trained."""
         return bool(self.networks) and not any(
-            value.requires_grad for network in self.networks.values() for value in network.parameters()
+            value.requires_grad for network in self.modules for value in network.parameters()
         )

@@ -28,7 +28,7 @@ def small(function: Callable[..., Any], **sizes: Any) -> Callable[..., Any]:
     EXAMPLES,
     ids=[
         *("compare", "any data", "own guide", "published", "calibrate"),
-        *("classics", "components", "deterministic", "vae", "strings"),
+        *("classics", "components", "deterministic", "vae", "own parts", "labels", "strings"),
     ],
 )
 def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.Monk
     few = small(pyrometer.choose_components, components=range(1, 3), starts=1, draws=60, folds=2, progress=False)
     monkeypatch.setattr(pyrometer, "choose_components", few)
     monkeypatch.setattr(pyrometer, "calibrate", small(pyrometer.calibrate, simulations=50, progress=False, jobs=1))
-    monkeypatch.setattr(pyrometer, "train", small(pyrometer.train, epochs=2, progress=False))
+    monkeypatch.setattr(pyrometer, "train", small(pyrometer.train, epochs=2, draws=5, progress=False))
     budget = Budget(draws=100, chains=4, temperatures=20)
     monkeypatch.setattr("pyrometer.inference.local_latents.gaps.CAREFUL", budget)
     monkeypatch.setattr(pyrometer, "score_strings", small(pyrometer.score_strings, budget=budget, ais_rows=2))

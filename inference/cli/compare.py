@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ... import compare
-from ...guides import CATALOGUE
+from ...guides import CATALOGUE, defaults
 from ...models import GMM, VAE, SequenceVAE
+from ..svi.checkpoint import trained
 from .main import Parser
 from .options import add_command, add_data, add_numbers, add_output, names, rows_of, seed_of, taken
 from .strings import add_strings, sequence_vae_of
@@ -53,7 +54,7 @@ def _add_model(parser: Parser) -> None:
     )
     add("--reference", help="nuts, em, cavi, one of the guides, or none (default: nuts, or none for gmm)")
     add_numbers(group, rows=(20, "of a VAE, for NUTS over z"))
-    add("--checkpoint", metavar="DIR", help="of a VAE: the decoder that `pyrometer train` left there")
+    add("--checkpoint", metavar="DIR", help="of a VAE: the decoder and guide that `pyrometer train` left there")
 
 
 def _add_work(parser: Parser) -> None:
@@ -79,10 +80,14 @@ def _compare(options: argparse.Namespace) -> list[Path]:
     x, x_test = rows_of(options)
     chosen = MODELS[options.model]
     of_rows = {VAE: vae_of, SequenceVAE: sequence_vae_of}.get(chosen)
-    model: Any = of_rows(options, x) if of_rows else _made(chosen, options)
+    model: Any = of_rows(options) if of_rows else _made(chosen, options)
+    guides: Any = options.guides
+    if options.checkpoint is not None:
+        left = trained(options.checkpoint, model, x)
+        model, guides = left.model, {name: name for name in guides or defaults(model)} | {left.name: left}
     reference = options.reference or ("none" if chosen is GMM else "nuts")  # maximum likelihood has no posterior
     named = {"reference": None if reference == "none" else reference, "compile": COMPILE[options.compile]}
-    comparison = compare(model, x, options.guides, x_test=x_test, **{**taken(options, compare), **named})
+    comparison = compare(model, x, guides, x_test=x_test, **{**taken(options, compare), **named})
     print(comparison)
     return [] if options.out is None else comparison.save(options.out)
 

@@ -82,7 +82,8 @@ def read(options: argparse.Namespace, name: str) -> DataFrame:
     if label is not None and name not in datasets.WHITE:
         _check_column(name, x, label, option=" for --label")
         x = x.drop(columns=label)
-    return x if options.white is None else x / options.white
+    white = getattr(options, "white", None)
+    return x if white is None else x / white
 
 
 def _check_column(name: str, x: DataFrame, *columns: str, option: str = "") -> None:

@@ -10,13 +10,11 @@ from pandas import DataFrame
 from ... import score_strings
 from ...models import SequenceVAE
 from ..compare.save import pictures, tables
-from ..data.as_data import as_data
 from ..fit.saved import files_of
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses
 from ..runtime.folder import write_all
-from ..svi import checkpoint
 from .main import Parser
 from .options import add_numbers, number
 
@@ -37,13 +35,10 @@ def add_strings(parser: Parser) -> None:
     group.add_argument("--alphabet", metavar="TEXT", help="the characters (default: those of the strings)")
 
 
-def sequence_vae_of(options: argparse.Namespace, x: DataFrame) -> SequenceVAE:
-    """The model that the options describe; with the decoder of a checkpoint where one is named."""
+def sequence_vae_of(options: argparse.Namespace) -> SequenceVAE:
+    """The model that the options describe."""
     named = {"alphabet": options.alphabet, "max_length": options.max_length, "device": options.device}
-    model = SequenceVAE(options.latent or 16, hidden=options.units, word_dropout=options.word_dropout, **named)
-    if getattr(options, "checkpoint", None) is None:
-        return model
-    return checkpoint.decoder(options.checkpoint, model, as_data(x, model).values)
+    return SequenceVAE(options.latent or 16, hidden=options.units, word_dropout=options.word_dropout, **named)
 
 
 def report_strings(options: argparse.Namespace, fit: RowFit, x_test: DataFrame | None) -> list[Path]:

@@ -20,9 +20,9 @@ from ... import datasets, train
 from ...errors import InputError
 from ...models import VAE
 from ...models.networks import Likelihood, Network
+from ...models.priors import Prior
 from ..compare.columns import as_text
 from ..compare.save import pictures, tables
-from ..data.as_data import as_data
 from ..fit.saved import files_of
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
@@ -30,6 +30,7 @@ from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
 from ..runtime.folder import write_all
 from ..svi import checkpoint
+from ..svi.guide_of import NETWORK_LR
 from .main import Parser
 from .options import STRINGS, add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, taken
 from .strings import add_strings, report_strings, sequence_vae_of
@@ -58,6 +59,9 @@ def add_vae(parser: Parser) -> None:
     add_numbers(group, latent=(None, "entries of z (default: 2, of strings 16)"))
     add = group.add_argument
     add("--decoder", choices=get_args(Network), default="mlp", help="default: %(default)s")
+    add("--prior", choices=get_args(Prior), default="normal", help="of z (default: %(default)s)")
+    add_numbers(group, clusters=(10, "components of a mixture or vamp prior"))
+    add("--beta", type=positive, default=1.0, metavar="X", help="weight of the KL in training (default: %(default)s)")
     what = "default: bernoulli for digits and mnist, whose pixels are brought to [0, 1], else gaussian"
     add("--likelihood", choices=get_args(Likelihood), help=what)
     add("--hidden", type=sizes, default=(400, 400), metavar="A,B", help="layers of the mlp (default: 400,400)")
@@ -69,25 +73,23 @@ def _add_work(parser: Parser) -> None:
     group = parser.add_argument_group("work")
     add_numbers(
         group,
-        epochs=(100, "at most"),
-        batch_size=(128, "rows a step"),
+        epochs=(None, "at most (default: 100, with held-out rows 1000)"),
+        batch_size=(None, "rows a step (default: 128, or a tenth of few rows)"),
         warmup=(0, "epochs until the KL counts in full (default: none)"),
-        patience=(None, "stop after N epochs without a better held-out ELBO"),
+        patience=("auto", "stop after N epochs without a better held-out ELBO; auto is 10 where rows are held out"),
     )
     add = group.add_argument
-    add("--lr", type=positive, default=1e-3, metavar="X", help="of Adam (default: %(default)s)")
+    add("--lr", type=positive, default=NETWORK_LR, metavar="X", help="of Adam (default: %(default)s)")
     add("--binarize", choices=["fixed", "stochastic"], help="black and white pixels, once or in every epoch anew")
     add("--estimator", default="auto", help="auto, or IWAE (default: %(default)s)")
     add("--seed", type=seed_of, default=0, metavar="N", help="same seed, same numbers (default: %(default)s)")
 
 
-def vae_of(options: argparse.Namespace, x: DataFrame) -> VAE:
-    """The model that the options describe; with the decoder of a checkpoint where one is named."""
+def vae_of(options: argparse.Namespace) -> VAE:
+    """The model that the options describe."""
     likelihood: Likelihood = options.likelihood or ("bernoulli" if options.data in datasets.WHITE else "gaussian")
-    model = VAE(options.latent or 2, options.decoder, likelihood, options.hidden, device=options.device)
-    if getattr(options, "checkpoint", None) is None:
-        return model
-    return checkpoint.decoder(options.checkpoint, model, as_data(x, model).values)
+    prior = {"prior": options.prior, "components": options.clusters, "beta": options.beta}
+    return VAE(options.latent or 2, options.decoder, likelihood, options.hidden, device=options.device, **prior)
 
 
 def _train(options: argparse.Namespace) -> list[Path]:
@@ -106,7 +108,7 @@ def _work(options: argparse.Namespace) -> list[Path]:
     x, x_test = rows_of(options)
     of_strings = options.model == STRINGS
     labels = None if of_strings else _labels(options, x)
-    model = sequence_vae_of(options, x) if of_strings else vae_of(options, x)
+    model = sequence_vae_of(options) if of_strings else vae_of(options)
     fit = train(model, options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
     print(_summary(fit))
     if of_strings:

@@ -83,6 +83,14 @@ class MixtureFamily:
         of_precisions = precisions.log_prob(sites[name]).reshape(len(of_locs), -1).sum(-1)
         return self.weights.log_prob(sites) + of_locs + of_precisions
 
+    def log_prob_of_components(self, sites: dict[str, Tensor]) -> Tensor:
+        """The log density of each component's own sites, weights left out, covariances not tied: (S, K).
+
+        sites: name -> (S, K, ...), or (S, 1, ...) for one value under all K.
+        """
+        name, precisions = self._precisions()
+        return self._locs(sites).log_prob(sites["locs"]) + precisions.log_prob(sites[name])
+
     def drawn_components(self, sites: dict[str, Tensor]) -> Components:
         """log weights_k + log Normal(x | loc_k, precision_k^-1) of each draw: (S, K), (S, K, D), (S, K, D, D)."""
         return weighted_normals(self.weights.log_weights(sites), sites["locs"], self.trils(sites).mT)
@@ -156,6 +164,10 @@ class UnivariateFamily:
     def log_prob(self, sites: dict[str, Tensor]) -> Tensor:
         """The log density of each draw: (S,)."""
         return self._normal.log_prob(sites["locs"]).sum(-1)
+
+    def log_prob_of_components(self, sites: dict[str, Tensor]) -> Tensor:
+        """The log density of each component's loc: (S, K). sites: locs (S, K), or (S, 1) for one under all K."""
+        return self._normal.log_prob(sites["locs"])
 
     def drawn_components(self, sites: dict[str, Tensor]) -> Components:
         """log Normal(x | locs_k, sd^2) - log K of each draw: (S, K), (S, K, 1), (S, K, 1, 1)."""

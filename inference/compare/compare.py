@@ -1,5 +1,6 @@
 """compare: every guide and NUTS on one model and one data set, in one table."""
 
+import copy
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
@@ -88,6 +89,7 @@ def compare(
     trained |= {} if draws == "auto" else {"draws": draws}
     trained |= {name: value for name, value in {"lr": lr, "batch_size": batch_size}.items() if value is not None}
     chained = {"warmup": warmup, "chains": chains, "draws": draws, **both}
+    model = copy.deepcopy(model)  # whose networks are made for these rows
     data, structure = data_for(on_all_rows(model), x, dtype)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
     chosen_vars = None if var_names is None else _variables(var_names, structure)

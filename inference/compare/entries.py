@@ -32,7 +32,6 @@ DETERMINISTIC = {"laplace": laplace, "pathfinder": pathfinder, "dadvi": dadvi, "
 METHODS: dict[str, Callable[..., Fit]] = {"nuts": nuts, "em": em, "cavi": cavi, **DETERMINISTIC}
 SVI = "svi"
 SAME = 1e-6  # relative: two densities at one point
-LR, BATCH = 3e-3, 128  # of networks, which see rows and not their numbers
 
 Entry: TypeAlias = str | GuideFactory | Guide | Fit | Callable[..., Fit]
 Entries: TypeAlias = str | Iterable[Entry] | Mapping[str, Entry]
@@ -131,7 +130,7 @@ def job_of(problem: Problem, name: str, entry: Any) -> Job:
         return partial(METHODS[entry], x=problem.data, **told, **common)
     takes = [] if isinstance(entry, str | type) else list(inspect.signature(entry).parameters)
     if not {"seed", "progress", "name"} <= set(takes):  # a guide, or what makes one
-        return partial(svi, x=problem.data, guide=entry, **{**_for_rows(problem, entry), **problem.svi}, **common)
+        return partial(svi, x=problem.data, guide=entry, **problem.svi, **common)
     bound = entry.keywords if isinstance(entry, partial) else {}
     options = {**problem.svi, **(problem.nuts if "chains" in takes else {}), **common}
     chosen = {option: value for option, value in options.items() if option in takes and option not in bound}
@@ -141,16 +140,6 @@ def job_of(problem: Problem, name: str, entry: Any) -> Job:
 def _shared_options(problem: Problem) -> dict[str, Any]:
     """What `svi` is told that any other method of draws from an approximation can be."""
     return {name: problem.svi[name] for name in ("draws", "compile", "dtype") if name in problem.svi}
-
-
-def _for_rows(problem: Problem, entry: Any) -> dict[str, Any]:
-    """Of a guide that tells rows apart by a network: minibatches, and a rate for networks."""
-    if not problem.structure.only_local:
-        return {}
-    made = catalogue(problem.model)[entry] if isinstance(entry, str) else entry
-    amortized = getattr(getattr(made, "func", made), "amortized", False)  # of the guide's class: none is made here
-    batch = BATCH if amortized and (problem.data.rows or 0) > BATCH else None
-    return {"lr": LR, "batch_size": getattr(problem.model, "batch_size", None) or batch}
 
 
 def _name_of(entry: Any) -> str:

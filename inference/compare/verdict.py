@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ...errors import InputError
 from ..compilation.compiled import seconds_scripted
 from ..evidence.log_evidence import weights_of
+from ..evidence.widened import DRAWS, FAR, NEAR, WARMUP, widened_evidence
 from ..fit.convergence import convergence, unconverged
 from ..fit.fit import Fit
 from ..fit.idata import matched_to
@@ -83,6 +85,8 @@ def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:
     weights = weights_of(fit).log_weights if len(fit.log_weights) else fit.log_weights
     k = float(pareto_k(weights[:, None])[0]) if len(weights) == fit.number else math.nan
     if k < GOOD_KHAT:
+        if unseen := _unseen(fit):
+            return f"{unseen}, of which its weights know nothing (k-hat {k:.2f})"
         varying = own.moving()
         whose = f"its weighted draws' (k-hat {k:.2f})"
         return Standard(varying.names, weighted_moments(varying, weights), whose)
@@ -96,6 +100,16 @@ def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:
     if not (found["rhat"] < SHORT_RHAT and found["ess_bulk"] > SHORT_ESS):
         return f"k-hat is {k:.2f}, and short chains from its draws do not agree (R-hat {found['rhat']:.2f})"
     return _standard(scalars_of(chains, var_names), own, f"short chains' from its draws (k-hat {k:.2f})")
+
+
+def _unseen(fit: Fit) -> str:
+    """That a guide misses much of the posterior, as chains from elsewhere find; empty where they do not, or cannot."""
+    if seconds_scripted((NEAR + FAR) * (WARMUP + DRAWS) * GRADIENTS_A_DRAW, fit.data.numel) > LONGEST:
+        return ""
+    try:
+        return widened_evidence(fit).remark
+    except InputError:
+        return ""
 
 
 def standard_of(fit: Fit, reference: Fit, var_names: Collection[str] | None = None) -> Standard:

@@ -14,14 +14,19 @@ from ...models.gaussians.moments import as_matrix
 from ..data.data import Data
 from ..evidence.log_evidence import Evidence, log_evidence
 from ..fit.fit import Fit
+from .allocations import allocation_evidence
 
 NAN = float("nan")
 ROUNDING = 1e-5  # nats: weights that differ by no more are equal, and have no tail
 
 
 def evidence(fit: Fit) -> Evidence:
-    """log p(x | K) over all labellings, nats; NaN where a fit has nothing to find it from."""
-    found = log_evidence(fit)
+    """log p(x | K) over all labellings, nats; NaN where a fit has nothing to find it from.
+
+    Of CAVI by Gibbs sampling from where it ended, where that can be had: its own q covers too little of more than two
+    components.
+    """
+    found = (allocation_evidence(fit) if fit.estimator == "CAVI" else None) or log_evidence(fit)
     return found if found.se > ROUNDING else found._replace(khat=NAN)
 
 

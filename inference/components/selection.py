@@ -54,7 +54,10 @@ class Selection:
         return plot_components(self.table, self.starts)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write table.csv, starts.csv, components.png and one NetCDF a fit into a folder; what was written."""
+        """Write table.csv, starts.csv, components.png and one NetCDF a fit into a folder; what was written.
+
+        They are for pandas and ArviZ. `pyrometer.load` reads a Fit back: `selection.posteriors[k].save(folder)`.
+        """
         written = {**tables({"table": self.table, "starts": self.starts}), **pictures({"components.png": self.plot})}
         for kind, fits in (("posterior", self.posteriors), ("em", self.likeliest)):
             written |= {f"{kind}_{k}.nc": partial(_netcdf, fit) for k, fit in fits.items()}

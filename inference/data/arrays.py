@@ -91,7 +91,8 @@ def matched(table: Table, columns: tuple[str, ...]) -> Table:
 
 def _gathered(loader: DataLoader, name: str) -> Tensor:
     """Every batch of a loader, end to end, or every row where it gives single ones: (N, ...)."""
-    parts = [batch[0] if isinstance(batch, list | tuple) else batch for batch in loader]
+    with torch.random.fork_rng([]):  # a loader draws from the generator of all, even for one epoch
+        parts = [batch[0] if isinstance(batch, list | tuple) else batch for batch in loader]
     if not all(isinstance(part, Tensor) for part in parts):
         raise InputError(f"{name} is a DataLoader of {type(parts[0]).__name__}s: let it give tensors, or (x, label)")
     if not parts:

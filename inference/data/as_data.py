@@ -80,15 +80,17 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
     if isinstance(x, Data):
         return x if dtype is None else x.to(dtype)
     if model is not None and hasattr(model, "codes"):
-        values = model.codes(*strings_of(x, name))
-        return Data((values,), names=parameters_of(model).names[:1], floating=values.dtype).to(dtype or values.dtype)
+        codes = model.codes(*strings_of(x, name))
+        return Data((codes,), names=parameters_of(model).names[:1], floating=codes.dtype).to(dtype or codes.dtype)
     x, name = opened(x, name)
     parameters = parameters_of(model)
     if isinstance(x, tuple | Mapping) or (isinstance(x, DataFrame) and _is_by_name(x, parameters)):
         given = _arguments(x, parameters.names, name)
         _refuse_unfit(x, given, parameters, model, name)
         if len(given) > 1 or not hasattr(model, "prepare"):
-            return _several(given, tuple(given) if isinstance(x, tuple) else ()).to(dtype or torch.float64)
+            own = getattr(model, "dtype", None)
+            floating = dtype or (own if isinstance(own, torch.dtype) else torch.float64)
+            return _several(given, tuple(given) if isinstance(x, tuple) else ()).to(floating)
         x = next(iter(given.values()))[0]
     if len(parameters.required) > 1:
         wanted = f"{model_name(model)} takes {listed(parameters.required)}"

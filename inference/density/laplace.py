@@ -33,7 +33,7 @@ def row_modes(
         value, gradient, precision = _derivatives(log_joint, z)
         if (gradient * step).sum(-1).abs().max() < 1e-10:
             break
-    found = (torch.linalg.cholesky_ex(precision).info == 0) & precision.isfinite().all(-1).all(-1)
+    found = (torch.linalg.cholesky_ex(precision).info == 0) & _sound(precision).all(-1).all(-1)
     found = found & ((gradient * _newton(gradient, precision)).sum(-1) < ARRIVED)
     return MultivariateNormal(z, precision_matrix=positive_definite(precision) / widen, validate_args=False), found
 
@@ -56,12 +56,20 @@ def positive_definite(precision: Tensor) -> Tensor:
 
     Small is in units of the diagonal, so that it does not matter in which units z is.
     """
-    precision = ((precision + precision.mT) / 2).nan_to_num(0.0, 0.0, 0.0)
+    precision = torch.where(_sound(precision), (precision + precision.mT) / 2, 0.0)
     units = precision.diagonal(dim1=-2, dim2=-1).abs().sqrt()
     units = torch.where(units > 0, units, 1.0)
     values, vectors = torch.linalg.eigh(precision / (units.unsqueeze(-1) * units.unsqueeze(-2)))
+    values = values.abs()
+    values = values.maximum((1e-12 * values.amax(-1, keepdim=True)).clamp(min=1e-6))  # which a factorization bears
     roots = units.unsqueeze(-1) * vectors
-    return (roots * values.abs().clamp(min=1e-6).unsqueeze(-2)) @ roots.mT
+    return (roots * values.unsqueeze(-2)) @ roots.mT
+
+
+def _sound(precision: Tensor) -> Tensor:
+    """Which entries, and those across from them, can be squared: NaN cannot either."""
+    small = precision.abs() < torch.finfo(precision.dtype).max ** 0.5
+    return small & small.mT
 
 
 def _newton(gradient: Tensor, precision: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from pyro.ops.contract import einsum
 from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
+from torch.distributions.mixture_same_family import MixtureSameFamilyConstraint
 from torch.distributions.transforms import Transform
 
 from ...errors import InputError
@@ -243,6 +244,8 @@ def _holds_numbers(support: object) -> bool:
 
 
 def _bijection(model: Model, name: str, support: object) -> Transform:
+    if isinstance(support, MixtureSameFamilyConstraint):
+        support = support.base_constraint  # of every component
     try:
         return biject_to(support)
     except NotImplementedError as error:

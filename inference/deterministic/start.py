@@ -1,20 +1,23 @@
 """A Gaussian to start from, found in well under a second: where other methods begin, and on which scale."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..compilation.compiled import value_and_gradient
+from ...errors import InputError
+from ..compilation.compiled import seconds_scripted
+from ..compilation.native import Native
 from ..data.data import evenly_spaced
 from ..density.ascent import Path, ascend
 from ..density.log_density import Density
-from ..density.start import start_of
 from ..runtime.isolation import one_thread_if_small
 from .gaussian import FullGaussian, Gaussian, update
 from .mode import gaussians, newton
-from .target import Target, ValueAndGradient
+from .target import Target, ValueAndGradient, target_of
 
 ASCENTS = 3  # at most, until one has come to a Gaussian
 STEPS = 200  # of an ascent
@@ -22,8 +25,12 @@ MAX_DIM = 2000  # of a matrix
 NEWTON_UP_TO = 100  # dimensions: the curvature takes two gradients for each
 TRIED = 20  # Gaussians of a path, at most
 AS_GOOD = 0.01  # nats
-CLOSE = 1.0  # nats: the spread of log p - log q of a Gaussian that needs no updates
-MATCHED, UPDATES = 64, 15  # draws an update, and updates
+SAME, CLOSE = 0.1, 1.0  # nats by which log p - log q varies: of a Gaussian that needs no updates, and of one near it
+FEW, MANY = 64, 256  # draws an update, where a gradient takes its time and where it does not
+UPDATES, MOST_UPDATES = 15, 300  # after which it is asked whether they gained, and at most
+MAX_DIM_OF_MANY, MAX_SECONDS_OF_MANY = 200, 60.0  # above which many take their time; seconds of TorchScript
+EASY, HARD = 1000, 50_000  # gradients, about, where the posterior is close to Gaussian, and where not
+COMPARED = 1000  # draws of each ascent's Gaussian, where there are several
 DRAWS = 10  # of each, in pairs about its mean, for its ELBO
 
 
@@ -36,7 +43,8 @@ def gaussian_start(
     ----------
     density : of a model on all rows.
     seed : the same seed gives the same Gaussian.
-    value_and_gradient : of the density at a point (dim,), where it has been compiled already; else TorchScript's.
+    value_and_gradient : of the density at a point (dim,), where it has been compiled already; else TorchScript's, and
+        a C function where the posterior turns out to be far from Gaussian.
 
     Returns
     -------
@@ -49,45 +57,88 @@ def gaussian_start(
             return None
         quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite is left aside
         with quiet, one_thread_if_small(density.data.numel), density.data.isolated(seed):
-            target = Target(density, value_and_gradient or _scripted(density, seed))
-            q = nearest(target, seed)
+            if value_and_gradient:
+                q = nearest(Target(density, value_and_gradient), seed)
+            else:
+                q = nearest(target_of(density, seed, EASY), seed, partial(target_of, density, seed, HARD))
             if q is None:
                 return None
             loc, scale = (torch.as_tensor(part).to(density.data.like) for part in (q.loc, q.scale_tril))
             return (loc, scale) if _sound(loc, scale) else None
-    except (RuntimeError, ValueError, ArithmeticError, IndexError, NotImplementedError, np.linalg.LinAlgError):
+    except (InputError, RuntimeError, ValueError, ArithmeticError, LookupError, np.linalg.LinAlgError):
         return None  # a start is a convenience: who asks for one goes on without it
 
 
-def nearest(target: Target, seed: int) -> FullGaussian | None:
-    """The best Gaussian of up to three ascents, or None; to be called within `isolated`."""
-    rng = np.random.default_rng(seed)
+def nearest(target: Target, seed: int, faster: Callable[[], Target] | None = None) -> FullGaussian | None:
+    """The best Gaussian of up to three ascents, or None; to be called within `isolated`.
+
+    The first that is close ends the search: others are sought where the posterior is far from Gaussian, for there it
+    depends on the start what an ascent comes to. faster: makes the target that does this work.
+    """
+    rng, found = np.random.default_rng(seed), list[FullGaussian]()
     for start in target.starts(seed, ASCENTS):
-        found, elbo = best(target, [*_candidates(target, ascend(target.at, start, STEPS))], DRAWS, rng)
-        if found is not None and np.isfinite(elbo):
-            return _improved(target, FullGaussian(found.loc, found.scale_tril), rng)
-    return None
+        begun, elbo = best(target, [*_candidates(target, ascend(target.at, start, STEPS))], DRAWS, rng)
+        if begun is None or not np.isfinite(elbo):
+            continue
+        q, batch = FullGaussian(begun.loc, begun.scale_tril), _scored(target, begun, FEW, rng)
+        off = batch.off(q)
+        if off < SAME:
+            return q
+        if off > CLOSE and faster is not None:
+            target, faster = faster(), None
+        q = _improved(target, q, batch, rng)
+        if off < CLOSE:
+            return q
+        found.append(q)
+    kept = best(target, found, COMPARED, rng)[0]
+    return None if kept is None else FullGaussian(kept.loc, kept.scale_tril)
 
 
-def _improved(target: Target, q: FullGaussian, rng: np.random.Generator) -> FullGaussian:
-    """A Gaussian after a few updates that match scores, where those have raised the ELBO.
+class Batch(NamedTuple):
+    """Points of a Gaussian, (B, dim), log p there, nats (B,), and the scores (B, dim)."""
+
+    points: np.ndarray
+    values: np.ndarray
+    scores: np.ndarray
+
+    def off(self, q: Gaussian) -> float:
+        """The standard deviation of log p - log q at these points of q, nats: zero where q is p."""
+        return float((self.values - q.log_prob(self.points)).std())
+
+    def finite(self) -> "Batch":
+        """Without the points where log p is not finite."""
+        sound = np.isfinite(self.values)
+        return Batch(*(part[sound] for part in self))
+
+
+def _scored(target: Target, q: Gaussian, number: int, rng: np.random.Generator) -> Batch:
+    points = q.draw(rng.standard_normal((number, target.dim)))
+    return Batch(points, *target(points))
+
+
+def _improved(target: Target, q: FullGaussian, batch: Batch, rng: np.random.Generator) -> FullGaussian:
+    """A Gaussian after updates that match scores, for as long as these raise the ELBO.
 
     A mode may be far from the mass: where log p - log q varies by more than a nat or two, the curvature is no guide.
     """
-    points = q.draw(rng.standard_normal((MATCHED, target.dim)))
-    values, scores = target(points)
-    if (values - q.log_prob(points)).std() < CLOSE:
-        return q
-    tried = [q]
-    for step in range(1, UPDATES + 1):
-        sound = np.isfinite(values)
-        if sound.sum() < 2:
+    seconds = seconds_scripted(MANY * MOST_UPDATES, target.density.data.numel)
+    fast = isinstance(target.both, Native) and target.dim <= MAX_DIM_OF_MANY and seconds < MAX_SECONDS_OF_MANY
+    number, most = (MANY, MOST_UPDATES) if fast else (FEW, UPDATES)
+    for done in range(0, most, UPDATES):
+        tried = [q]
+        for step in range(done + 1, done + UPDATES + 1):
+            sound = batch.finite()
+            if len(sound.points) < 2:
+                break
+            strength = len(batch.points) * target.dim / step
+            tried.append(update(tried[-1], sound.points, sound.scores, strength))
+            batch = _scored(target, tried[-1], number, rng)
+        kept = best(target, tried[::-1], number, rng)[0]
+        if kept is None or kept is q:
             break
-        tried.append(update(tried[-1], points[sound], scores[sound], MATCHED * target.dim / step))
-        points = tried[-1].draw(rng.standard_normal((MATCHED, target.dim)))
-        values, scores = target(points)
-    kept = best(target, tried[::-1], MATCHED, rng)[0]
-    return q if kept is None else FullGaussian(kept.loc, kept.scale_tril)
+        q = FullGaussian(kept.loc, kept.scale_tril)
+        batch = _scored(target, q, number, rng)
+    return q
 
 
 def best(
@@ -116,11 +167,6 @@ def _candidates(target: Target, path: Path) -> Iterator[Gaussian]:
             yield mode.gaussian
     along = [*gaussians(path)][::-1]
     yield from (along[place] for place in evenly_spaced(len(along), TRIED).tolist() if along)
-
-
-def _scripted(density: Density, seed: int) -> ValueAndGradient:
-    start = start_of(density, seed)
-    return value_and_gradient(density.of_data("log_density"), start, start + 0.1)[0]
 
 
 def _sound(loc: Tensor, scale: Tensor) -> bool:

@@ -3,15 +3,17 @@
 The geometric path (Neal 2001) is log f_b(z) = (1 - b) log q_0(z) + b log p(x, z). With z_t drawn by a kernel that
 leaves f_{b_t} as it is, w = exp(sum_t (b_t - b_{t-1}) (log p(x, z_{t-1}) - log q_0(z_{t-1}))) has mean p(x), however
 badly the kernel mixes. Step sizes are adapted in a run of their own and then frozen: adapting them to the draws they
-move would spoil the mean.
+move would spoil the mean. Temperatures are few to begin with, and more for the rows whose error asks for more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
@@ -20,24 +22,31 @@ from ..compilation.compiled import compiled
 
 LogJoint: TypeAlias = Callable[[Tensor], Tensor]  # log p(x, z) of rows, z (..., M, L) -> (..., M)
 
+FEWEST = 16  # temperatures of the first run
 STEEPNESS = 4.0  # of the schedule (Wu et al. 2017): small steps at both ends
 ACCEPT, GAIN = 0.8, 0.5  # the acceptance aimed at, and how fast log step sizes follow
-PILOT_CHAINS, PILOT_EVERY, SETTLING = 8, 4, 30  # the pilot stops at every fourth temperature, for four transitions
+PILOT_CHAINS, PILOT_TEMPERATURES = 8, 16
+PILOT_TRANSITIONS, SETTLING = 4, 16  # at each temperature, and before the first
+NO_SPREAD = 1e-6  # nats, for a start that is the posterior
 JITTER = 0.2  # of the step size, against orbits that close
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What an estimator may spend on a row: draws of importance sampling; chains, temperatures, leapfrogs of AIS."""
+    """What an estimator may spend on a row: draws of importance sampling; chains, temperatures, leapfrogs of AIS.
+
+    Of the temperatures AIS takes no more than the standard error of a row asks for: `error`, nats; 0 takes them all.
+    """
 
     draws: int = 5000
     chains: int = 16
     temperatures: int = 500
-    leapfrogs: int = 5
+    leapfrogs: int = 3
+    error: float = 0.1
 
 
 class Annealed(NamedTuple):
-    """log_weights: (chains, M), float64. z: draws near the posterior."""
+    """log_weights: (chains, M), float64. z: where the chains ended, draws of the posterior by these weights."""
 
     log_weights: Tensor
     z: Tensor
@@ -105,22 +114,69 @@ def schedule(temperatures: int) -> list[float]:
     return ((sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])).tolist()
 
 
-def anneal(log_joint: LogJoint, start: Distribution, budget: Budget) -> Annealed:
+class Pilot(NamedTuple):
+    """What chains that are then forgotten have found at some temperatures.
+
+    betas: (T + 1,), from 0 to 1. steps: the step size at each but the first, (T, M). length: the integral from 0 to
+    each of the standard deviation of log p(x, z) - log q_0(z), its root mean square over rows: (T + 1,).
+    """
+
+    betas: np.ndarray
+    steps: Tensor
+    length: np.ndarray
+
+    def schedule(self, temperatures: int) -> list[float]:
+        """So many temperatures at equal lengths, where the variance of log weights is least (Gelman and Meng 1998)."""
+        return np.interp(np.linspace(0, self.length[-1], temperatures + 1), self.length, self.betas).tolist()
+
+    def step(self, beta: float) -> Tensor:
+        """The step size at a temperature: (M,)."""
+        return self.steps[int(np.searchsorted(self.betas[1:-1], beta))]
+
+
+def pilot(log_joint: LogJoint, start: Distribution, budget: Budget) -> Pilot:
+    """A run through few temperatures, several transitions at each: step sizes of each row, and where to go slow."""
+    path, z = _path(log_joint, start, budget, PILOT_CHAINS)
+    point, betas = path.at(z), schedule(PILOT_TEMPERATURES)
+    step, steps, spreads = path.scale.new_full((len(path.scale),), 0.5), [], [_spread([point])]
+    for beta in betas[1:2] * (SETTLING // PILOT_TRANSITIONS) + betas[1:]:
+        points = []
+        for _ in range(PILOT_TRANSITIONS):
+            point, accept = path.moved(point, beta, step)
+            step = step * (GAIN * (accept.mean(0) - ACCEPT)).exp()
+            points.append(point)
+        steps.append(step)
+        spreads.append(_spread(points[len(points) // 2 :]))
+    spread = np.array([spreads[0], *spreads[-PILOT_TEMPERATURES:]])
+    length = np.concatenate([[0.0], np.cumsum(np.diff(betas) * (spread[1:] + spread[:-1]) / 2)])
+    return Pilot(np.array(betas), torch.stack(steps[-PILOT_TEMPERATURES:]), length)
+
+
+def _spread(points: Sequence[Point]) -> float:
+    """The standard deviation of log p(x, z) - log q_0(z) over chains, its root mean square over rows."""
+    differences = torch.cat([point.log_joint - point.log_start for point in points])
+    return float(differences.var(0).nan_to_num(0.0, posinf=0.0).mean().sqrt()) + NO_SPREAD
+
+
+def anneal(log_joint: LogJoint, start: Distribution, budget: Budget, found: Pilot, temperatures: int) -> Annealed:
     """Unbiased weights for p(x) of each row by annealed importance sampling (Neal 2001; Wu et al. 2017).
 
     log_joint: log p(x, z) of rows, z (..., M, L) -> (..., M). start: batch (M,), event (L,); the prior, or a guide.
+    found: by `pilot` from that start.
     """
-    scale, betas = start.sample(Size((64,))).std(0), schedule(budget.temperatures)
-    z = start.sample(Size((PILOT_CHAINS,)))
-    steps = _pilot(Path(densities_at(z, log_joint, start), scale, budget.leapfrogs), z, betas)
-    z = start.sample(Size((budget.chains,)))
-    path = Path(densities_at(z, log_joint, start), scale, budget.leapfrogs)
+    path, z = _path(log_joint, start, budget, budget.chains)
     point = path.at(z)
     log_weights = torch.zeros_like(point.log_joint, dtype=torch.float64)
-    for before, beta, step in zip(betas, betas[1:], steps, strict=False):
+    for before, beta in pairwise(found.schedule(temperatures)):
         log_weights += (beta - before) * (point.log_joint - point.log_start).double()
-        point, _ = path.moved(point, beta, step)
+        point, _ = path.moved(point, beta, found.step(beta))
     return Annealed(log_weights, point.z)
+
+
+def _path(log_joint: LogJoint, start: Distribution, budget: Budget, chains: int) -> tuple[Path, Tensor]:
+    """The path from a start, and draws of it to begin at: (chains, M, L)."""
+    scale, z = start.sample(Size((64,))).std(0), start.sample(Size((chains,)))
+    return Path(densities_at(z, log_joint, start), scale, budget.leapfrogs), z
 
 
 def densities_at(z: Tensor, log_joint: LogJoint, start: Distribution) -> Callable[[Tensor], tuple[Tensor, ...]]:
@@ -135,15 +191,3 @@ def densities_at(z: Tensor, log_joint: LogJoint, start: Distribution) -> Callabl
 
     eager(z)  # what a trace of the model says is known from here on
     return compiled(eager, z, 0.5 * z + 0.1)[0]
-
-
-def _pilot(path: Path, z: Tensor, betas: list[float]) -> Tensor:
-    """The step size of each transition and row, (T, M), found by chains from z that are then forgotten."""
-    point = path.at(z)
-    step, steps = path.scale.new_full((len(path.scale),), 0.5), []
-    for beta in betas[1:2] * (SETTLING // PILOT_EVERY) + betas[1::PILOT_EVERY]:
-        for _ in range(PILOT_EVERY):
-            point, accept = path.moved(point, beta, step)
-            step = step * (GAIN * (accept.mean(0) - ACCEPT)).exp()
-        steps.append(step)
-    return torch.stack(steps[SETTLING // PILOT_EVERY :]).repeat_interleave(PILOT_EVERY, 0)[: len(betas) - 1]

@@ -28,7 +28,7 @@ from .target import Target
 
 Score: TypeAlias = tuple[Any, Any]  # a figure of each row, nats, and its Monte Carlo standard error
 
-CAREFUL = Budget(chains=128)  # few rows: chains cost little
+CAREFUL = Budget(chains=128, error=0.02)  # few rows: chains cost little
 MOMENTS = 10_000  # draws for the mean and sd of a q that has no formula for them
 FAMILIES: dict[type[Distribution], tuple[str, tuple[str, ...]]] = {  # their names, and the params that are optimised
     Normal: ("mean_field", ("loc", "scale")),

@@ -5,16 +5,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Size, Tensor
+from torch.distributions import Distribution
 
 from ...errors import InputError
 from ..fit.importance import Estimate, bound, joined, log_mean
-from .ais import Budget, anneal
+from .ais import FEWEST, Budget, Pilot, anneal, pilot
 from .target import Target
+
+TIMES = (2.0, 4.0)  # as many temperatures for rows whose error is too large, at least and at most
 
 
 def weighed(target: Target, draws: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -40,9 +44,31 @@ def iwae(target: Target, budget: Budget, k: int) -> Estimate:
     return bound(log_weights(target, max(budget.draws, 2 * k)), k)
 
 
-def ais(target: Target, budget: Budget) -> Estimate:
-    """Annealed importance sampling from the guide."""
-    return log_mean(anneal(target.density.log_joint, target.q, budget).log_weights)
+def ais(target: Target, budget: Budget, start: Callable[[Target], Distribution]) -> Estimate:
+    """Annealed importance sampling from a start, with as many temperatures as the error of a row asks for.
+
+    Rows whose standard error is above `budget.error` are annealed again, the variance of log weights falling as one
+    over the number of temperatures. Each run is unbiased by itself; which of them counts depends on the spread of its
+    weights, which leaves a bias of the order of the squared error.
+    """
+    known = pilot(target.density.log_joint, start(target), budget)
+    temperatures = min(FEWEST, budget.temperatures) if budget.error > 0 else budget.temperatures
+    found = _annealed(target, budget, start, known, temperatures)
+    while temperatures < budget.temperatures and (off := ~(found.se <= budget.error)).any():
+        times = np.nan_to_num((found.se[off].max() / budget.error) ** 2, nan=TIMES[1], posinf=TIMES[1])
+        temperatures = min(budget.temperatures, int(temperatures * np.clip(times, *TIMES)))
+        again = torch.as_tensor(off.nonzero()[0] if target.can_be_cut else np.arange(len(off)))
+        some = known._replace(steps=known.steps[:, again])
+        better = _annealed(target.take(again), budget, start, some, temperatures)
+        for column, new in zip(found, better, strict=True):
+            column[again.numpy()] = new
+    return found
+
+
+def _annealed(
+    target: Target, budget: Budget, start: Callable[[Target], Distribution], known: Pilot, temperatures: int
+) -> Estimate:
+    return log_mean(anneal(target.density.log_joint, start(target), budget, known, temperatures).log_weights)
 
 
 def from_prior(target: Target) -> Target:
@@ -57,8 +83,8 @@ METHODS: dict[str, Callable[[Target, Budget], Estimate]] = {
     "iwae_50": partial(iwae, k=50),
     "iwae_500": partial(iwae, k=500),
     "importance": importance,
-    "ais": lambda target, budget: ais(from_prior(target), budget),
-    "ais_guide": ais,
+    "ais": partial(ais, start=attrgetter("density.prior")),
+    "ais_guide": partial(ais, start=attrgetter("q")),
 }
 USUAL = tuple(name for name in METHODS if name != "ais_guide")
 

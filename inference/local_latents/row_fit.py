@@ -1,7 +1,7 @@
 """The Fit of a model whose continuous latents are all a row's own: what people do with a trained VAE."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
@@ -12,7 +12,6 @@ import torch
 from matplotlib.figure import Figure
 from pyro import poutine
 from torch import Tensor
-from torch.distributions import Distribution
 
 from ...errors import InputError, check_positive
 from ...models.structure import model_name
@@ -28,6 +27,7 @@ from ..fit.moments import moments
 from ..plots.latent import plot_portrait
 from ..steps.pairing import Pairing
 from .gaps import amortisation_gaps
+from .latent_space import Clusters, LatentFeatures, clusters_of
 from .marginal import USUAL, Budget, estimate, marginal_likelihood, weighed
 from .target import BLOCK, Target, check_tells, target_of, tells_q
 
@@ -86,7 +86,7 @@ class RowFit(Fit):
         with data.isolated(0), torch.no_grad():
             places = torch.arange(len(values)).split(BLOCK)
             mean = partial(self._mean_of, beam=beam)
-            parts = [self._observed(values[place], data.take(place), mean) for place in places]
+            parts = [self.observed(values[place], data.take(place), mean) for place in places]
         return self.as_given(torch.cat(parts).cpu().numpy())
 
     def reconstruct(self, x_new: DataLike | None = None, beam: int = 1) -> Any:
@@ -116,6 +116,25 @@ class RowFit(Fit):
         """
         if steps < 2:
             raise InputError(f"steps={steps} must be 2 or more")
+        known, given = self._partly_known(x_new, mask)
+        means = list(self._chain(known, given, steps, seed))[steps // 2 :]
+        return torch.where(known, given, torch.stack(means).mean(0)).cpu().numpy()
+
+    def completions(
+        self, x_new: DataLike, mask: np.ndarray, draws: int = 3, steps: int = 50, seed: int = 0
+    ) -> np.ndarray:
+        """Several ways in which rows may be completed: E[x | z] at the end of as many chains, (draws, M, *row).
+
+        Arguments as `complete` has them, of which this is the spread.
+        """
+        known, given = self._partly_known(x_new, mask)
+        each = (draws, *(1 for _ in given.shape[1:]))
+        *_, last = self._chain(known.repeat(each), given.repeat(each), steps, seed)
+        found = torch.where(known.repeat(each), given.repeat(each), last)
+        return found.reshape(draws, *given.shape).cpu().numpy()
+
+    def _partly_known(self, x_new: DataLike, mask: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Which entries are known, and the rows, 0 elsewhere: (M, *row) each."""
         if hasattr(self.model, "codes"):
             raise InputError(f"model {model_name(self.model)} is of strings, which have no missing entries to complete")
         known = torch.as_tensor(np.asarray(mask, bool), device=self.data.values.device)
@@ -124,15 +143,23 @@ class RowFit(Fit):
             found = f"mask {tuple(known.shape)} and x_new {tuple(given.shape)}"
             raise InputError(f"{found} must have the shape of the rows")
         check_tells(self.name, self.guide, new=True)
+        return known, given
+
+    def _chain(self, known: Tensor, given: Tensor, steps: int, seed: int) -> Iterator[Tensor]:
+        """E[x | z] along the chain of `complete`, a step each: (M, *row)."""
         data = self.data.take(torch.zeros(len(given), dtype=torch.long))
-        total = torch.zeros_like(given)
         with data.isolated(seed), torch.no_grad():
             z = RowDensity(self.density, data).prior_draw()
-            for step in range(steps):
-                drawn = self._observed(z, data, lambda fn, site: fn.sample())
+            for _ in range(steps):
+                drawn = self.observed(z, data, lambda node: node["fn"].sample())
                 z = self.guide.posterior(torch.where(known, given, drawn), None).sample()
-                total = total + (self._observed(z, data, self._mean_of) if step >= steps // 2 else 0.0)
-        return torch.where(known, given, total / (steps - steps // 2)).cpu().numpy()
+                yield self.observed(z, data, self._mean_of)
+
+    def prior_draws(self, number: int, seed: int = 0) -> np.ndarray:
+        """z drawn from the model's own prior: (number, latent)."""
+        data = self.data.take(torch.zeros(number, dtype=torch.long))
+        with data.isolated(seed), torch.no_grad():
+            return RowDensity(self.density, data).prior_draw().cpu().numpy()
 
     def log_likelihood(
         self, x_new: DataLike | None = None, method: str = "importance", draws: int = 500, seed: int = 0
@@ -157,9 +184,35 @@ class RowFit(Fit):
         """Approximation and amortisation gap on chosen training rows; see `inference.local_latents.gaps`."""
         return amortisation_gaps({self.name: self.target().take(torch.as_tensor(list(rows)))}, **options)
 
+    def responsibilities(self, x_new: DataLike | None = None, draws: int = 100) -> pd.DataFrame:
+        """p(y_n = k | x) of the discrete site, a mean over draws of q(z | x): a DataFrame (M, K).
+
+        x_new: None takes the rows that were fitted. Raises InputError where no discrete site has one value a row.
+        """
+        parts, target = [], self.target(x_new)
+        with target.isolated(0), torch.no_grad():
+            for block in target.blocks():
+                z, rows = block.q.sample(torch.Size((draws,))), block.density
+                sites = lambda each, rows=rows: {**rows.shared, **rows.sites(each)[0]}  # noqa: E731
+                logits = [self.density.assignment_logits(sites(each), rows.data) for each in z]
+                parts.append(torch.stack(logits).softmax(-1).mean(0))
+        share = torch.cat(parts).cpu().numpy()
+        return pd.DataFrame(share, columns=pd.RangeIndex(share.shape[1], name="components"))
+
     def active_units(self) -> np.ndarray:
         """Whether each latent entry tells rows apart: Var over rows of E_q[z | x] above 0.01: (latent,)."""
         return self.encode().var(0) > ACTIVE
+
+    def cluster(self, components: int | None = None, labels: Any = None, seed: int = 0) -> Clusters:
+        """The fitted rows in clusters by their latent vectors; see `inference.local_latents.latent_space`.
+
+        components: of a Bayesian mixture on the means of q(z | x); None reads p(k | x) off the model's mixture prior.
+        """
+        return clusters_of(self, components, labels, seed)
+
+    def as_transformer(self) -> LatentFeatures:
+        """transform and inverse_transform for a pipeline of scikit-learn: encode and decode."""
+        return LatentFeatures(self)
 
     def plot(self, labels: Any = None) -> Figure:
         """Training, latent space, reconstructions and the latent plane; `inference.plots.latent` has each.
@@ -177,20 +230,24 @@ class RowFit(Fit):
         check_tells(self.name, self.guide, new)
         return target_of(self.row_density(x_new), self.guide, new=new)
 
-    def _observed(self, z: Tensor, data: Data, of: Callable[[Distribution, str], Tensor]) -> Tensor:
-        """Something of p(x | z) for rows of data, the observed sites side by side: (M, *row)."""
+    def observed(self, z: Tensor, data: Data, of: Callable[[dict[str, Any]], Tensor]) -> Tensor:
+        """Something of each observed site given z (M, latent) for rows of data, side by side: (M, *row).
+
+        of: the site's node in a trace, with name, fn and value -> a tensor that can be expanded to the shape of value.
+        """
         if self.structure.discrete:
             raise InputError(f"model {model_name(self.model)} has discrete sites: it has no one p(x | z)")
         rows, parts = RowDensity(self.density, data), []
         trace = data.run(poutine.trace(self.density.given(rows.sites(z)[0])).get_trace)
         for site in filter(self.structure.by_row, self.structure.observed):
             node = trace.nodes[site.name]
-            value = of(node["fn"], site.name).expand(node["value"].shape)
+            value = of(node).expand(node["value"].shape)
             parts.append(value.movedim(rows.axis(site), 0).reshape(len(z), -1))
         found, row = torch.cat(parts, 1), data.values.shape[1:]
         return found.reshape(len(z), *row) if found.shape[1] == row.numel() else found
 
-    def _mean_of(self, fn: Distribution, site: str, beam: int = 1) -> Tensor:
+    def _mean_of(self, node: dict[str, Any], beam: int = 1) -> Tensor:
+        fn = node["fn"]
         if hasattr(fn, "most_likely"):
             return fn.most_likely(beam)
         try:
@@ -199,7 +256,7 @@ class RowFit(Fit):
             mean = torch.full((), torch.nan)
         if mean.isnan().any():
             kind = type(fn).__name__
-            raise InputError(f"site {site!r} of model {model_name(self.model)} is a {kind}, without a mean")
+            raise InputError(f"site {node['name']!r} of model {model_name(self.model)} is a {kind}, without a mean")
         return mean
 
 

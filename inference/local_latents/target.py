@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -46,14 +47,19 @@ def check_tells(name: str, guide: Any, new: bool) -> None:
 def row_posterior(guide: Any, density: RowDensity, rows: Tensor | None) -> Distribution:
     """q(z | x) of the rows of a density, z a row's vector as that has it: batch (M,), event (L,).
 
-    guide: has posterior(x, rows), or is an AutoNormal, a function x -> Distribution, or a Distribution. rows: (M,),
+    guide: has posterior(x, rows), and takes the further arguments of the model behind these where it has a place for
+    them; or is an AutoNormal, a function x -> Distribution, or a Distribution. rows: (M,),
     which training rows these are; None of rows that the guide was not trained on.
     """
     if isinstance(guide, Distribution):
         return guide
     if isinstance(guide, AutoNormal):
         return _auto_normal(guide, density, rows)
-    return guide.posterior(density.data.values, rows) if tells_q(guide) else guide(density.data.values)
+    if not tells_q(guide):
+        return guide(density.data.values)
+    x, *further = density.data.tensors
+    takes = len(inspect.signature(guide.posterior).parameters) - 2  # beyond x and rows
+    return guide.posterior(x, rows, *further[: max(takes, 0)])
 
 
 def _auto_normal(guide: AutoNormal, density: RowDensity, rows: Tensor | None) -> Distribution:
@@ -96,10 +102,15 @@ class Target:
         """The same of some of the rows."""
         return replace(self, density=self.density.take(place), rows=self.rows[place])
 
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether some rows can be had alone: not where the guide is one Distribution of them all."""
+        return not isinstance(self.guide, Distribution)
+
     def blocks(self, size: int | None = None) -> Iterator[Target]:
         """The same for a few rows at a time; all at once where q is one Distribution, which cannot be cut."""
         size = size or BLOCK
-        if isinstance(self.guide, Distribution) or len(self) <= size:
+        if not self.can_be_cut or len(self) <= size:
             return iter((self,))
         return (self.take(slice(start, start + size)) for start in range(0, len(self), size))
 

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import softmax
 
 APART = 1.2  # R-hat of two chains that are not in one mode
 
 
 class Mode(NamedTuple):
-    """chains: their numbers. log_evidence: of the mode, nats, as if it were Gaussian in unconstrained space."""
+    """chains: their numbers. weight: of all the modes found, by evidences as if each were Gaussian in R^dim."""
 
     chains: tuple[int, ...]
-    log_evidence: float
+    weight: float
 
 
 def modes(draws: np.ndarray, log_density: np.ndarray) -> list[Mode]:
@@ -31,18 +31,17 @@ def modes(draws: np.ndarray, log_density: np.ndarray) -> list[Mode]:
                 break
         else:
             groups.append([chain])
-    return [Mode(tuple(group), _log_evidence(draws[group], log_density[group])) for group in groups]
+    weights = softmax([_log_evidence(draws[group], log_density[group]) for group in groups])
+    return [Mode(tuple(group), float(weight)) for group, weight in zip(groups, weights, strict=True)]
 
 
 def told(found: Sequence[Mode]) -> str:
     """A sentence on modes that chains stay in; empty where there is one."""
     if len(found) < 2:
         return ""
-    total = logsumexp([mode.log_evidence for mode in found])
     parts = [
-        f"chain{'s' if len(mode.chains) > 1 else ''} {', '.join(map(str, mode.chains))} in one of weight "
-        f"{math.exp(mode.log_evidence - total):.2g}"
-        for mode in sorted(found, key=lambda mode: -mode.log_evidence)
+        f"chain{'s' if len(chains) > 1 else ''} {', '.join(map(str, chains))} in one of weight {weight:.2g}"
+        for chains, weight in sorted(found, key=lambda mode: -mode.weight)
     ]
     mend = "give the model an init near the heaviest, or a prior that rules the others out"
     return f"the chains stay in {len(found)} modes, {'; '.join(parts)} (by a Gaussian evidence of each): {mend}"

@@ -6,10 +6,12 @@ import warnings
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from ...errors import InputError, check_positive
 from ...models.structure import Model, model_name
+from ..compilation.batched import over_draws
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike, data_for
 from ..data.data import evenly_spaced
@@ -28,6 +30,7 @@ FEW, CEILING = 1000, 16_000  # draws of a chain, where they are as many as it ta
 SLACK = 1.3  # times what the ESS so far asks for
 SHORT = 200  # steps of a chain that checks a fit, and draws
 STUCK = 1.1  # R-hat of chains that more draws will hardly bring together
+NO_WEIGHT = 0.01  # of a mode, that chains may pass over
 
 
 def nuts(
@@ -101,19 +104,32 @@ def nuts(
     plan = Plan(density, sampler, warmup, number, seed, target_accept, mass_matrix, compile)
     fit = _sampled(plan, chains, jobs, name, progress)
     while draws == "auto" and not fit.message and (better := _improved(plan, fit, chains)):
-        plan = better
-        fit = _sampled(plan, chains, jobs, name, progress)
+        again = _sampled(better, chains, jobs, name, progress)
+        if better.starts is not None and plan.starts is None and _passed_over(fit, again):
+            break
+        plan, fit = better, again
     return replace(fit, seconds=time.perf_counter() - began)
 
 
-def chains_from(fit: Fit, chains: int = 4, warmup: int = SHORT, draws: int = SHORT, seed: int = 0) -> Fit:
-    """Short chains that start from draws of a fit: how they move away bounds its errors (Wang and others 2023)."""
+def chains_from(
+    fit: Fit,
+    chains: int = 4,
+    warmup: int = SHORT,
+    draws: int = SHORT,
+    seed: int = 0,
+    starts: torch.Tensor | None = None,
+) -> Fit:
+    """Short chains that start from draws of a fit: how they move away bounds its errors (Wang and others 2023).
+
+    starts: unconstrained points to start from instead, one a chain, (chains, dim).
+    """
     density = fit.density
-    with density.data.isolated(seed), torch.no_grad():
-        sites = {name: value[evenly_spaced(fit.number, chains)] for name, value in fit.sites().items()}
-        starts = [density.unconstrain({name: value[n] for name, value in sites.items()}) for n in range(chains)]
-    plan = Plan(density, "nutpie", warmup, draws, seed, starts=torch.stack(starts))
-    return _sampled(plan, chains, min(chains, os.cpu_count() or 1), f"{fit.name}, checked", False)
+    if starts is None:
+        with density.data.isolated(seed), torch.no_grad():
+            places = evenly_spaced(fit.number, chains)
+            starts = density.unconstrain({name: value[places] for name, value in fit.sites().items()})
+    plan = Plan(density, "nutpie", warmup, draws, seed, starts=starts)
+    return _sampled(plan, len(starts), min(len(starts), os.cpu_count() or 1), f"{fit.name}, checked", False)
 
 
 def _sampled(plan: Plan, chains: int, jobs: int, name: str, progress: bool) -> Fit:
@@ -132,9 +148,31 @@ def _sampled(plan: Plan, chains: int, jobs: int, name: str, progress: bool) -> F
         fit = fit_of(name, "NUTS", density, chained, stats, **rest)
     fit.idata["sample_stats"].attrs["sampling_time"] = sampling  # seconds, as ArviZ has it
     fault = unconverged(fit)
-    apart = told(modes(flat, stats["lp"])) if fault and not fit.labels else ""  # labels may switch, which is no mode
+    apart = told(modes(*_in_one_labelling(fit))) if fault else ""
     remarks = (*fit.remarks, *([apart] if apart else []))
     return replace(fit, converged=not fault, why=fault, remarks=remarks)
+
+
+def _in_one_labelling(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+    """Unconstrained draws (chains, draws, dim) and their log density, of matched labels where labels may switch.
+
+    Another labelling of one mode is no other mode.
+    """
+    density, log_density = fit.density, fit.idata["sample_stats"]["lp"].values
+    with one_thread_if_small(density.data.numel), density.data.isolated(0), torch.no_grad():
+        flat = density.unconstrain(fit.sites())
+        if fit.labels:
+            at = over_draws(lambda draw: density.log_density(draw["flat"]), {"flat": flat}, density.chunk())
+            log_density = at.cpu().numpy().reshape(log_density.shape)
+    return flat.cpu().numpy().reshape(*log_density.shape, -1), log_density
+
+
+def _passed_over(before: Fit, after: Fit) -> bool:
+    """Whether chains that began anew miss a mode in which others stayed, and which weighs something."""
+    pairs = zip(_in_one_labelling(before), _in_one_labelling(after), strict=True)
+    draws, log_density = (np.concatenate(both) for both in pairs)
+    number = before.posterior.sizes["chain"]
+    return any(max(mode.chains) < number and mode.weight > NO_WEIGHT for mode in modes(draws, log_density))
 
 
 def _improved(plan: Plan, fit: Fit, chains: int) -> Plan | None:

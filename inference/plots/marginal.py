@@ -125,7 +125,11 @@ def draw_gaps(figure: FigureBase, gaps: pd.DataFrame, table: pd.DataFrame) -> No
     bias.set_xlabel("|mean − NUTS| / sd, worst latent")
     ratio.set_xlabel("sd / NUTS sd, smallest latent")
     bars.set_ylim(len(summary) - 0.4, -0.6)
-    figure.legend(*bars.get_legend_handles_labels(), loc="outside lower left", ncols=4)
+    handles, labels = bars.get_legend_handles_labels()
+    if not gaps["converged"].all():
+        handles += bias.plot([], [], "o", color=GREY, markersize=3, fillstyle="none")
+        labels.append("hollow: NUTS did not converge on the row")
+    figure.legend(handles, labels, loc="outside lower left", ncols=4)
 
 
 def _bars(axis: Axes, summary: pd.DataFrame) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import RLock
 
 import pyro
 import torch
 
 from ...models.program import permissive
 
+ALONE = RLock()  # Pyro's and torch's state is one for all threads: who changes it keeps the others waiting
 SMALL = 200_000  # numbers; an operation on fewer is over before a second thread has begun
 
 
@@ -16,11 +18,11 @@ def isolated(seed: int, dtype: torch.dtype, params: dict | None = None, promote:
     """A param store, a generator seeded with `seed`, and a default dtype of one's own.
 
     params: a state of the param store to start from; None starts empty. promote: whether what mixes float32 and float64
-    is done in float64. Validation is off inside.
+    is done in float64. Validation is off inside. One thread at a time.
     """
-    before = torch.get_default_dtype()
-    devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices), pyro.get_param_store().scope(params), pyro.validation_enabled(False):
+    devices, random = range(torch.cuda.device_count()), torch.random.fork_rng
+    with ALONE, random(devices), pyro.get_param_store().scope(params), pyro.validation_enabled(False):
+        before = torch.get_default_dtype()
         torch.manual_seed(seed)
         torch.set_default_dtype(dtype)
         try:
@@ -33,12 +35,13 @@ def isolated(seed: int, dtype: torch.dtype, params: dict | None = None, promote:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One torch thread, in here and in threads that begin in here; afterwards as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with ALONE:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def one_thread_if_small(numbers: int) -> AbstractContextManager[None]:

@@ -15,7 +15,8 @@ class Adam:
     """Adam (Kingma and Ba 2015); with a clip Pyro's ClippedAdam: gradients clamped, the rate decaying.
 
     clip: the largest absolute value of a gradient's entry; None does not clamp. decay: of the rate, a step. units: of
-    each parameter, in which it is moved and clipped; empty for 1. means, squares: moments of each parameter, empty
+    each parameter, in which it is moved and clipped: a factor of each entry, or a matrix that its steps go through;
+    empty for 1. means, squares: moments of each parameter, empty
     before the first step. taken: steps.
     """
 
@@ -36,7 +37,9 @@ class Adam:
         self.taken += 1
         (first, second), eps = self.betas, self.eps
         if self.units:
-            gradients = [gradient * unit for gradient, unit in zip(gradients, self.units, strict=True)]
+            gradients = [
+                _through(unit, gradient, turned=True) for gradient, unit in zip(gradients, self.units, strict=True)
+            ]
         gradients = [gradient.contiguous() for gradient in gradients]
         if self.clip is not None:
             gradients = [gradient.clamp(-self.clip, self.clip) for gradient in gradients]
@@ -49,7 +52,14 @@ class Adam:
             moved, gradients, self.means, self.squares, [], steps, lr=lr, beta1=first, beta2=second, **plain
         )
         for value, step, unit in zip(params, moved, self.units, strict=False):
-            value.addcmul_(step, unit)
+            value.add_(_through(unit, step))
+
+
+def _through(unit: Tensor, vector: Tensor, turned: bool = False) -> Tensor:
+    """Entry by entry, or by a matrix, which may be turned over."""
+    if unit.shape == vector.shape:
+        return unit * vector
+    return (unit.T if turned else unit) @ vector
 
 
 def adam_of(optimizer: PyroOptim) -> Adam | None:

@@ -39,7 +39,7 @@ class Schedule:
     """How long a training is, how compiled, and on which rows.
 
     steps: in all. compile: as `svi` has it. plates: those that are subsampled. warmup: steps until the divergence
-    counts in full. changing: whether the data are replaced in place on the way.
+    counts in full. changing: whether the data are replaced in place on the way. beta: the divergence's weight.
     """
 
     steps: int
@@ -47,6 +47,7 @@ class Schedule:
     plates: tuple[Plate, ...] = ()
     warmup: int = 0
     changing: bool = False
+    beta: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Training:
         names = (repr(self.pairing.model), type(self.pairing.guide), type(elbo), elbo.num_particles)
         sizes = tuple((name, value.shape, value.dtype) for name, value in self.params.items())
         arrays = tuple((value.shape, value.dtype) for value in self.data.tensors)
-        return *names, batches.warmup, self.schedule.compile, batches.plates, sizes, arrays
+        return *names, batches.warmup, batches.beta, self.schedule.compile, batches.plates, sizes, arrays
 
     @property
     def numbers(self) -> int:

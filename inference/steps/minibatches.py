@@ -1,4 +1,4 @@
-"""What differs from step to step of SVI: the rows of a minibatch, and the weight of the divergence in a KL warm-up."""
+"""What differs from step to step of SVI: the rows of a minibatch, and the weight of the divergence."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Minibatches:
     """Rows of every subsampled plate, each once an epoch: a batch costs what it holds, where Pyro shuffles all rows.
 
     A row is in a batch with the same probability as any other, so that estimates stay unbiased. Rows left at the end of
-    an epoch, too few for a batch, sit that one out. warmup: steps until the divergence counts in full.
+    an epoch, too few for a batch, sit that one out. warmup: steps until the divergence counts by its weight, beta.
     """
 
-    def __init__(self, plates: tuple[Plate, ...], seed: int, warmup: int = 0) -> None:
-        self.plates, self.warmup = plates, warmup
+    def __init__(self, plates: tuple[Plate, ...], seed: int, warmup: int = 0, beta: float = 1.0) -> None:
+        self.plates, self.warmup, self.beta = plates, warmup, beta
         self._generator = torch.Generator().manual_seed(seed)
         self._rest: dict[str, Tensor] = {}
 
@@ -34,7 +34,7 @@ class Minibatches:
         """What runs guide and model on a batch of rows (R,), as step number `step` does, from 0."""
         parts = batch.split([plate.size for plate in self.plates])
         rows = {plate.name: rows for plate, rows in zip(self.plates, parts, strict=True)}
-        return StepMessenger(rows, step, self.warmup)
+        return StepMessenger(rows, step, self.warmup, self.beta)
 
     def _batch(self, plate: Plate) -> Tensor:
         rest = self._rest.get(plate.name)
@@ -45,17 +45,17 @@ class Minibatches:
 
 
 class StepMessenger(Messenger):
-    """Runs guide and model as one step does: on its rows, latent sites weighed by KL warm-up (Bowman et al. 2016).
+    """Runs guide and model as one step does: on its rows, its latent sites weighed.
 
     rows: of the subsampled plates, by name. step: its number, from 0. warmup: steps over which the weight rises as
-    (step + 1) / warmup; 0 for none.
+    (step + 1) / warmup (Bowman et al. 2016); 0 for none. beta: the weight at their end (Higgins et al. 2017).
     """
 
-    def __init__(self, rows: dict[str, Tensor], step: Tensor | int, warmup: int) -> None:
+    def __init__(self, rows: dict[str, Tensor], step: Tensor | int, warmup: int, beta: float = 1.0) -> None:
         super().__init__()
-        self.rows, self.warmup = rows, warmup
+        self.rows, self.weighs = rows, bool(warmup) or beta != 1
         share = (step + 1) / max(warmup, 1)
-        self.weight = share.clamp(max=1.0) if isinstance(share, Tensor) else min(share, 1.0)
+        self.weight = beta * (share.clamp(max=1.0) if isinstance(share, Tensor) else min(share, 1.0))
 
     def _pyro_in_training(self, msg: Any) -> None:
         msg["value"] = True
@@ -63,5 +63,5 @@ class StepMessenger(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if isinstance(msg["fn"], Subsample):
             msg["value"] = self.rows.get(msg["name"], msg["value"])
-        elif self.warmup and not msg["is_observed"]:
+        elif self.weighs and not msg["is_observed"]:
             msg["scale"] = msg["scale"] * self.weight

@@ -1,29 +1,36 @@
 """A training on disk: all that changes in one file of tensors, replaced at once; whose it is in JSON beside it."""
 
-import copy
 import json
 import os
 import pickle
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
+import numpy as np
+import pyro
 import torch
-from torch import Tensor
+from torch import nn
 
 from ...errors import InputError
 from ...models.structure import Model, model_name
-from ..runtime.pyro_private import MODULE_DIVIDER
+from ..data.as_data import DataLike, data_for
+from ..density.batch_size import on_all_rows
+from ..local_latents.row_fit import RowFit, row_fit
 from ..steps.adam import Adam
+from ..steps.pairing import pair
+from .guide_of import guide_of
 from .training import Start
 
 TENSORS, OWNER = "checkpoint.pt", "checkpoint.json"
-PREFIX = f"decoder{MODULE_DIVIDER}"  # of what is in the module `decoder`, in Pyro's store
 
 
 def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any]) -> None:
     """Put a training on disk, between steps. owner: what a resumed one must agree with. more: tensors, in dicts too."""
-    kept: dict[str, Any] = {"values": start.values, "losses": start.losses, **more}
+    guide = start.pairing.guide
+    buffers = dict(guide.named_buffers()) if isinstance(guide, nn.Module) else {}
+    kept: dict[str, Any] = {"values": start.values, "losses": start.losses, "buffers": buffers, **more}
     if start.fast:
         kept["adam"] = vars(start.fast.adam)
     else:
@@ -59,26 +66,46 @@ def known_by(model: Model) -> str:
     """What a model is known by in a checkpoint, wherever it runs and in whatever batches."""
     if not is_dataclass(model):
         return model_name(model)
-    aside = {each.name: None for each in fields(model) if each.name in ("batch_size", "device")}
-    return repr(replace(model, **aside))  # type: ignore[type-var]
+    held = {each.name: getattr(model, each.name) for each in fields(model) if each.repr}
+    known = {name: model_name(value) if isinstance(value, FunctionType) else value for name, value in held.items()}
+    known |= dict.fromkeys({"batch_size", "device"} & known.keys())
+    said = ", ".join(f"{name}={value!r}" for name, value in known.items())
+    return f"{model_name(model)}({' '.join(said.split())})"
 
 
-def decoder(folder: str | Path, model: Any, x: Tensor) -> Any:
-    """The model with the trained decoder of a checkpoint, frozen. x: rows like those it was trained on.
+def trained(folder: str | Path, model: Any, x: DataLike, guide: Any = None, draws: int = 50) -> RowFit:
+    """The fit that a training left in its folder, its model frozen; nothing is trained again.
 
-    Raises InputError where the checkpoint is none, or of another model.
+    model: as it was given to `train`. x: the rows it was trained on. guide: what made it, where it is none of the
+    catalogue's names. Raises InputError where the checkpoint is none, or of another model or architecture.
     """
     folder = Path(folder).expanduser()
+    data, structure = data_for(on_all_rows(model), x)  # which tells a model of strings its alphabet, too
     kept = read(folder, {"model": known_by(model)})
-    trained = copy.deepcopy(model)
-    values = (kept.get("best") or kept["values"]).items()
-    own = {name.removeprefix(PREFIX): value for name, value in values if name.startswith(PREFIX)}
-    try:
-        trained.network(x).load_state_dict(own)
-    except RuntimeError as error:
-        shape = tuple(x.shape[1:])
-        raise InputError(f"the checkpoint in {folder} is of rows of another shape than {shape}") from error
-    return trained.frozen()
+    name = json.loads((folder / OWNER).read_text())["guide"]
+    values, done = kept.get("best") or kept["values"], len(kept["losses"])
+    with data.isolated(0):
+        try:
+            restored = model.restored(values, data.values).frozen()
+            pairing = pair(restored, guide_of(guide or name, restored), name, data, structure, "auto")
+            for name_of, value in pyro.get_param_store().get_state()["params"].items():
+                value.data.copy_(values[name_of])
+            if isinstance(pairing.guide, nn.Module):
+                pairing.guide.load_state_dict(kept["buffers"], strict=False)
+        except (RuntimeError, KeyError) as error:
+            shape = tuple(data.values.shape[1:])
+            raise InputError(
+                f"the checkpoint in {folder} does not fit rows of shape {shape}: {_first(error)}"
+            ) from error
+        how = {"losses": np.array(kept["losses"]), "steps": done, "params": values}
+        found = row_fit(name, pairing, data, draws, **how)
+    return replace(found, test_losses=np.array(kept["test_losses"]))
+
+
+def _first(error: Exception) -> str:
+    """The first fault of those that torch names when tensors are loaded into a network."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return lines[min(1, len(lines) - 1)]
 
 
 def restore(start: Start, kept: dict[str, Any], folder: Path) -> None:

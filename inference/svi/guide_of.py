@@ -15,6 +15,8 @@ from ...models.structure import Model, model_name
 from ..density.batch_size import with_batch_size
 from ..runtime.pyro_private import copied_guide
 
+NETWORK_LR, BATCH = 1e-3, 128  # of networks, which see rows and not their numbers: step size, and rows a step
+
 
 def guide_of(guide: str | GuideFactory | Guide, model: Model, batch_size: int | None = None) -> Guide:
     """A guide that no other fit trains.
@@ -41,6 +43,16 @@ def guide_of(guide: str | GuideFactory | Guide, model: Model, batch_size: int | 
     if batch_size is not None and inspect.isfunction(made) and "batch_size" in inspect.signature(made).parameters:
         return with_batch_size(made, batch_size)
     return made
+
+
+def local_kind(guide: str | GuideFactory | Guide, model: Model) -> tuple[bool, bool]:
+    """Whether a guide has a q(z | x) a row, and whether by a network that rows share; none is made to tell.
+
+    A guide of the first kind is trained at the rate of networks, one of the second in minibatches too.
+    """
+    made: Any = catalogue(model).get(guide) if isinstance(guide, str) else guide
+    kind = getattr(made, "func", made)  # of a partial, the guide's class
+    return hasattr(kind, "posterior"), bool(getattr(kind, "amortized", False))
 
 
 def is_factory(guide: Callable[..., Any]) -> bool:

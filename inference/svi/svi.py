@@ -33,7 +33,7 @@ from ..runtime.progress import progress_bar
 from ..runtime.pyro_private import copied_guide
 from ..steps.compiled_steps import Schedule
 from ..steps.pairing import Pairing, pair
-from .guide_of import guide_of
+from .guide_of import BATCH, NETWORK_LR, guide_of, local_kind
 from .training import Start, begin
 from .until_done import BLOCK, judge_fixed, train_until_done
 
@@ -78,13 +78,14 @@ def svi(
     estimator : auto chooses by the treatment of the discrete sites: summed out or enumerated TraceEnum, sampled
         TraceGraph, none TraceMeanField where every KL is known and else Trace. Or Trace, TraceMeanField, TraceGraph,
         TraceEnum, Renyi, or an ELBO of Pyro's.
-    steps : auto goes on, at falling rates, until further steps gain nothing (0.02 nats), at most 20,000. A number is
-        taken as it is, and judged by what more steps would gain. `Fit.converged` and `Fit.why` say what came of it.
+    steps : auto goes on, at falling rates, until further steps gain nothing (0.02 nats, a row where rows share no
+        latent), at most 20,000. A number is taken as it is, and judged by what more steps would gain. `Fit.converged`
+        and `Fit.why` say what came of it.
     optimizer : ClippedAdam (of a number of steps its rate falls to 1 % of `lr`) or Adam, a class of torch.optim, or a
         PyroOptim.
-    lr : the first step size: None is 0.05 where steps are auto, else 0.01. An AutoGuide's locations move in units of a
-        Gaussian approximation around a mode, from which it starts.
-    batch_size : rows a step; None leaves it to the model.
+    lr : the first step size: None is 0.05 where steps are auto, else 0.01; of a guide with a q(z | x) a row, 0.001. An
+        AutoGuide's locations move in units of a Gaussian approximation around a mode, from which it starts.
+    batch_size : rows a step; None leaves it to the model, and is 128 of more rows where a network has q(z | x).
     starts : several starts run a tenth of the steps, the best goes on, and `start_losses` keeps the spread.
     draws : of the trained guide; the ELBO, k-hat and posterior come from these.
     seed : the same seed gives the same numbers.
@@ -108,13 +109,17 @@ def svi(
     """
     began = time.perf_counter()
     check_positive(starts=starts, draws=draws, **({} if steps == AUTO else {"steps": steps}))
-    lr = lr if lr is not None else (AUTO_LR if steps == AUTO else LR)
     model = copy.deepcopy(model)  # a module in it is trained in place
     data, whole = data_for(on_all_rows(model), x, dtype)
+    by_row, amortized = local_kind(guide, model) if whole.only_local else (False, False)
+    lr = lr if lr is not None else NETWORK_LR if by_row else AUTO_LR if steps == AUTO else LR
+    if amortized and getattr(model, "batch_size", None) is None and (data.rows or 0) > BATCH:
+        batch_size = batch_size or BATCH
     model = model if batch_size is None else with_batch_size(model, batch_size)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
-    schedule = Schedule(EXPECTED if steps == AUTO else steps, compile, structure.subsampled)
+    beta = getattr(model, "beta", 1.0)
+    schedule = Schedule(EXPECTED if steps == AUTO else steps, compile, structure.subsampled, beta=beta)
     local = whole.only_local
     rows = data.rows or 1 if local else 1
 
@@ -123,7 +128,7 @@ def svi(
 
     def start(number: int) -> Start:
         fresh = optimizer_of(optimizer, lr, steps, rows)
-        return begin(paired, fresh, data, seed + 1000 * number, schedule, place if steps == AUTO else None)
+        return begin(paired, fresh, data, seed + 1000 * number, schedule, place if steps == AUTO else None, rows)
 
     def place(guide: Guide, seed: int) -> Mapping[str, Tensor]:
         return {} if local or structure.of_kind("param") else _placed(guide, Density(on_all_rows(model), data), seed)
@@ -176,6 +181,9 @@ def _race(start: Callable[[int], Start], starts: int, steps: int | str, progress
     total = EXPECTED if steps == AUTO else int(steps)
     with progress_bar(trial * (starts - 1) + total, name, progress) as bar:
         running = [start(number) for number in range(starts)]
+        if not running[0].values:
+            running[0].judged = True, "nothing is left to train"
+            return running[0]
         for one in running:
             one.advance(trial, bar)
         best = min(running, key=lambda one: (bool(one.message), one.recent_loss()))

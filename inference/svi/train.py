@@ -25,20 +25,23 @@ from ..data.data import Data, structure_on
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
+from ..local_latents.inactive import why_inactive
 from ..local_latents.row_fit import RowFit, row_fit
-from ..local_latents.target import tells_new, tells_q
+from ..local_latents.target import row_posterior, tells_new, tells_q
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..steps.compiled_steps import Schedule
 from ..steps.pairing import Pairing, pair
 from . import checkpoint as checkpoints
-from .guide_of import guide_of
+from .guide_of import BATCH, NETWORK_LR, guide_of
 from .svi import optimizer_of
 from .training import Start, begin
 
 Binarize = Literal["fixed", "stochastic"]
 
 BLOCK = 512  # held-out rows at once
+EPOCHS, LONGEST, PATIENCE = 100, 1000, 10  # epochs: without held-out rows; with them at most, and none of them better
+MIN_BATCH, BATCHES = 16, 10  # rows a step, and steps an epoch, of small data
 
 
 def train(
@@ -48,12 +51,12 @@ def train(
     *,
     x_test: DataLike | None = None,
     estimator: str | ELBO = "auto",
-    epochs: int = 100,
-    batch_size: int = 128,
-    lr: float = 1e-3,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float = NETWORK_LR,
     optimizer: str = "Adam",
     warmup: int = 0,
-    patience: int | None = None,
+    patience: int | Literal["auto"] | None = "auto",
     binarize: Binarize | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -69,10 +72,13 @@ def train(
     ----------
     model, guide, x, estimator, compile, draws, seed, progress, name : as `svi` has them; x may be a DataLoader.
     x_test : held-out rows, for the ELBO after each epoch; the guide must have a q for rows that it has not seen.
-    epochs : at most; in each, every row is seen once, those left over of the last batch in another epoch.
-    batch_size, lr : of each step. optimizer : Adam, or ClippedAdam, whose rate falls to 1 % of lr by the last epoch.
+    epochs : at most; in each, every row is seen once, those left over of the last batch in another epoch. None is 100,
+        and 1,000 where patience may end them.
+    batch_size, lr : of each step; None is the model's own, else 128, or a tenth of the rows where these are few.
+    optimizer : Adam, or ClippedAdam, whose rate falls to 1 % of lr by the last epoch.
     warmup : epochs until KL(q | prior) counts in full, its share rising step by step (Bowman et al. 2016).
-    patience : stop after so many epochs without a better held-out ELBO, and go back to the best.
+    patience : stop after so many epochs without a better held-out ELBO, and go back to the best. auto is 10 where
+        there are held-out rows; None goes on to the last epoch.
     binarize : pixels in [0, 1] become 0 or 1, white as probably as they are bright: fixed, once for all (Larochelle and
         Murray 2011); stochastic, anew in every epoch (Salakhutdinov and Murray 2008). The Fit's own data, and x_test,
         are binarised once.
@@ -90,13 +96,16 @@ def train(
         Bad data or options, before any training; a checkpoint of another training, or none.
     """
     began = time.perf_counter()
+    model = copy.deepcopy(model)  # whose networks are made for these rows, and trained in place
     data, whole = data_for(on_all_rows(model), x)
     if not whole.only_local:
         what = f"and {model_name(model)} has {'some that rows share' if whole.shared else 'none'}"
         raise InputError(f"train wants a model whose continuous latents are each row's own, {what}: use svi")
-    check_positive(epochs=epochs, batch_size=batch_size, draws=draws)
-    batch_size = min(batch_size, data.rows or 1)
-    model = with_batch_size(copy.deepcopy(model), batch_size)
+    patience = (None if x_test is None else PATIENCE) if patience == "auto" else patience
+    epochs = (EPOCHS if patience is None else LONGEST) if epochs is None else epochs
+    check_positive(epochs=epochs, draws=draws, **({} if batch_size is None else {"batch_size": batch_size}))
+    batch_size = min(batch_size or getattr(model, "batch_size", None) or _usual_batch(data.rows), data.rows or 1)
+    model = with_batch_size(model, batch_size)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
     if patience is not None and test is None:
         raise InputError("patience needs x_test, rows held out, to tell when to stop")
@@ -112,7 +121,8 @@ def train(
     steps = (data.rows or 1) // batch_size  # of an epoch
     changing = binarize == "stochastic"
     compile = False if changing and not structure.subsampled else compile  # a graph may fold data that it sees whole
-    schedule = Schedule(epochs * steps, compile, structure.subsampled, warmup * steps, changing)
+    beta = getattr(model, "beta", 1.0)
+    schedule = Schedule(epochs * steps, compile, structure.subsampled, warmup * steps, changing, beta)
     seen = data.map(torch.clone) if changing else data
 
     def paired() -> Pairing:
@@ -150,9 +160,8 @@ def _fit(run: Epochs, name: str, data: Data, draws: int) -> RowFit:
     with start.at_work(start.seed):
         trained = copy.deepcopy(start.pairing).on_all_rows()  # as trained: the start puts its own back
         fit = row_fit(name, trained, data, draws, **start.record())
-    if tells_q(fit.guide) and not (active := fit.active_units()).all():
-        lost = f"{int((~active).sum())} of {len(active)} latent units are inactive: their q(z | x) is the prior"
-        warnings.warn(f"{name}: {lost}; try warmup, or fewer of them", stacklevel=3)
+    if tells_q(fit.guide) and (lost := why_inactive(fit)):
+        warnings.warn(f"{name}: {lost}", stacklevel=3)
     return replace(fit, test_losses=np.array(run.test_losses), message=start.message or run.message)
 
 
@@ -238,10 +247,14 @@ class Epochs:
         with self.start.at_work(self.start.seed), torch.no_grad():
             for block in torch.arange(number).split(BLOCK):
                 rows = test.take(block)
-                q = guide.posterior(rows.data.values)
+                q = row_posterior(guide, rows, None)
                 z = q.sample()
                 total += float((q.log_prob(z) - rows.log_joint(z)).sum())
         return total / number
+
+
+def _usual_batch(rows: int | None) -> int:
+    return min(BATCH, max(MIN_BATCH, (rows or 1) // BATCHES))
 
 
 def _binarised(grey: Tensor, seed: int, draw: int = 0) -> Tensor:

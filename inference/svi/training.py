@@ -34,6 +34,7 @@ class Start:
     compiled: how the steps are taken, empty before the first. message: why it stopped, empty while it may go on.
     judged: whether it is at its optimum, None where that was not asked, and why. units: of parameters, by name, in
     which compiled steps move them.
+    rows: that the ELBO is told by where no two of them share a latent, else 1.
     initial, values: the unconstrained parameters at the beginning and by now; the store holds `values` only while the
     start is at work.
     """
@@ -47,6 +48,7 @@ class Start:
     store: dict[str, Any]
     initial: dict[str, Tensor]
     values: dict[str, Tensor]
+    rows: int = 1
     losses: list[float] = field(default_factory=list)
     message: str = ""
     compiled: str = ""
@@ -86,18 +88,23 @@ class Start:
         return {name: value / averaged for name, value in average.items()} if averaged else self.values
 
     def losses_at(self, values: Mapping[str, Tensor], number: int) -> list[float]:
-        """Minus the ELBO at these parameters so many times, nats; the noise and the rows are the same in every call."""
+        """Minus the ELBO at these parameters so many times, in `unit`; noise and batches are the same in every call."""
         batches = Minibatches(self.schedule.plates, 0).draw(number)
         kept, self.values = self.values, dict(values)
         try:
             with self.at_work(0), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                losses = [self._loss(batch) for batch in batches]
+                losses = [self._loss(batch) / self.rows for batch in batches]
         except (ValueError, RuntimeError):  # a factorization of NaNs, say
             losses = [math.nan] * number
         finally:
             self.values = kept
         return losses
+
+    @property
+    def unit(self) -> str:
+        """Of the ELBOs that are compared."""
+        return "nats a row" if self.rows > 1 else "nats"
 
     def scale_rate(self, factor: float) -> None:
         """Multiply the step size, from the next step on."""
@@ -205,10 +212,12 @@ def begin(
     seed: int,
     schedule: Schedule,
     place: Callable[[Guide, int], Mapping[str, Tensor]] | None = None,
+    rows: int = 1,
 ) -> Start:
     """A fresh start: the guide made and paired under its own seed.
 
     optimizer: no other start's. place: puts the guide where it is to begin, and gives the units of its parameters.
+    rows: see `Start`.
     """
     with data.isolated(seed):
         pairing = make()
@@ -216,9 +225,9 @@ def begin(
         data = replace(data, mixed=data.mixed or pairing.mixed)
         svi = SVI(pairing.program, pairing.guide, optimizer, pairing.elbo)
         store = pyro.get_param_store().get_state()
-        minibatches = Minibatches(schedule.plates, seed, schedule.warmup)
+        minibatches = Minibatches(schedule.plates, seed, schedule.warmup, schedule.beta)
         initial, values = _copied(store["params"]), _copied(store["params"])
-        return Start(pairing, svi, data, minibatches, seed, schedule, store, initial, values, units=units)
+        return Start(pairing, svi, data, minibatches, seed, schedule, store, initial, values, rows, units=units)
 
 
 def _copied(params: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ SMALL = 1.0  # nats: a block that gained less is followed by a longer one
 GROWTH, FALL = 1.5, 1 / 3  # of a block, and of the rate after a block that gained nothing
 SLOWEST = 1e-3  # of the first rate: what hurts at less than this is no matter of the rate
 IDLE = 3  # blocks in turn that gained nothing, each at a rate of its own, make an end
-TOLERANCE = 0.02  # nats
+TOLERANCE = 0.02  # nats, of a row where no two of them share a latent
 DRAWS = (100, 400)  # of ELBOs that are compared: as many as tell a gain from noise
 FEW, SHARE = 25, 10  # of ELBOs after a number of steps: a tenth of it, and no fewer than these
 
@@ -80,9 +80,9 @@ def train_until_done(start: Start, bar: std.tqdm) -> None:
     if start.message:
         start.judged = False, start.message
     elif idle < IDLE:
-        start.judged = False, f"the last of {CEILING} steps that gained anything still gained {last:.2f} nats"
+        start.judged = False, f"the last of {CEILING} steps that gained anything still gained {last:.2f} {start.unit}"
     else:
-        start.judged = True, f"{block} more steps gained {gain.nats:.3f} nats (se {gain.se:.3f})"
+        start.judged = True, f"{block} more steps gained {gain.nats:.3f} {start.unit} (se {gain.se:.3f})"
 
 
 def judge_fixed(start: Start, bar: std.tqdm, rate: float) -> None:
@@ -106,7 +106,7 @@ def judge_fixed(start: Start, bar: std.tqdm, rate: float) -> None:
     gain = _gain(start, before, best, most)
     start.values, start.message = before.values, ""
     del start.losses[taken:]
-    start.judged = not gain.counts, f"{IDLE * more} more steps gain {gain.nats:.2f} nats (se {gain.se:.2f})"
+    start.judged = not gain.counts, f"{IDLE * more} more steps gain {gain.nats:.2f} {start.unit} (se {gain.se:.2f})"
 
 
 def _gain(start: Start, before: Level, after: Level, most: int = DRAWS[-1]) -> Gain:

@@ -106,7 +106,7 @@ class SequenceVAE:
             self.networks[alphabet] = made.to(x)
         return self.networks[alphabet]
 
-    def encoder_network(self, x: Tensor, outputs: int) -> nn.Module:
+    def encoder_for(self, x: Tensor, outputs: int) -> nn.Module:
         """A network for a guide, from codes (M, width) to so many numbers a string."""
         return SequenceEncoder(self._known(), self.embedding, self.hidden, outputs).to(x)
 

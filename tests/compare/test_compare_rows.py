@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")
 @pytest.fixture(scope="module")
 def comparison() -> Comparison:
     """Every guide of one decoder, two latent units, trained to the end; NUTS on a few rows."""
-    options: dict[str, Any] = {"steps": 4000, "starts": 1, "warmup": 300, "draws": 400, "progress": False}
+    options: dict[str, Any] = {"steps": 4000, "lr": 3e-3, "starts": 1, "warmup": 300, "draws": 400, "progress": False}
     model = VAE(2, "mlp", "bernoulli", hidden=(64,))
     found = pyrometer.compare(model, X[:1600], GUIDES, x_test=X[1600:], rows=8, **options)
     assert isinstance(found, Comparison)

@@ -74,10 +74,12 @@ def test_old_faithful_with_three_components_by_a_bridge_from_nuts() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="CAVI's q covers too little of more than two components, as its k-hat says", strict=True)
-def test_old_faithful_with_more_components_than_one_guide_covers() -> None:
-    table = choose_components(FAITHFUL, [3, 4], folds=0, starts=10, draws=20_000, **QUIET).table
-    assert table["log_evidence"].to_numpy() == pytest.approx([-1158.66, -1160.2], abs=0.3)
+def test_old_faithful_by_default_takes_three_components() -> None:
+    """-1158.95 +- 0.08 is of four, by a ladder of partitions; Gibbs chains come there slowly, as the error says."""
+    table = choose_components(FAITHFUL, [2, 3, 4], folds=0, **QUIET).table
+    assert table["log_evidence"][3] == pytest.approx(-1158.66, abs=0.3)
+    assert table["log_evidence"].idxmax() == 3
+    assert abs(table["log_evidence"][4] + 1158.95) < 3 * (table["log_evidence_se"][4] + 0.08)
 
 
 def test_held_out_rows_are_scored_where_they_are_given() -> None:

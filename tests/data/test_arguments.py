@@ -176,6 +176,12 @@ def test_a_missing_value_of_a_column_is_kept_and_an_infinite_one_refused() -> No
     assert "x['height'], row 2: is infinite" in refusal({"height": np.array([1.0, 2.0, np.inf])})
 
 
+def test_reading_a_loader_leaves_the_generator_as_it_was() -> None:
+    before = torch.get_rng_state()
+    as_data(DataLoader(TensorDataset(torch.arange(8.0).reshape(4, 2)), batch_size=2, shuffle=True))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_loader_of_single_vectors_gives_their_matrix() -> None:
     rows = torch.arange(6.0).double().reshape(3, 2)
     for x in (DataLoader(TensorDataset(rows), batch_size=None), DataLoader(TensorDataset(rows), batch_size=2)):

@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer import InputError, svi
+from pyrometer.models.gallery import GALLERY
 from torch import Tensor
 
 X = torch.zeros(1).double()
@@ -87,6 +88,12 @@ def test_a_ridge_has_no_mode() -> None:
 
     with pytest.raises(InputError, match="has no mode where the optimizer stopped"):
         svi(ridge, "auto_laplace", torch.tensor([0.3, -0.8, 1.1]).double(), steps=20, draws=10, progress=False)
+
+
+def test_a_funnel_whose_curvature_knows_no_bounds_has_no_mode() -> None:
+    posterior = GALLERY["eight_schools-eight_schools_centered"]
+    with pytest.raises(InputError, match="has no mode where the optimizer stopped"):
+        svi(posterior.model, "auto_laplace", posterior.data(), draws=10, progress=False)
 
 
 def logistic(X: Tensor, y: Tensor) -> None:

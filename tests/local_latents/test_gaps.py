@@ -31,7 +31,7 @@ from torch.distributions import (
 from truths import in_doubles
 
 mpl.use("Agg")
-BUDGET = Budget(draws=5000, chains=32, temperatures=150)
+BUDGET = Budget(draws=5000, chains=32, temperatures=150, error=0.03)
 MODEL = linear_gaussian()
 X = linear_rows(MODEL, 4)
 ROWS = row_density(MODEL, X)

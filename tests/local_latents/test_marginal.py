@@ -20,7 +20,7 @@ from latent_truths import (
 from pyrometer.errors import InputError
 from pyrometer.inference.fit.importance import Estimate, bound, log_mean
 from pyrometer.inference.local_latents import target as target_module
-from pyrometer.inference.local_latents.ais import anneal, schedule
+from pyrometer.inference.local_latents.ais import anneal, pilot, schedule
 from pyrometer.inference.local_latents.marginal import (
     METHODS,
     Budget,
@@ -108,20 +108,38 @@ def test_the_mean_of_annealed_weights_is_the_evidence_though_chains_are_short(st
     model, x, exact, _ = bent()
     first = standard_normal(x) if start == "prior" else model.rough_guide(x)
     torch.manual_seed(0)
-    run = anneal(lambda z: model.log_joint(z, x), first, Budget(chains=20_000, temperatures=6, leapfrogs=3))
+    log_joint, budget = lambda z: model.log_joint(z, x), Budget(chains=20_000, leapfrogs=3)
+    run = anneal(log_joint, first, budget, pilot(log_joint, first, budget), temperatures=6)
     ratio = (run.log_weights - exact).exp()
     error = ratio.std(0) / len(ratio) ** 0.5
     assert ((ratio.mean(0) - 1).abs() < 5 * error).all()
     assert error.max() < 0.05
 
 
-def test_annealed_draws_come_from_the_posterior() -> None:
+def test_annealed_draws_come_from_the_posterior_by_their_weights() -> None:
     model, x, _, _ = bent()
     _, mean, sd = model.on_grid(x)
     torch.manual_seed(1)
-    run = anneal(lambda z: model.log_joint(z, x), standard_normal(x), Budget(chains=4000, temperatures=60))
-    assert ((run.z.mean(0) - mean).abs() < 0.15 * sd).all()
-    assert ((run.z.std(0) / sd - 1).abs() < 0.1).all()
+    log_joint, budget = lambda z: model.log_joint(z, x), Budget(chains=4000)
+    run = anneal(log_joint, standard_normal(x), budget, pilot(log_joint, standard_normal(x), budget), temperatures=60)
+    weights = run.log_weights.softmax(0).unsqueeze(-1)
+    found = (weights * run.z).sum(0)
+    spread = (weights * (run.z - found).square()).sum(0).sqrt()
+    assert ((found - mean).abs() < 0.15 * sd).all()
+    assert ((spread / sd - 1).abs() < 0.1).all()
+
+
+def test_the_temperatures_of_a_pilot_run_from_nought_to_one_and_are_dense_where_log_weights_change() -> None:
+    model, x, _, _ = linear()
+    first = standard_normal(x)
+    torch.manual_seed(0)
+    betas = np.array(pilot(lambda z: model.log_joint(z, x), first, Budget()).schedule(100))
+    assert (betas[0], betas[-1]) == (0, 1)
+    assert (np.diff(betas) > 0).all()
+    z = first.sample((4000,))
+    from_prior = float(model.log_joint(z, x).sub(first.log_prob(z)).std(0).mean())
+    at_the_end = float(torch.tensor(2 / 2).sqrt())  # of two latents, by a Gaussian posterior
+    assert betas[1] < 3 * np.diff(betas)[-1] * at_the_end / from_prior
 
 
 def test_the_schedule_runs_from_nought_to_one_with_small_steps_at_both_ends() -> None:
@@ -131,6 +149,30 @@ def test_the_schedule_runs_from_nought_to_one_with_small_steps_at_both_ends() ->
     assert (np.diff(betas) > 0).all()
     np.testing.assert_allclose(np.diff(betas), np.diff(betas)[::-1], atol=1e-12)
     assert np.diff(betas)[0] < 0.2 * np.diff(betas)[50]
+
+
+def test_temperatures_are_as_many_as_the_error_of_a_row_asks_for() -> None:
+    model, x, exact, _ = linear()
+    seen: list[float] = []
+    for error in (0.3, 0.05):
+        found = estimate(target(model, model.mean_field, x), "ais", Budget(error=error, temperatures=2000))
+        assert (found.se <= error).all()
+        assert (errors_apart(found.value, np.maximum(found.se, error / 3), exact) < 4).all()
+        seen.append(found.log_weight_sd.mean())
+    assert seen[0] > 2 * seen[1]
+    few = estimate(target(model, model.mean_field, x), "ais", Budget(error=1e-9, temperatures=20))
+    assert (few.se > 0.05).any()
+
+
+def test_the_errors_of_annealing_are_those_of_repeated_runs() -> None:
+    """Stopping where the error looks small must not make it look smaller than it is."""
+    model, x, exact, _ = linear()
+    guide = target(model, model.wide, x)
+    runs = [estimate(guide, "ais", Budget(), seed) for seed in range(5)]
+    values, claimed = np.stack([run.value for run in runs]), np.stack([run.se for run in runs])
+    off = (values - exact.numpy()) / claimed
+    assert np.sqrt((off**2).mean()) < 1.5
+    assert abs((values - exact.numpy()).mean()) < 0.05
 
 
 def test_p_hat_is_unbiased_and_log_p_hat_too_low_by_half_its_variance() -> None:

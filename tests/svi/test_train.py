@@ -12,6 +12,7 @@ from pyrometer.errors import InputError
 from pyrometer.inference.compilation.compiled import Compile
 from pyrometer.inference.steps.compiled_steps import CompiledSteps
 from pyrometer.models import VAE, BayesianGMM
+from sklearn.decomposition import PCA
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")  # trained for no more than a moment
 
@@ -61,6 +62,41 @@ def test_units_that_collapse_onto_the_prior_are_counted() -> None:
         train(
             VAE(2, "linear", "bernoulli"), "encoder", noise, epochs=60, batch_size=50, lr=0.02, draws=2, progress=False
         )
+
+
+def test_a_unit_that_is_lost_to_a_noise_still_too_large_is_told_from_one_that_rows_do_not_need() -> None:
+    x = DIGITS[:, [18, 27, 36, 45]]
+    loud = VAE(2, "mlp", hidden=(8,))
+    loud.network(torch.tensor(x, dtype=torch.float32)).log_scale.data.fill_(3.0)
+    with pytest.warns(UserWarning, match=r"the noise of p\(x \| z\), sd [0-9.]+, is still above .*: train longer"):
+        train(loud, "encoder", x, epochs=30, lr=0.003, draws=2, progress=False)
+    with pytest.warns(UserWarning, match="rows vary by more than the noise in 3 directions only: latent=3 would do"):
+        train(VAE(9, "linear"), "encoder", x, epochs=20, draws=2, progress=False)
+
+
+HELD_OUT: dict[str, Any] = {"x": DIGITS[:1600], "x_test": DIGITS[1600:], "progress": False}
+
+
+def test_the_defaults_train_on_the_digits() -> None:
+    fit = train(VAE(), "encoder", epochs=15, **HELD_OUT)
+    assert -fit.test_losses.min() > 22  # PCA has 16.5
+    assert fit.active_units().all()
+
+
+@pytest.mark.slow
+def test_the_defaults_end_by_themselves_and_at_the_best() -> None:
+    fit = train(VAE(), "encoder", **HELD_OUT)
+    assert "stopped after" in fit.message
+    assert -fit.test_losses.min() > 28
+    assert fit.active_units().all()
+
+
+@pytest.mark.parametrize("data", ["digits", "iris", "wine"])
+def test_the_linear_decoder_ends_at_probabilistic_pca(data: str) -> None:
+    x = DIGITS if data == "digits" else pyrometer.datasets.load(data).select_dtypes("number").to_numpy()
+    fit = train(VAE(2, "linear"), "encoder", x, epochs=30 if data == "digits" else None, progress=False)
+    best = PCA(2).fit(x).score(x)
+    assert best - 0.1 < fit.elbo_draws.mean() / len(x) < best + 0.02  # its Monte Carlo error
 
 
 def refused(message: str, **options: Any) -> None:

@@ -36,13 +36,31 @@ def elbo(fit: pyrometer.Fit) -> tuple[float, float]:
     return float(fit.elbo_draws.mean()), float(fit.elbo_draws.std() / len(fit.elbo_draws) ** 0.5)
 
 
-def test_mean_field_reaches_the_known_optimum_and_says_so() -> None:
-    name, optimum = "eight_schools-eight_schools_noncentered", -31.60
-    fit = quiet(GALLERY[name].model, "auto_normal", GALLERY[name].data(), draws=4000)
+@pytest.mark.parametrize(("parameterization", "optimum"), [("noncentered", -31.60), ("centered", -33.41)])
+def test_mean_field_reaches_the_known_optimum_and_says_so(parameterization: str, optimum: float) -> None:
+    posterior = GALLERY[f"eight_schools-eight_schools_{parameterization}"]
+    fit = quiet(posterior.model, "auto_normal", posterior.data(), draws=4000)
     value, se = elbo(fit)
     assert value > optimum - 0.1 - 3 * se
     assert value < optimum + 0.02 + 5 * se  # which it cannot exceed
     assert fit.converged, fit.why
+
+
+@pytest.mark.parametrize("parameterization", ["noncentered", "centered"])
+def test_a_full_gaussian_gets_as_far_as_matching_scores_does(parameterization: str) -> None:
+    posterior = GALLERY[f"eight_schools-eight_schools_{parameterization}"]
+    trained = quiet(posterior.model, "auto_mvn", posterior.data(), draws=4000)
+    matched = pyrometer.bam(posterior.model, posterior.data(), draws=4000, progress=False)
+    (value, se), (other, other_se) = elbo(trained), elbo(matched)
+    assert value > other - 0.1 - 3 * np.hypot(se, other_se)
+
+
+def test_the_means_of_a_full_gaussian_are_those_of_a_correlated_posterior() -> None:
+    posterior = GALLERY["kilpisjarvi_mod-kilpisjarvi"]  # alpha and beta of a line far from the origin
+    fit, known = quiet(posterior.model, "auto_mvn", posterior.data(), draws=4000), posterior.reference()
+    draws = posterior.scalars({str(name): values.values for name, values in fit.posterior.data_vars.items()})
+    off = [abs(values.mean() - known.loc[name, "mean"]) / known.loc[name, "sd"] for name, values in draws.items()]
+    assert max(off) < 0.02 + 5 / 4000**0.5  # a standard deviation's share
 
 
 def test_a_training_that_was_cut_short_says_what_it_left_and_one_that_was_not_says_so_too() -> None:

@@ -1,0 +1,135 @@
+"""A VAE with labels: what enumeration sums is the sum by hand, few labels go a long way, and what does not fit."""
+
+from typing import Any
+
+import numpy as np
+import pyro
+import pyrometer
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import TraceEnum_ELBO, config_enumerate
+from pyrometer.errors import InputError
+from pyrometer.guides.labelled_vae import LabelledEncoder
+from pyrometer.inference.runtime.isolation import isolated
+from pyrometer.models import LabelledVAE
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")
+
+X = pyrometer.datasets.pixels("digits").to_numpy()
+Y = pyrometer.datasets.labels("digits").to_numpy()
+MODEL = LabelledVAE(10, likelihood="bernoulli", hidden=(200,), classes=10, semi_supervised=True, weight=10.0)
+
+
+def few(seed: int, each: int = 10) -> np.ndarray:
+    """Labels of so many of the first 1600 rows a digit, the rest missing."""
+    shuffled = np.random.default_rng(seed).permutation(1600)
+    known = np.concatenate([shuffled[Y[shuffled] == digit][:each] for digit in range(10)])
+    labels = np.full(1600, np.nan)
+    labels[known] = Y[known]
+    return labels
+
+
+def by_hand(model: LabelledVAE, guide: LabelledEncoder, x: Tensor, labels: Tensor, z: Tensor) -> Tensor:
+    """Minus the bound of Kingma et al. (2014), eqs. 6 to 9, at z (K, M, L), one draw for each row and class."""
+    log_q_y = log_softmax(guide.class_logits(x), -1)
+    total = torch.zeros(())
+    for n in range(len(x)):
+        bounds = []
+        for k in range(model.classes):
+            at = z[k, n]
+            q = guide.given(x[n : n + 1], torch.tensor([k])).log_prob(at)[0]
+            given = model.network(x)(model.with_class(at, torch.tensor(k))).log_prob(x[n])
+            bounds.append(given + model.p_z(x).log_prob(at) - np.log(model.classes) - q)
+        if labels[n] >= 0:
+            total = total - bounds[int(labels[n])] - model.weight * log_q_y[n, int(labels[n])]
+        else:
+            total = total - sum(log_q_y[n, k].exp() * (bounds[k] - log_q_y[n, k]) for k in range(model.classes))
+    return total
+
+
+def test_the_enumerated_loss_is_the_sum_by_hand() -> None:
+    x, labels = torch.tensor(X[:9]), torch.tensor([0.0, 2.0, np.nan, np.nan, 1.0, -1.0, np.nan, 2.0, np.nan])
+    model = LabelledVAE(3, likelihood="gaussian", hidden=(7,), classes=3, semi_supervised=True, weight=2.5)
+    guide = LabelledEncoder(model)
+    with isolated(0, torch.float64):
+        elbo = TraceEnum_ELBO(max_plate_nesting=1)
+        program = config_enumerate(model)
+        program(x, labels)
+        guide(x, labels)
+        pyro.set_rng_seed(3)
+        loss = elbo.loss(program, guide, x, labels)
+        pyro.set_rng_seed(3)
+        drawn = poutine.trace(poutine.enum(guide, first_available_dim=-2)).get_trace(x, labels).nodes["z"]["value"]
+        with torch.no_grad():
+            expected = float(by_hand(model, guide, x, labels, drawn.expand(3, 9, 3)))
+    assert loss == pytest.approx(expected, rel=1e-10, abs=1e-6)
+
+
+def test_the_density_of_a_row_sums_the_missing_label_out_and_has_the_known_one() -> None:
+    x, labels = X[:60], np.where(np.arange(60) % 2, Y[:60], np.nan)
+    fit: Any = pyrometer.train(MODEL, "encoder", (x, labels), epochs=1, draws=2, progress=False)
+    rows, model = fit.row_density(), fit.model
+    z = torch.randn(60, 10)
+    with rows.data.isolated(0), torch.no_grad():
+        found = rows.log_joint(z)
+        each = [model.network(rows.data.values)(model.with_class(z, torch.full((60,), k))).log_prob(rows.data.values)
+                for k in range(10)]  # fmt: skip
+        likelihood = torch.stack(each, -1) - np.log(10)
+        given = torch.where(
+            torch.arange(60) % 2 == 1,
+            likelihood[torch.arange(60), torch.tensor(Y[:60])],
+            likelihood.logsumexp(-1),
+        )
+        torch.testing.assert_close(found, given + model.p_z(rows.data.values).log_prob(z))
+
+
+def accuracy(seed: int, epochs: int) -> tuple[float, float]:
+    """Held out, of p(y | x) with 100 labels, and of a logistic regression on the same."""
+    labels = few(seed)
+    fit = pyrometer.train(MODEL, "encoder", (X[:1600], labels), epochs=epochs, seed=seed, draws=2, progress=False)
+    told = fit.predict((X[1600:], np.full(197, np.nan))).to_numpy()
+    known = np.isfinite(labels)
+    peer = LogisticRegression(max_iter=2000).fit(X[:1600][known], labels[known])
+    return float((told == Y[1600:]).mean()), float(peer.score(X[1600:], Y[1600:]))
+
+
+def test_a_hundred_labels_and_fifteen_hundred_rows_without_tell_the_digits_apart() -> None:
+    assert accuracy(0, 10)[0] > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_trained_to_the_end_the_accuracy_is_that_of_its_paper_s_kind(seed: int) -> None:
+    own, peer = accuracy(seed, 60)
+    assert own > 0.85
+    assert own > peer - 0.03
+
+
+def test_all_labels_given_it_is_conditional_and_draws_the_digit_asked_for() -> None:
+    model = LabelledVAE(2, likelihood="bernoulli", hidden=(100,), classes=10)
+    fit = pyrometer.train(model, "encoder", (X[:1000], Y[:1000]), x_test=(X[1000:1100], Y[1000:1100]), epochs=20,
+                          progress=False)  # fmt: skip
+    assert (fit.estimator, fit.compiled) == ("TraceMeanField_ELBO", "script")
+    asked = np.arange(10)
+    drawn = fit.decode(np.zeros((10, 2)), (X[:10], asked))
+    nearest = LogisticRegression(max_iter=2000).fit(X, Y).predict(drawn)
+    assert (nearest == asked).mean() >= 0.8
+
+
+def test_labels_that_do_not_fit_are_refused_in_one_line() -> None:
+    def refused(message: str, labels: Any, **options: Any) -> None:
+        made = lambda: LabelledVAE(2, hidden=(8,), **{"classes": 10, **options})  # noqa: E731
+        with pytest.raises(InputError) as caught:
+            pyrometer.train(made(), "encoder", (X[:20], labels), epochs=1, progress=False)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    refused("labels has shape (19,) for 20 rows of x: give one a row", Y[:19])
+    refused("labels: that of row 2 is 12, and the model has classes 0 to 9", np.where(np.arange(20) == 2, 12, Y[:20]))
+    refused("labels: that of row 4 is missing: say semi_supervised=True", np.where(np.arange(20) == 4, -1, Y[:20]))
+    refused("x[1], row 4: is missing (NaN)", np.where(np.arange(20) == 4, np.nan, Y[:20]))
+    refused("classes=1 must be a whole number, 2 or more", Y[:20], classes=1)

@@ -1,0 +1,78 @@
+"""Pictures of a latent space say what they show: columns by name, codes by value, directions by their share."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyrometer
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from pyrometer.inference.local_latents.row_fit import RowFit
+from pyrometer.inference.plots import latent, plot_gaps
+from pyrometer.models import VAE
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")
+
+X = pyrometer.datasets.pixels("digits")[:200]
+WINE = pyrometer.datasets.load("wine").select_dtypes("number")
+
+
+def trained(latent: int, x: Any = X, decoder: Any = "linear") -> RowFit:
+    return pyrometer.train(VAE(latent, decoder), "encoder", x, epochs=3, draws=2, progress=False)
+
+
+def texts(figure: Figure) -> list[str]:
+    """Everything that is written on a figure."""
+    figure.canvas.draw()
+    return [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
+
+
+def test_a_table_is_a_heat_map_with_the_names_of_its_columns() -> None:
+    said = texts(latent.plot_reconstructions(trained(2, WINE)))
+    assert set(WINE.columns) <= set(said)
+    assert "Rows, and beside them their reconstructions" in said
+
+
+def test_the_latent_plane_spans_the_codes_and_its_ticks_say_where() -> None:
+    fit = trained(2)
+    ends = np.quantile(fit.encode(), [0.01, 0.99], axis=0)
+    assert {f"{value:.1f}".replace("-", "−") for value in ends.ravel()} <= {
+        text.replace("-", "−") for text in texts(latent.plot_plane(fit))
+    }
+
+
+def test_more_than_two_units_are_shown_by_their_principal_directions_and_it_is_said() -> None:
+    fit = trained(5)
+    figure = latent.plot_latent(fit)
+    assert any(text.startswith("principal direction 1 of 5 units") for text in texts(figure))
+    points = np.asarray(figure.findobj(PathCollection)[0].get_offsets())
+    variances = np.linalg.eigvalsh(np.cov(fit.encode().T))[::-1]
+    np.testing.assert_allclose(np.cov(points.T).diagonal(), variances[:2], rtol=1e-4)
+
+
+def test_draws_of_a_completion_keep_what_is_known_and_differ_elsewhere() -> None:
+    fit, mask = trained(2, decoder="mlp"), np.ones((4, 64), bool)
+    mask[:, 32:] = False
+    rows = X.to_numpy()[:4]
+    found = fit.completions(rows, mask, draws=3, steps=5)
+    assert found.shape == (3, 4, 64)
+    np.testing.assert_array_equal(found[:, mask], np.broadcast_to(rows[mask].astype(np.float32), (3, 4 * 32)))
+    assert (found.std(0)[~mask] > 0).any()
+
+
+def test_codes_that_tell_nothing_apart_are_called_collapsed() -> None:
+    noise = np.random.default_rng(0).uniform(0.4, 0.6, size=(300, 4))
+    model = VAE(2, "linear", "bernoulli")
+    fit = pyrometer.train(model, "encoder", noise, epochs=60, batch_size=50, lr=0.02, draws=2, progress=False)
+    assert "Latent space: the mean of q(z | x): collapsed, q(z | x) is the prior" in texts(latent.plot_latent(fit))
+
+
+def test_hollow_dots_are_explained_where_there_are_any() -> None:
+    index = pd.MultiIndex.from_product([["encoder"], [0, 1]], names=["guide", "row"])
+    gaps = pd.DataFrame({"bias": [0.1, 0.2], "sd_ratio": [0.9, 1.1], "converged": [True, False]}, index=index)
+    figures = {"gap": 0.1, "gap_se": 0.01, "approximation_gap": 0.06, "amortisation_gap": 0.04}
+    table = pd.DataFrame(figures, index=["encoder"])
+    assert any("hollow: NUTS did not converge" in text for text in texts(plot_gaps(gaps, table)))
+    assert not any("hollow" in text for text in texts(plot_gaps(gaps.assign(converged=True), table)))
