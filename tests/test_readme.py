@@ -39,7 +39,9 @@ def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(pyrometer, "choose_components", few)
     monkeypatch.setattr(pyrometer, "calibrate", small(pyrometer.calibrate, simulations=50, progress=False, jobs=1))
     monkeypatch.setattr(pyrometer, "train", small(pyrometer.train, epochs=2, draws=5, progress=False))
-    monkeypatch.setattr("pyrometer.inference.local_latents.gaps.CAREFUL", Budget(draws=100, chains=4, temperatures=20))
+    budget = Budget(draws=100, chains=4, temperatures=20)
+    monkeypatch.setattr("pyrometer.inference.local_latents.gaps.CAREFUL", budget)
+    monkeypatch.setattr(pyrometer, "score_strings", small(pyrometer.score_strings, budget=budget, ais_rows=2))
     exec(compile(example, "README.md", "exec"), {})
 
 

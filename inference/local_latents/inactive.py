@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .row_fit import RowFit
 
 ROWS = 1000  # that are looked at, at most
+MEND = "try warmup, or fewer of them"
 TOO_LARGE = 1.2  # of a noise's sd, in what reconstructions are off by
 
 
@@ -31,12 +32,15 @@ def why_inactive(fit: RowFit) -> str:
         return ""
     said = f"{int((~active).sum())} of {len(active)} latent units are inactive: their q(z | x) is the prior"
     if fit.structure.discrete:  # no one p(x | z)
-        return f"{said}; try warmup, or fewer of them"
+        return f"{said}; {MEND}"
     place = evenly_spaced(fit.data.rows or 0, ROWS)
     z, data = torch.as_tensor(fit.encode())[place].to(fit.data.like), fit.data.take(place)
     with data.isolated(0), torch.no_grad():
-        off = fit.observed(z, data, lambda node: node["value"] - node["fn"].mean).double()
-        noise = fit.observed(z, data, lambda node: node["fn"].variance).double()
+        try:
+            off = fit.observed(z, data, lambda node: node["value"] - node["fn"].mean).double()
+            noise = fit.observed(z, data, lambda node: node["fn"].variance).double()
+        except NotImplementedError:  # strings, say, have no mean
+            return f"{said}; {MEND}"
         learned = fit.observed(z, data, lambda node: node["value"].new_full((), _is_normal(node["fn"]))).all()
     rms, sd = float(off.square().mean().sqrt()), float(noise.mean().sqrt())
     if learned and sd > TOO_LARGE * rms:
@@ -46,7 +50,7 @@ def why_inactive(fit: RowFit) -> str:
     if directions <= active.sum():
         what = f"rows vary by more than the noise in {directions} direction{'s' * (directions != 1)} only"
         return f"{said}; {what}: latent={max(directions, 1)} would do"
-    return f"{said}; the KL term outweighs what they would add: try warmup, or fewer of them"
+    return f"{said}; the KL term outweighs what they would add: {MEND}"
 
 
 def _is_normal(fn: Distribution) -> float:

@@ -186,7 +186,8 @@ def test_strings_stand_as_text_in_pictures(fit: RowFit) -> None:
     for strings in (STRINGS[:10], fit.reconstruct()[:10], fit.sample(48)):
         assert any(all(string in text for string in strings) for text in written)
     across = plot_interpolation(fit, [(TEST[0], TEST[1])], steps=3).findobj(Text)
-    assert any(text.get_text().split() == fit.interpolate(TEST[0], TEST[1], 3) for text in across)
+    way = [TEST[0], *fit.interpolate(TEST[0], TEST[1], 3), TEST[1]]
+    assert any(text.get_text().split() == way for text in across)
     with pytest.raises(InputError, match="a latent plane is of pictures"):
         plot_plane(fit)
 
