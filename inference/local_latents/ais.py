@@ -17,12 +17,14 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from ..compilation.compiled import compiled
+from ..runtime.isolation import one_thread_if_small
 
 LogJoint: TypeAlias = Callable[[Tensor], Tensor]  # log p(x, z) of rows, z (..., M, L) -> (..., M)
 
 STEEPNESS = 4.0  # of the schedule (Wu et al. 2017): small steps at both ends
 ACCEPT, GAIN = 0.8, 0.5  # the acceptance aimed at, and how fast log step sizes follow
 PILOT_CHAINS, PILOT_EVERY, SETTLING = 8, 4, 30  # the pilot stops at every fourth temperature, for four transitions
+UNITS = 64  # of a network's layer, about: numbers at once, for a point
 JITTER = 0.2  # of the step size, against orbits that close
 
 
@@ -110,6 +112,12 @@ def anneal(log_joint: LogJoint, start: Distribution, budget: Budget) -> Annealed
 
     log_joint: log p(x, z) of rows, z (..., M, L) -> (..., M). start: batch (M,), event (L,); the prior, or a guide.
     """
+    number = start.batch_shape.numel()
+    with one_thread_if_small(UNITS * budget.chains * number):
+        return _annealed(log_joint, start, budget)
+
+
+def _annealed(log_joint: LogJoint, start: Distribution, budget: Budget) -> Annealed:
     scale, betas = start.sample(Size((64,))).std(0), schedule(budget.temperatures)
     z = start.sample(Size((PILOT_CHAINS,)))
     steps = _pilot(Path(densities_at(z, log_joint, start), scale, budget.leapfrogs), z, betas)

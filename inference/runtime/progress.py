@@ -1,6 +1,7 @@
 """Progress bars: in a terminal, or a notebook that has ipywidgets; lines for a command without one; else silent."""
 
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,16 @@ _lines = False
 
 class Lines(std.tqdm):
     """A bar that writes a line now and then, where nothing can be drawn over."""
+
+    said = 0.0  # when the last line was written
+
+    def refresh(self, *args: Any, **kwargs: Any) -> bool:
+        """Write a line where the last is old enough, or the work done."""
+        now = time.monotonic()
+        if now - self.said < EVERY and self.n < (self.total or 0):
+            return False
+        self.said = now
+        return bool(super().refresh(*args, **kwargs))
 
     @staticmethod
     def status_printer(file: Any) -> Callable[[str], None]:
