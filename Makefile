@@ -32,7 +32,7 @@ demo-vae: setup ## a VAE on digits: its pictures, its marginal likelihood, and t
 	    --out build/demo-vae
 	$(BIN)/pyrometer compare digits --model vae --latent 2 --hidden 100 --checkpoint build/demo-vae --holdout 0.1 --seed 0 \
 	    --guides encoder,encoder_full,free --steps 1500 --starts 1 --rows 4 \
-	    --warmup 200 --draws 200 --out build/demo-vae/guides
+	    --warmup 200 --draws 300 --out build/demo-vae/guides
 
 test: setup ## run the tests: two workers, one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
