@@ -40,7 +40,7 @@ class VAE:
     encoder : the network of the guides' q(z | x), shaped as the decoder is by default; or one of your own, from rows
         (M, ...) to (M, 2 latent) numbers, locations and then unconstrained scales, or to a pair of both. Guides of
         richer families take more numbers, and say how many.
-    prior : normal; or learned with the decoder: mixture of `components` normals, vamp (Tomczak and Welling 2018) of as
+    prior : normal; or learned with the decoder: mixture of `clusters` normals, vamp (Tomczak and Welling 2018) of as
         many, flow; or a function or module from rows x to a Distribution over z, event (latent,), whose parameters are
         those of a module. It depends on x in dtype and device alone.
     beta : the weight of KL(q | prior) in training (Higgins et al. 2017); every score is of the model itself.
@@ -56,7 +56,7 @@ class VAE:
     hidden: tuple[int, ...] = (400, 400)
     encoder: nn.Module | None = None
     prior: Prior | Callable[[Tensor], dist.TorchDistribution] = "normal"
-    components: int = 10
+    clusters: int = 10
     beta: float = 1.0
     batch_size: int | None = None
     dtype: torch.dtype = torch.float32
@@ -70,7 +70,7 @@ class VAE:
             check_choices(decoder=(self.decoder, Network))
         if not callable(self.prior):
             check_choices(prior=(self.prior, Prior))
-        whole = {"latent": self.latent, "batch_size": self.batch_size, "components": self.components}
+        whole = {"latent": self.latent, "batch_size": self.batch_size, "clusters": self.clusters}
         for name, value in whole.items():
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
@@ -113,9 +113,9 @@ class VAE:
         row = x.shape[1:]
         if row not in self.priors:
             if self.prior == "mixture":
-                made: nn.Module = Mixture(self.latent, self.components)
+                made: nn.Module = Mixture(self.latent, self.clusters)
             elif self.prior == "vamp":
-                made = Vamp(self.latent, self.encoder_for(x, 2 * self.latent), x, self.components)
+                made = Vamp(self.latent, self.encoder_for(x, 2 * self.latent), x, self.clusters)
             elif self.prior == "flow":
                 made = Flow(self.latent)
             elif isinstance(self.prior, nn.Module):

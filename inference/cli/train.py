@@ -88,7 +88,7 @@ def _add_work(parser: Parser) -> None:
 def vae_of(options: argparse.Namespace) -> VAE:
     """The model that the options describe."""
     likelihood: Likelihood = options.likelihood or ("bernoulli" if options.data in datasets.WHITE else "gaussian")
-    prior = {"prior": options.prior, "components": options.clusters, "beta": options.beta}
+    prior = {"prior": options.prior, "clusters": options.clusters, "beta": options.beta}
     return VAE(options.latent or 2, options.decoder, likelihood, options.hidden, device=options.device, **prior)
 
 

@@ -111,7 +111,8 @@ class Scored:
     def verdict(self) -> Verdict | None:
         """What may be believed of the fit; None where that cannot be said."""
         if isinstance(self.fit, RowFit):
-            return verdict_by_row(self.fit, self.gap("bias"), self.gap("sd_ratio"))
+            names = ("bias", "sd_ratio", "approximation_gap", "amortisation_gap")
+            return verdict_by_row(self.fit, *(self.gap(name) for name in names))
         settled = self.reference is None or bool(unconverged(self.reference)) or self.reference.is_point
         return verdict_on(self.fit, None if settled else self.reference, self.var_names)
 

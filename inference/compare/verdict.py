@@ -66,17 +66,33 @@ def verdict_on(fit: Fit, reference: Fit | None, var_names: Collection[str] | Non
     return _held_to(parameters_of(fit, standard, var_names).dropna(subset=["bias"]), standard.whose)
 
 
-def verdict_by_row(fit: Fit, bias: float, sd_ratio: float) -> Verdict | None:
-    """What may be believed of a fit whose rows have latents of their own, by the median row's distance from NUTS."""
+def verdict_by_row(
+    fit: Fit, bias: float, sd_ratio: float, family: float = math.nan, encoder: float = math.nan
+) -> Verdict | None:
+    """What may be believed of a fit whose rows have latents of their own, by the median row's distance from NUTS.
+
+    family, encoder: the approximation and the amortisation gap, nats a row, by which it is said what loses.
+    """
     if fit.converged is False:
         return Verdict(UNTRAINED, f"{fit.why}: allow more steps, or another lr")
     if math.isnan(bias):
         return None
     said = f"a row's worst mean lies {bias:.2f} sd from NUTS's, its smallest sd is {sd_ratio:.2f} of it (medians)"
     if bias > GOOD_BIAS:
-        return Verdict(DOUBTED, f"{said}: see the gaps for what loses, the family or the encoder")
+        return Verdict(DOUBTED, said + _loser(family, encoder))
     low, high = GOOD_RATIO
-    return Verdict(TRUSTED if low <= sd_ratio <= high else MEANS, said)
+    good = low <= sd_ratio <= high
+    return Verdict(TRUSTED, said) if good else Verdict(MEANS, said + _loser(family, encoder))
+
+
+def _loser(family: float, encoder: float) -> str:
+    """Which of the two loses more, and what to take instead."""
+    if math.isnan(family) or math.isnan(encoder):
+        return ": its gaps are not told apart, take a richer guide"
+    both = f"the family loses {family:.2f} nats a row, the encoder {encoder:.2f}"
+    return (
+        f"; {both}: take {'a richer family' if family > encoder else 'a guide with a q for each row, or train longer'}"
+    )
 
 
 def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:

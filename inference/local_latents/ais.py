@@ -19,6 +19,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from ..compilation.compiled import compiled
+from ..runtime.isolation import one_thread_if_small
 
 LogJoint: TypeAlias = Callable[[Tensor], Tensor]  # log p(x, z) of rows, z (..., M, L) -> (..., M)
 
@@ -28,6 +29,7 @@ ACCEPT, GAIN = 0.8, 0.5  # the acceptance aimed at, and how fast log step sizes 
 PILOT_CHAINS, PILOT_TEMPERATURES = 8, 16
 PILOT_TRANSITIONS, SETTLING = 4, 16  # at each temperature, and before the first
 NO_SPREAD = 1e-6  # nats, for a start that is the posterior
+UNITS = 64  # of a network's layer, about: numbers at once, for a point
 JITTER = 0.2  # of the step size, against orbits that close
 
 
@@ -164,12 +166,19 @@ def anneal(log_joint: LogJoint, start: Distribution, budget: Budget, found: Pilo
     log_joint: log p(x, z) of rows, z (..., M, L) -> (..., M). start: batch (M,), event (L,); the prior, or a guide.
     found: by `pilot` from that start.
     """
+    with one_thread_if_small(UNITS * budget.chains * start.batch_shape.numel()):
+        return _annealed(log_joint, start, budget, found.schedule(temperatures), found.step)
+
+
+def _annealed(
+    log_joint: LogJoint, start: Distribution, budget: Budget, betas: list[float], step: Callable[[float], Tensor]
+) -> Annealed:
     path, z = _path(log_joint, start, budget, budget.chains)
     point = path.at(z)
     log_weights = torch.zeros_like(point.log_joint, dtype=torch.float64)
-    for before, beta in pairwise(found.schedule(temperatures)):
+    for before, beta in pairwise(betas):
         log_weights += (beta - before) * (point.log_joint - point.log_start).double()
-        point, _ = path.moved(point, beta, found.step(beta))
+        point, _ = path.moved(point, beta, step(beta))
     return Annealed(log_weights, point.z)
 
 

@@ -21,7 +21,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ..fit.importance import joined
 from ..fit.moments import bias_and_sd_ratio, moments
-from .ais import LogJoint
+from ..runtime.isolation import one_thread_if_small
+from .ais import UNITS, LogJoint
 from .latent_nuts import LatentDraws, latent_nuts
 from .marginal import Budget, estimate, iwae
 from .target import Target
@@ -148,7 +149,7 @@ def _descend(loss: Callable[[], Tensor], params: list[Tensor], steps: int, lr: f
     """Adam, its rate falling to nought by a cosine."""
     optimizer = torch.optim.Adam(params, lr)
     schedule = CosineAnnealingLR(optimizer, steps)
-    with torch.enable_grad():
+    with torch.enable_grad(), one_thread_if_small(UNITS * sum(value.numel() for value in params)):
         for _ in range(steps):
             optimizer.zero_grad()
             loss().backward(inputs=params)

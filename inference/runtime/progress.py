@@ -1,6 +1,7 @@
 """Progress bars: in a terminal, or a notebook that has ipywidgets; lines for a command without one; else silent."""
 
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,26 @@ _lines = False
 
 class Lines(std.tqdm):
     """A bar that writes a line now and then, where nothing can be drawn over."""
+
+    disable: bool
+    said = 0.0  # when the last line was written
+
+    def refresh(self, *args: Any, **kwargs: Any) -> bool:
+        """Write a line where the last is old enough."""
+        now = time.monotonic()
+        if now - self.said < EVERY:
+            return False
+        self.said = now
+        return bool(super().refresh(*args, **kwargs))
+
+    def close(self) -> None:
+        """Write the last line, of work that took a while."""
+        if not self.disable:
+            if time.time() - self.start_t >= FIRST:
+                self.said = 0.0
+                self.refresh()
+            self.disable = True
+            self._decr_instances(self)
 
     @staticmethod
     def status_printer(file: Any) -> Callable[[str], None]:

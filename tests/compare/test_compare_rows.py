@@ -64,7 +64,7 @@ def test_a_richer_family_has_the_smaller_gap(comparison: Comparison) -> None:
 def test_without_amortisation_most_of_its_gap_is_closed(comparison: Comparison, guide: str) -> None:
     lost = comparison.table["amortisation_gap"]
     assert lost[guide] < lost["encoder"] / 2
-    assert comparison.table.loc[guide, "bias"] < comparison.table.loc["encoder", "bias"]  # against NUTS
+    assert comparison.table.loc[guide, "bias"] < 0.25  # sd from NUTS: what the family itself loses is left
     assert comparison.gaps["converged"].mean() > 0.7
 
 

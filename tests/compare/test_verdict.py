@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyrometer
 import pytest
 import torch
 from pyrometer.errors import InputError
+from pyrometer.inference.compare.verdict import verdict_by_row
 from pyrometer.models.gallery import GALLERY
 from torch import Tensor
 from truths import normal_mean, two_clusters
@@ -139,3 +141,15 @@ def test_chains_go_on_until_their_draws_are_enough() -> None:
 
     more = pyrometer.nuts(slow, Y, draws="auto", progress=False, mass_matrix="diagonal")
     assert more.posterior.sizes["draw"] > 1000
+
+
+def test_the_verdict_on_an_encoder_says_whether_it_or_its_family_loses_more() -> None:
+    fit: Any = SimpleNamespace(converged=None, why="")
+    by_family, by_encoder = (verdict_by_row(fit, 0.5, 1.0, *gaps) for gaps in ((0.3, 0.1), (0.1, 0.3)))
+    assert by_family is not None
+    assert by_encoder is not None
+    assert by_family.why.endswith("the family loses 0.30 nats a row, the encoder 0.10: take a richer family")
+    assert by_encoder.why.endswith("the encoder 0.30: take a guide with a q for each row, or train longer")
+    sound = verdict_by_row(fit, 0.1, 1.0, 0.3, 0.1)
+    assert sound is not None
+    assert sound.word == "means and spreads"

@@ -25,7 +25,7 @@ def three(rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def mixture() -> RowFit:
-    model = VAE(2, hidden=(30,), prior="mixture", components=3)
+    model = VAE(2, hidden=(30,), prior="mixture", clusters=3)
     return pyrometer.train(model, "encoder", three()[0], epochs=60, progress=False)
 
 

@@ -26,7 +26,7 @@ def test_the_fit_of_a_checkpoint_is_the_one_that_was_trained(tmp_path: Path, pri
     np.testing.assert_array_equal(left.encode(X[250:]), fit.encode(X[250:]))
     np.testing.assert_array_equal(left.test_losses, fit.test_losses)
     bounds = [each.log_likelihood(X[250:], "elbo", draws=20)["estimate"] for each in (left, fit)]
-    np.testing.assert_allclose(*bounds, rtol=1e-5)
+    np.testing.assert_allclose(bounds[0], bounds[1], rtol=1e-5)
     assert left.model.is_frozen  # type: ignore[attr-defined]
 
 
