@@ -43,7 +43,9 @@ def pca(x: Tensor, latent: int, most: float = 1.0) -> PCA:
     unit = float((total / entries).sqrt()) or 1.0
     kept = min(latent, int(most * entries), entries - 1, number - 1)
     wide = min(kept + SPARE, number, entries)
-    _, singular, directions = torch.pca_lowrank(x, q=wide, niter=ROUNDS)
+    with torch.random.fork_rng([]):  # the same rows, the same directions
+        torch.manual_seed(0)
+        _, singular, directions = torch.pca_lowrank(x, q=wide, niter=ROUNDS)
     variances = singular[:kept].square() / number
     rest = (total - variances.sum()).clamp(min=0) / (entries - kept)
     scale = max(float(rest.sqrt()), NARROWEST * unit)

@@ -52,7 +52,7 @@ def _add_model(parser: Parser) -> None:
         metavar="A,B",
         help="svi (default), nuts, laplace, pathfinder, dadvi, bam, em, cavi",
     )
-    add("--reference", help="nuts, em, cavi, one of the guides, or none (default: nuts, or none for gmm)")
+    add("--reference", help="one of the methods or guides, or none (default: nuts, or none for gmm)")
     add_numbers(group, rows=(20, "of a VAE, for NUTS over z"))
     add("--checkpoint", metavar="DIR", help="of a VAE: the decoder and guide that `pyrometer train` left there")
 
