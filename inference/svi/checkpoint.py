@@ -80,7 +80,11 @@ def trained(folder: str | Path, model: Any, x: DataLike, guide: Any = None, draw
     catalogue's names. Raises InputError where the checkpoint is none, or of another model or architecture.
     """
     folder = Path(folder).expanduser()
-    data, structure = data_for(on_all_rows(model), x)  # which tells a model of strings its alphabet, too
+    try:
+        data, structure = data_for(on_all_rows(model), x)  # which tells a model of strings its alphabet, too
+    except InputError:
+        read(folder, {"model": known_by(model)})  # another model than was trained is the better reason
+        raise
     kept = read(folder, {"model": known_by(model)})
     name = json.loads((folder / OWNER).read_text())["guide"]
     values, done = kept.get("best") or kept["values"], len(kept["losses"])

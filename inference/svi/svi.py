@@ -136,7 +136,7 @@ def svi(
     falls = optimizer == "ClippedAdam" and steps != AUTO
 
     with one_thread_if_small(data.numel):
-        best = _race(start, starts, steps, progress, name, falls)
+        best = _race(start, starts, steps, progress, name, falls, bool(structure.of_kind("param")))
     best.warn(name, "lower lr, or try more starts")
     with one_thread_if_small(data.numel), best.at_work(seed):
         how = {**best.record(), "start_losses": np.array([best.recent_loss()])}
@@ -175,13 +175,24 @@ def _as_trained(guide: Guide) -> Guide | None:
         return None
 
 
-def _race(start: Callable[[int], Start], starts: int, steps: int | str, progress: bool, name: str, fell: bool) -> Start:
-    """The best of several starts after a few steps, trained to the end. fell: whether its rate falls by itself."""
+def _race(
+    start: Callable[[int], Start],
+    starts: int,
+    steps: int | str,
+    progress: bool,
+    name: str,
+    fell: bool,
+    has_params: bool,
+) -> Start:
+    """The best of several starts after a few steps, trained to the end.
+
+    fell: whether its rate falls by itself. has_params: whether the model has some, which a start knows once it has run.
+    """
     trial = (BLOCK if steps == AUTO else max(1, int(steps) // TRIAL_SHARE)) if starts > 1 else 0
     total = EXPECTED if steps == AUTO else int(steps)
     with progress_bar(trial * (starts - 1) + total, name, progress) as bar:
         running = [start(number) for number in range(starts)]
-        if not running[0].values:
+        if not (running[0].values or has_params):
             running[0].judged = True, "nothing is left to train"
             return running[0]
         for one in running:
