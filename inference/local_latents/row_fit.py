@@ -137,7 +137,7 @@ class RowFit(Fit):
         """Which entries are known, and the rows, 0 elsewhere: (M, *row) each."""
         if hasattr(self.model, "codes"):
             raise InputError(f"model {model_name(self.model)} is of strings, which have no missing entries to complete")
-        known = torch.as_tensor(np.asarray(mask, bool), device=self.data.values.device)
+        known = torch.tensor(np.asarray(mask, bool), device=self.data.values.device)
         given = torch.as_tensor(np.where(np.asarray(mask, bool), np.asarray(x_new), 0.0)).to(self.data.values)
         if known.shape != given.shape or given.shape[1:] != self.data.values.shape[1:]:
             found = f"mask {tuple(known.shape)} and x_new {tuple(given.shape)}"
