@@ -79,16 +79,20 @@ def verdict_by_row(
         return None
     said = f"a row's worst mean lies {bias:.2f} sd from NUTS's, its smallest sd is {sd_ratio:.2f} of it (medians)"
     if bias > GOOD_BIAS:
-        return Verdict(DOUBTED, said + _loser(family, encoder))
+        return Verdict(DOUBTED, said + _loser(fit, family, encoder))
     low, high = GOOD_RATIO
     good = low <= sd_ratio <= high
-    return Verdict(TRUSTED, said) if good else Verdict(MEANS, said + _loser(family, encoder))
+    return Verdict(TRUSTED, said) if good else Verdict(MEANS, said + _loser(fit, family, encoder))
 
 
-def _loser(family: float, encoder: float) -> str:
+def _loser(fit: Fit, family: float, encoder: float) -> str:
     """Which of the two loses more, and what to take instead."""
     if math.isnan(family) or math.isnan(encoder):
         return ": its gaps are not told apart, take a richer guide"
+    if not getattr(fit.guide, "amortized", True):
+        return f"; the family loses {family:.2f} nats a row, its training {encoder:.2f}: " + (
+            "take a richer family" if family > encoder else "train longer"
+        )
     both = f"the family loses {family:.2f} nats a row, the encoder {encoder:.2f}"
     return (
         f"; {both}: take {'a richer family' if family > encoder else 'a guide with a q for each row, or train longer'}"

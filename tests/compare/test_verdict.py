@@ -144,7 +144,11 @@ def test_chains_go_on_until_their_draws_are_enough() -> None:
 
 
 def test_the_verdict_on_an_encoder_says_whether_it_or_its_family_loses_more() -> None:
-    fit: Any = SimpleNamespace(converged=None, why="")
+    fit: Any = SimpleNamespace(converged=None, why="", guide=None)
+    free: Any = SimpleNamespace(converged=None, why="", guide=SimpleNamespace(amortized=False))
+    by_itself = verdict_by_row(free, 0.5, 1.0, 0.1, 0.3)
+    assert by_itself is not None
+    assert by_itself.why.endswith("its training 0.30: train longer")
     by_family, by_encoder = (verdict_by_row(fit, 0.5, 1.0, *gaps) for gaps in ((0.3, 0.1), (0.1, 0.3)))
     assert by_family is not None
     assert by_encoder is not None
