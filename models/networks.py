@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -206,3 +207,11 @@ def check_device(device: str | torch.device) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise InputError(f"device={str(device)!r} cannot be used: {reason}; choose cpu") from error
+
+
+def load_params(network: nn.Module, name: str, params: Mapping[str, Tensor]) -> None:
+    """Bring the module that Pyro's store knows by that name to its params there, where it has any; buffers stay."""
+    prefix = f"{name}$$$"  # how the store names what is in a module
+    own = {key.removeprefix(prefix): value for key, value in params.items() if key.startswith(prefix)}
+    if own:
+        network.load_state_dict({**network.state_dict(), **own})

@@ -13,7 +13,7 @@ from torch import Size, Tensor, nn
 
 from ..errors import InputError
 from .gaussians.moments import rows_of
-from .networks import Decoder, Likelihood, Network, check_choices, check_device, encoder
+from .networks import Decoder, Likelihood, Network, check_choices, check_device, encoder, load_params
 from .priors import Flow, Mixture, Prior, Vamp, check_prior
 
 __all__ = ["VAE"]
@@ -182,11 +182,10 @@ class VAE:
     def restored(self, params: Mapping[str, Tensor], x: Tensor) -> VAE:
         """A copy for rows like those of x at these params, by their names in Pyro's store."""
         copied = copy.deepcopy(self)
-        for name, network in (("decoder", copied.network(x)), ("prior", copied.learned_prior(x))):
-            prefix = f"{name}$$$"  # how Pyro's store names what is in a module
-            own = {key.removeprefix(prefix): value for key, value in params.items() if key.startswith(prefix)}
-            if own and network is not None:
-                network.load_state_dict({**network.state_dict(), **own})  # buffers are no params
+        load_params(copied.network(x), "decoder", params)
+        learned = copied.learned_prior(x)
+        if learned is not None:
+            load_params(learned, "prior", params)
         return copied
 
     @property

@@ -67,8 +67,7 @@ def compile_graph(graph: Graph, tier: Tier, *example: Any) -> Callable[..., Any]
 
 
 def _script(graph: Graph, example: tuple[Any, ...]) -> torch.jit.ScriptFunction:
-    constants = tuple(value.detach() for value in graph.constants)  # a network's, say: what is trained is an argument
-    graph = replace(graph, module=_scriptable(graph.module), constants=constants)
+    graph = replace(graph, module=_scriptable(graph.module))
     return torch.jit.trace(lambda *args: graph(*args), example, check_trace=False)
 
 

@@ -81,7 +81,7 @@ class Traced(NamedTuple):
     shape: pytree.TreeSpec
 
     def on(self, data: tuple[Tensor, ...]) -> Graph:
-        """The graph on such data."""
+        """The graph on such data, of whose constants none is trained: a network's own, say."""
         with torch.no_grad():
             return Graph(self.module, tuple(value.detach() for value in self.recipe(*data)), self.shape)
 

@@ -135,15 +135,8 @@ def train(
             if not tells_new(start.pairing.guide):
                 raise InputError(f"guide {name} has no q for held-out rows: leave x_test out, or choose an encoder")
         asked = {"batch_size": batch_size, "lr": lr, "optimizer": optimizer, "warmup": warmup, "seed": seed}
-        owner = {
-            "model": checkpoints.known_by(model),
-            "guide": name,
-            "estimator": f"{start.pairing.estimator}({start.pairing.elbo.num_particles})",
-            "rows": list(grey.shape),
-            "epochs": epochs if optimizer == "ClippedAdam" else None,  # its rate falls by them
-            "binarize": binarize,
-            **asked,
-        }
+        lasts = epochs if optimizer == "ClippedAdam" else None  # its rate falls by them
+        owner = _owner(model, name, start, rows=list(grey.shape), epochs=lasts, binarize=binarize, **asked)
         folder = None if checkpoint is None else Path(checkpoint).expanduser()
         held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
         run = Epochs(start, epochs, steps, held_out, patience, grey if changing else None, folder, owner)
@@ -151,6 +144,12 @@ def train(
             run.run(bar, resume)
         start.warn(name, "lower lr")
         return replace(_fit(run, name, data, draws), seconds=time.perf_counter() - began)
+
+
+def _owner(model: Model, name: str, start: Start, **asked: Any) -> dict[str, Any]:
+    """What a checkpoint is known by."""
+    estimator = f"{start.pairing.estimator}({start.pairing.elbo.num_particles})"
+    return {"model": checkpoints.known_by(model), "guide": name, "estimator": estimator, **asked}
 
 
 def _fit(run: Epochs, name: str, data: Data, draws: int) -> RowFit:

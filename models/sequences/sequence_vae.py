@@ -14,15 +14,13 @@ from torch import Tensor, nn
 
 from ...errors import InputError, check_positive
 from ..gaussians.moments import rows_of
-from ..networks import check_device
+from ..networks import check_device, load_params
 from ..program import in_training
 from .alphabet import Alphabet, alphabet_of
 from .distribution import StringDistribution
 from .networks import SequenceDecoder, SequenceEncoder
 
 __all__ = ["SequenceVAE"]
-
-PREFIX = "decoder$$$"  # how Pyro's store names what is in the module `decoder`
 
 
 @dataclass(frozen=True)
@@ -130,9 +128,7 @@ class SequenceVAE:
     def restored(self, params: Mapping[str, Tensor], x: Tensor) -> SequenceVAE:
         """A copy with the decoder at these params, by their names in Pyro's store."""
         copied = copy.deepcopy(self)
-        own = {name.removeprefix(PREFIX): value for name, value in params.items() if name.startswith(PREFIX)}
-        if own:
-            copied.network(x).load_state_dict(own)
+        load_params(copied.network(x), "decoder", params)
         return copied
 
     def _known(self) -> Alphabet:
