@@ -73,14 +73,14 @@ def test_a_minibatch_is_unbiased_for_all_rows_where_renyi_is_not() -> None:
 
 def test_trained_on_it_the_bound_of_five_draws_is_better_and_compiled_it_is_the_same() -> None:
     x = pyrometer.datasets.load("digits").to_numpy()[:300] / 16
-    model = VAE(2, "mlp", "bernoulli", hidden=(32,))
+    model = VAE(5, "mlp", "bernoulli", hidden=(32,))
     options: dict[str, Any] = {"batch_size": 100, "steps": 600, "lr": 0.005, "draws": 5, "progress": False}
     fits = [svi(model, "encoder", x, estimator=estimator, **options) for estimator in ("auto", "IWAE")]
     eager = svi(model, "encoder", x, estimator=IWAE(5), compile=False, **options)
     assert fits[1].compiled == "script"
     assert fits[1].losses[:50] == pytest.approx(eager.losses[:50], rel=1e-4)
     bounds = [fit.log_likelihood(method="iwae_5")["estimate"].mean() for fit in fits]  # type: ignore[attr-defined]
-    assert bounds[1] > bounds[0] + 0.03
+    assert bounds[1] > bounds[0] + 0.1
 
 
 @pytest.mark.parametrize(("model", "guide"), [(BayesianGMM(2), "auto_normal"), (VAE(2, "linear"), "auto_mvn")])
