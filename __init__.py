@@ -1,5 +1,6 @@
 """Pyrometer: how far is this variational approximation from the posterior?"""
 
+import random
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,9 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    before = random.getstate()  # from which some library draws as it is imported
     home = import_module(f".{_HOMES.get(name, name)}", __name__)
+    random.setstate(before)
     globals()[name] = getattr(home, name) if name in _HOMES else home
     return globals()[name]
 

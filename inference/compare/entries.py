@@ -26,6 +26,7 @@ from ..deterministic.laplace import laplace
 from ..deterministic.pathfinder import pathfinder
 from ..fit.fit import Fit
 from ..mcmc.nuts import nuts
+from ..runtime.isolation import untouched
 from ..svi.svi import svi
 
 DETERMINISTIC = {"laplace": laplace, "pathfinder": pathfinder, "dadvi": dadvi, "bam": bam}
@@ -187,7 +188,8 @@ def _results(jobs: Sequence[Job], model: Model, at_once: int) -> list[Fit | Base
 
 def _attempt(job: Job, model: Model) -> Fit | Exception:
     try:
-        fit = job(model)
+        with untouched():  # a method of a user's may draw from what is everybody's
+            fit = job(model)
     except Exception as error:  # one guide's failure must not cost the others their work
         return error
     return fit if isinstance(fit, Fit) else InputError(f"it gave a {type(fit).__name__}: a method gives a Fit")
