@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import compare
+from ...errors import InputError
 from ...guides import CATALOGUE, defaults
 from ...models import GMM, VAE, SequenceVAE
 from ..svi.checkpoint import trained
@@ -83,6 +84,8 @@ def _compare(options: argparse.Namespace) -> list[Path]:
     model: Any = of_rows(options) if of_rows else _made(chosen, options)
     guides: Any = options.guides
     if options.checkpoint is not None:
+        if not of_rows:
+            raise InputError(f"--checkpoint is for --model vae or sequence-vae, not {options.model}: leave it out")
         left = trained(options.checkpoint, model, x)
         model, guides = left.model, {name: name for name in guides or defaults(model)} | {left.name: left}
     reference = options.reference or ("none" if chosen is GMM else "nuts")  # maximum likelihood has no posterior

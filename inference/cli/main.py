@@ -6,11 +6,10 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn, TextIO
 
 from ...errors import InputError
-from ..runtime.progress import lines_without_terminal
+from ..runtime.interrupts import asked_to_end, ending_on_signals, exit_status
 
 COMMANDS = {  # in files of their names, imported by who asks for them: help is there at once
     "compare": "fit several guides and a reference to one data set, and print the table",
@@ -28,27 +27,42 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; the exit status: 0, 2 for what the user can mend, 130 when interrupted."""
-    try:
-        options = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            os.environ["MPLBACKEND"] = "Agg"  # a program without windows
-            if getattr(options, "out", None) is not None:
-                from ..runtime.folder import check_folder
-
-                check_folder(options.out)
-            with lines_without_terminal():
-                written = options.run(options)
-            if written:
-                print(f"\nwritten to {options.out}{os.sep}: {', '.join(path.name for path in written)}")
-    except InputError as error:
-        print(f"pyrometer: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        print(": ".join(["pyrometer: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
-        return 130
+    """Run the command line; the exit status: 0, 2 for what the user can mend, 130 and 143 when asked to end."""
+    for stream in (sys.stdout, sys.stderr):  # a path may hold what is no text
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    with ending_on_signals(), warnings.catch_warnings():
+        try:
+            _run(argv)
+        except InputError as error:
+            print(f"pyrometer: error: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt as interrupt:
+            how = asked_to_end() or "interrupted"
+            print(": ".join([f"pyrometer: {how}", *map(str, interrupt.args)]), file=sys.stderr)
+            if argv is None:  # a program, which need not take its libraries down one by one
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(exit_status())
+            return exit_status()
     return 0
+
+
+def _run(argv: list[str] | None) -> None:
+    options = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+    warnings.showwarning = _show_warning
+    os.environ["MPLBACKEND"] = "Agg"  # a program without windows
+    if getattr(options, "out", None) is not None:
+        from ..runtime.folder import check_folder
+
+        check_folder(options.out)
+    from ..runtime.progress import lines_without_terminal
+
+    with lines_without_terminal():
+        written = options.run(options)
+    if written:
+        print(f"\nwritten to {options.out}{os.sep}: {', '.join(path.name for path in written)}")
+    if asked_to_end():
+        raise KeyboardInterrupt
 
 
 def _parser(argv: Sequence[str]) -> Parser:
@@ -73,6 +87,8 @@ def _show_warning(message: Warning | str, *_: Any, file: TextIO | None = None, *
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("pyrometer")
     except PackageNotFoundError:  # run from a folder, not installed

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame, concat
 
 from ...models.structure import Model
+from ..data.outliers import outliers
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..fit.convergence import unconverged
@@ -21,6 +22,7 @@ from ..local_latents.gaps import amortisation_gaps, summarised
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import target_of, tells_q
 from ..plots import plot
+from ..runtime.interrupts import asked_to_end
 from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, as_text, first_line, table_of
 from .entries import Entries, Outcome, Problem, chosen_guides, run
 from .save import save
@@ -109,7 +111,7 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     first = standard or next(iter(fits.values()))
     pivot, by_row = first.pivot(), problem.structure.only_local
     fits = {name: fit if fit is first else matched_to(fit, pivot) for name, fit in fits.items()}
-    notes = [*_notes(fits)]
+    notes = [*_notes(fits), *outliers(problem.data)]
     if by_row and reference:
         gaps, more = _gaps(problem, fits, model, gaps)
         notes += more
@@ -184,7 +186,7 @@ def _gaps(problem: Problem, fits: Mapping[str, Fit], model: Model, known: DataFr
     told = {name: fit.guide for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
     notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
     left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
-    if left:
+    if left and not asked_to_end():
         given = {name: problem.nuts.get(name, "auto") for name in ("warmup", "draws", "chains")}
         sizes = {name: value for name, value in given.items() if value != "auto"}
         settings = {"progress": problem.progress, **sizes}

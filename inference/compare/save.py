@@ -15,6 +15,7 @@ from ..local_latents.row_fit import RowFit, tells_q
 from ..plots import plot, plot_fit, plot_forest, plot_losses
 from ..plots.latent import plot_latent, plot_portrait, plot_reconstructions
 from ..runtime.folder import NOTES, Files, stems_of, write_all
+from ..runtime.interrupts import asked_to_end
 
 if TYPE_CHECKING:
     from .comparison import Comparison
@@ -56,7 +57,8 @@ def save(comparison: Comparison, folder: str | Path) -> list[Path]:
     files = {**tables(frames), **data_files(first.data, problem.test), COMPARISON: json_file(facts)}
     for name, fit in comparison.fits.items():
         files |= fit_files(fit, stems[name])
-    return write_all(folder, {**files, **pictures(_drawings(comparison))}, comparison.remarks(), STALE)
+    drawings = {} if asked_to_end() else _drawings(comparison)
+    return write_all(folder, {**files, **pictures(drawings)}, comparison.remarks(), STALE)
 
 
 def _drawings(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
@@ -84,4 +86,4 @@ def _png(draw: Callable[[], Figure], path: Path) -> None:
 
 
 def _csv(frame: DataFrame, path: Path) -> None:
-    frame.to_csv(path, index_label="fit" if None in frame.index.names else None)
+    frame.to_csv(path, index_label="fit" if None in frame.index.names else None, errors="backslashreplace")

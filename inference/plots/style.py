@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib import cbook
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.mathtext import MathTextParser
+from matplotlib.text import Text
 
 from ...models.structure import one_line
 
@@ -68,12 +71,23 @@ def colours(names: Iterable[str], reference: str | None = None) -> dict[str, str
     return {name: REFERENCE if name == reference else next(hues) for name in names}
 
 
+def _literal_where_no_formula(figure: Figure) -> None:
+    """Show as it is what looks like a formula and cannot be read as one: a column called `$x_{$`, for example."""
+    for text in figure.findobj(Text):
+        if cbook.is_math_text(text.get_text()):
+            try:
+                MathTextParser("path").parse(text.get_text())
+            except ValueError:
+                text.set_parse_math(False)
+
+
 def drawn(width: float, height: float, draw: Callable[..., object], *args: Any) -> Figure:
     """A Figure of so many inches, filled by `draw(figure, *args)`; pyplot forgets it: a notebook shows it once."""
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(width, height), layout="constrained")
         try:
             draw(figure, *args)
+            _literal_where_no_formula(figure)
         finally:
             plt.close(figure)
     return figure

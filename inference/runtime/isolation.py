@@ -9,6 +9,7 @@ import numpy as np
 import pyro
 import torch
 
+from ...errors import check_seed
 from ...models.program import permissive
 
 ALONE = RLock()  # Pyro's and torch's state is one for all threads: who changes it keeps the others waiting
@@ -38,6 +39,7 @@ def isolated(seed: int, dtype: torch.dtype, params: dict | None = None, promote:
     params: as `untouched` has them. promote: whether what mixes float32 and float64 is done in float64. Validation is
     off inside. One thread at a time.
     """
+    seed = check_seed(seed, 2**63)
     with untouched(params), pyro.validation_enabled(False), permissive(promote):
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002

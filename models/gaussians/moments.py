@@ -69,7 +69,7 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
         values = values[np.random.default_rng(seed).choice(len(values), ROWS, replace=False)]
     whole = values.var(0)
     scale = np.sqrt(np.where(whole > 0, whole, 1.0))
-    kmeans = KMeans(components, n_init=1, random_state=seed).fit(values / scale)
+    kmeans = KMeans(components, n_init=1, random_state=seed % 2**32).fit(values / scale)
     locs, labels = kmeans.cluster_centers_ * scale, kmeans.labels_
     counts = np.bincount(labels, minlength=components)
     centred = values - locs[labels]
