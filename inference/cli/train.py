@@ -29,6 +29,7 @@ from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
 from ..runtime.folder import write_all
+from ..runtime.interrupts import asked_to_end
 from ..svi import checkpoint
 from ..svi.guide_of import NETWORK_LR
 from .main import Parser
@@ -96,7 +97,7 @@ def _train(options: argparse.Namespace) -> list[Path]:
     try:
         return _work(options)
     except KeyboardInterrupt as interrupt:
-        if options.out is None or not (Path(options.out) / checkpoint.TENSORS).exists():
+        if options.out is None or not (Path(options.out) / checkpoint.FILE).exists():
             raise
         raise KeyboardInterrupt(f"--resume goes on from the checkpoint in {options.out}") from interrupt
 
@@ -110,6 +111,8 @@ def _work(options: argparse.Namespace) -> list[Path]:
     labels = None if of_strings else _labels(options, x)
     model = sequence_vae_of(options) if of_strings else vae_of(options)
     fit = train(model, options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
+    if asked_to_end():
+        raise KeyboardInterrupt
     print(_summary(fit))
     if of_strings:
         return report_strings(options, fit, x_test)
