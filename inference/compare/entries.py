@@ -113,6 +113,9 @@ def chosen_guides(problem: Problem, guides: Entries | None) -> dict[str, Entry]:
         if len(guides) < len(given):
             have = f"{len(given)} entries have only the names {', '.join(map(str, guides))}"
             raise InputError(f"{have}: give a dict, each by a name of its own")
+    for name in guides:
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise InputError(f"an entry is called {name!r}: give it a name of printable text")
     known = catalogue(problem.model)
     for entry in guides.values():
         if isinstance(entry, str) and entry not in known and entry not in METHODS:

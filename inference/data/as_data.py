@@ -258,6 +258,11 @@ def as_new_data(x: DataLike, like: Data, model: Model | None = None, *, name: st
         As `as_data`, or a part or column of the fitted data is missing, a category is unknown, rows are of another
         shape, or parts of different lengths.
     """
+    return _within_range(_as_new_data(x, like, model, name), name)
+
+
+def _as_new_data(x: DataLike, like: Data, model: Model | None, name: str) -> Data:
+    """As `as_new_data`, without a look at the numbers' size."""
     if model is not None and hasattr(model, "codes") and not isinstance(x, Data):
         values = model.codes(*strings_of(x, name)).to(like.values)
         return replace(like, args=(values,), rows=len(values))

@@ -228,6 +228,7 @@ HUGE[3] = 1e200
         (partial(nuts, x=(X * 1e200, Y)), "is too large to compute with in torch.float64; rescale"),
         (partial(em, x=torch.stack([ROWS, HUGE], 1)), "x: column 'x1', row 3: 1e+200 is too large"),
         (partial(cavi, x=pd.DataFrame({"a": HUGE, "b": ROWS})), "x: column 'a', row 3: 1e+200 is too large"),
+        (partial(compare, x_test=(X, Y * 1e200)), "y, row 0"),
         (partial(compare, x=(X, Y * 1e30), dtype=torch.float32), "is too large to compute with in torch.float32"),
     ],
 )
@@ -281,8 +282,15 @@ def test_names_that_are_not_utf_8_are_read_written_and_told(tmp_path: Path, caps
     em_alone = ["--model", "gmm", "--methods", "em", "--reference", "none", "--quiet"]
     assert main(["compare", str(data), *em_alone, "--out", str(out)]) == 0
     assert {"em.nc", "table.csv"} <= {path.name for path in out.iterdir()}
-    assert main(["compare", str(tmp_path / "\udcfd.csv")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    data.write_bytes("größe,höhe\n1,2\n2,3\n".encode("latin-1"))
+    capsys.readouterr()
+    for path in (data, tmp_path / "\udcfd.csv"):
+        assert main(["compare", str(path)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    for name in ("\udcff", "", 1, "a\nb"):
+        with pytest.raises(InputError, match="give it a name of printable text") as caught:
+            compare(guides={name: "auto_normal"})
+        one_line(caught)
 
 
 def test_columns_whose_names_are_no_formula_cost_neither_table_nor_picture(tmp_path: Path) -> None:
