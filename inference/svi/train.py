@@ -17,8 +17,8 @@ from tqdm import std
 
 from ...errors import InputError, check_positive
 from ...guides import Guide, GuideFactory
-from ...models.networks import check_choices
 from ...models.structure import Model, model_name
+from ...models.vae.networks import check_choices
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike, as_new_data, data_for
 from ..data.data import Data, structure_on

@@ -10,9 +10,9 @@ import torch
 from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyrometer.errors import InputError
-from pyrometer.guides.labelled_vae import LabelledEncoder
+from pyrometer.guides.vae import LabelledEncoder
 from pyrometer.inference.runtime.isolation import isolated
-from pyrometer.models import LabelledVAE
+from pyrometer.models import VAE, LabelledVAE
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn.functional import log_softmax
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")
 
 X = pyrometer.datasets.pixels("digits").to_numpy()
 Y = pyrometer.datasets.labels("digits").to_numpy()
-MODEL = LabelledVAE(10, likelihood="bernoulli", hidden=(200,), classes=10, semi_supervised=True, weight=10.0)
+MODEL = LabelledVAE(10, likelihood="bernoulli", hidden=(200,), labels=10, semi_supervised=True, weight=10.0)
 
 
 def few(seed: int, each: int = 10) -> np.ndarray:
@@ -53,7 +53,7 @@ def by_hand(model: LabelledVAE, guide: LabelledEncoder, x: Tensor, labels: Tenso
 
 def test_the_enumerated_loss_is_the_sum_by_hand() -> None:
     x, labels = torch.tensor(X[:9]), torch.tensor([0.0, 2.0, np.nan, np.nan, 1.0, -1.0, np.nan, 2.0, np.nan])
-    model = LabelledVAE(3, likelihood="gaussian", hidden=(7,), classes=3, semi_supervised=True, weight=2.5)
+    model = LabelledVAE(3, likelihood="gaussian", hidden=(7,), labels=3, semi_supervised=True, weight=2.5)
     guide = LabelledEncoder(model)
     with isolated(0, torch.float64):
         elbo = TraceEnum_ELBO(max_plate_nesting=1)
@@ -110,7 +110,7 @@ def test_trained_to_the_end_the_accuracy_is_that_of_its_paper_s_kind(seed: int) 
 
 
 def test_all_labels_given_it_is_conditional_and_draws_the_digit_asked_for() -> None:
-    model = LabelledVAE(2, likelihood="bernoulli", hidden=(100,), classes=10)
+    model = VAE(2, likelihood="bernoulli", hidden=(100,), labels=10)
     fit = pyrometer.train(model, "encoder", (X[:1000], Y[:1000]), x_test=(X[1000:1100], Y[1000:1100]), epochs=20,
                           progress=False)  # fmt: skip
     assert (fit.estimator, fit.compiled) == ("TraceMeanField_ELBO", "script")
@@ -121,10 +121,10 @@ def test_all_labels_given_it_is_conditional_and_draws_the_digit_asked_for() -> N
 
 
 def test_labels_that_do_not_fit_are_refused_in_one_line() -> None:
-    def refused(message: str, labels: Any, **options: Any) -> None:
-        made = lambda: LabelledVAE(2, hidden=(8,), **{"classes": 10, **options})  # noqa: E731
+    def refused(message: str, given: Any, **options: Any) -> None:
+        made = lambda: VAE(2, hidden=(8,), **{"labels": 10, **options})  # noqa: E731
         with pytest.raises(InputError) as caught:
-            pyrometer.train(made(), "encoder", (X[:20], labels), epochs=1, progress=False)
+            pyrometer.train(made(), "encoder", (X[:20], given), epochs=1, progress=False)
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -132,4 +132,4 @@ def test_labels_that_do_not_fit_are_refused_in_one_line() -> None:
     refused("labels: that of row 2 is 12, and the model has classes 0 to 9", np.where(np.arange(20) == 2, 12, Y[:20]))
     refused("labels: that of row 4 is missing: say semi_supervised=True", np.where(np.arange(20) == 4, -1, Y[:20]))
     refused("x[1], row 4: is missing (NaN)", np.where(np.arange(20) == 4, np.nan, Y[:20]))
-    refused("classes=1 must be a whole number, 2 or more", Y[:20], classes=1)
+    refused("labels=1 must be the number of classes, 2 or more", Y[:20], labels=1)
