@@ -106,8 +106,8 @@ def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
             return
         upper, lower = right.subfigures(2, 1, height_ratios=[2.1, 1], squeeze=False).ravel()
         attempt(upper, _plane if fit.latent <= 2 else _samples, fit, 13 if fit.latent <= 2 else 64)
-        rows = fit.rows()[:8]
-        attempt(lower, _interpolation, fit, list(zip(rows[::2], rows[1::2], strict=True)), 8)
+        rows = _one_by_one(fit, 8)
+        attempt(lower, _interpolation, fit, list(zip(rows[::2], rows[1::2], strict=False)), 8)
 
     return drawn(11.0, 7.6, draw)
 
@@ -173,10 +173,16 @@ def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int = 0) -> Non
 
 
 def _interpolation(figure: FigureBase, fit: RowFit, pairs: list[tuple[Any, Any]], steps: int) -> None:
-    shape = (1, *fit.data.values.shape[1:])
-    one = lambda row: [row] if isinstance(row, str) else np.asarray(row).reshape(shape)  # noqa: E731
+    one = lambda row: fit.rows(fit.together([row]))  # noqa: E731
     lines = [part for a, b in pairs for part in (one(a), fit.interpolate(a, b, steps), one(b))]
     _sheet(figure, fit, _end_to_end(lines), steps + 2, "Rows at both ends, the decoded way between them")
+
+
+def _one_by_one(fit: RowFit, number: int) -> list[Any]:
+    """The first fitted rows, each with its covariates where there are any."""
+    if _is_strings(fit) or len(fit.data.tensors) == 1:
+        return list(fit.rows()[:number])
+    return list(zip(*(value[:number].cpu().numpy() for value in fit.data.tensors), strict=True))
 
 
 def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
