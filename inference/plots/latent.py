@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from ...errors import InputError
 from ...models.vae.vae import COLOURS
 from ..data.data import evenly_spaced
-from .comparison import draw_losses
+from .losses import draw_losses
 from .style import GREY, attempt, compared, drawn
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def plot_completion(
 ) -> Figure:
     """Rows with their missing entries marked, their mean completion, several draws of it, and the rows as they were."""
     rows, known = fit.rows(x), np.asarray(mask, bool)
-    mean, each = fit.complete(rows, known, steps, seed), fit.completions(rows, known, draws, steps, seed)
+    given = x if isinstance(x, tuple) else rows  # with its covariates
+    mean, each = fit.complete(given, known, steps, seed), fit.completions(given, known, draws, steps, seed)
     lines = np.concatenate([np.where(known, rows, np.nan), mean, *each, rows])
     title = f"Rows as observed, their mean completion,\n{draws} draws of it, and the rows as they were"
     return drawn(max(4.2, 0.62 * len(rows)), 0.3 + 0.62 * (3 + draws), _sheet, fit, lines, len(rows), title)
@@ -118,8 +119,12 @@ def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
 
 
 def _latent(figure: FigureBase, fit: RowFit, labels: Any, x: DataLike | None = None) -> None:
+    draw_codes(figure.subplots(), fit, labels, x)
+
+
+def draw_codes(axis: Axes, fit: RowFit, labels: Any, x: DataLike | None = None) -> None:
+    """What `plot_latent` shows, on an axis."""
     across, up, names = _flat(fit.encode(x))
-    axis = figure.subplots()
     if labels is None:
         axis.scatter(across, up, s=5, color=GREY, alpha=0.6, linewidths=0)
     else:
