@@ -19,8 +19,8 @@ from pandas import DataFrame, Series
 from ... import datasets, train
 from ...errors import InputError
 from ...models import VAE
-from ...models.networks import Likelihood, Network
-from ...models.priors import Prior
+from ...models.vae.networks import Likelihood, Network
+from ...models.vae.priors import Prior
 from ..compare.columns import as_text
 from ..compare.save import pictures, tables
 from ..fit.saved import files_of
