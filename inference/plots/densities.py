@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
+from ..runtime.arviz import groups_of, idata_of
 from .style import GREY, REFERENCE, Compared, panel_a_fit
 
 if TYPE_CHECKING:
@@ -152,8 +153,8 @@ def _has_components(fit: Fit) -> bool:
 
 def with_draws(fit: Fit, places: np.ndarray) -> Fit:
     """The same with some of its draws: their numbers in each chain, one several times where so many are wanted."""
-    idata = fit.idata.isel(draw=places)
-    return fit if idata is None else replace(fit, idata=idata)
+    groups = {name: group.isel(draw=places, missing_dims="ignore") for name, group in groups_of(fit.idata).items()}
+    return replace(fit, idata=idata_of(groups))
 
 
 def _thinned(fit: Fit, draws: int = DRAWS) -> Fit:
