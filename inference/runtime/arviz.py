@@ -127,3 +127,9 @@ def _smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
         return log_weights, math.inf
     least = np.argmin(np.where(np.isfinite(log_weights), log_weights, np.inf))  # which is not in the tail
     return smoothed + (log_weights[least] - smoothed[least]), math.inf if math.isnan(khat) else float(khat)
+
+
+def kde(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A kernel density of draws (S,), cut off at the ends of what was drawn: (grid,), (grid,)."""
+    grid, heights = array_stats.kde(draws)[:2] if FIRST is None else FIRST.kde(draws)
+    return np.asarray(grid), np.asarray(heights)

@@ -50,6 +50,7 @@ assert arviz.FIRST is None
 given = np.load(folder / "given.npz")
 found = {{f"ess_{{kind}}": arviz.ess(given["chains"], kind) for kind in ("bulk", "tail", "mean")}}
 found["rhat"] = arviz.rhat(given["chains"])
+found["grid"], found["heights"] = arviz.kde(given["chains"][0, :, 0])
 for name in given:
     if name.startswith("weights"):
         found[f"{{name}}_smoothed"], found[f"{{name}}_khat"] = arviz.psislw(given[name])
@@ -130,6 +131,12 @@ def test_diagnostics_of_chains_are_the_same_numbers(given: dict, found: dict) ->
         np.testing.assert_allclose(found[f"ess_{kind}"], arviz.ess(given["chains"], kind), rtol=1e-6)
     np.testing.assert_allclose(found["rhat"], arviz.rhat(given["chains"]), rtol=1e-6)
     assert found["rhat"].min() > 1.01
+
+
+def test_kernel_densities_are_the_same_numbers(given: dict, found: dict) -> None:
+    grid, heights = arviz.kde(given["chains"][0, :, 0])
+    np.testing.assert_allclose(found["grid"], grid, rtol=1e-6)
+    np.testing.assert_allclose(found["heights"], heights, atol=1e-6)
 
 
 def test_smoothed_weights_and_khat_are_the_same_numbers(given: dict, found: dict) -> None:
