@@ -30,9 +30,11 @@ list(in_processes(time.sleep, [(600,)] * 4, 2))
 """
 SLEEPING_PROGRAM = """
 import time
+from types import SimpleNamespace
 from pyrometer.inference.cli import main
 from pyrometer.inference.runtime.processes import in_processes
-main._run = lambda argv: list(in_processes(time.sleep, [(600,)] * 4, 2))
+main._parser = lambda argv: SimpleNamespace(parse_args=lambda argv: None)
+main._work = lambda options: list(in_processes(time.sleep, [(600,)] * 4, 2))
 main.main()
 """
 
