@@ -10,6 +10,7 @@ from typing import Any
 __all__ = ["InputError", "check_between", "check_memory", "check_path", "check_positive", "check_seed"]
 
 LARGEST_SIZE = 10**9  # a slip of the hand beyond it
+MAX_BITS = 1000  # of a whole number that is shown as a float
 LARGEST_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
 LONGEST_SHOWN = 80  # characters of a path in a message
 
@@ -29,15 +30,23 @@ def check_positive(**sizes: int | None) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
         if value > LARGEST_SIZE:
-            raise InputError(f"{name}={value:.3g} is too large: give at most {LARGEST_SIZE:,}")
+            shown = f"{value:.3g}" if value.bit_length() < MAX_BITS else f"2**{value.bit_length()}"
+            raise InputError(f"{name}={shown} is too large: give at most {LARGEST_SIZE:,}")
 
 
 def check_between(low: float, high: float, **numbers: Any) -> None:
     """Raise InputError where a number does not lie between these two, both excluded; None is one that was not given."""
     for name, value in numbers.items():
-        if value is not None and not (isinstance(value, Real) and low < value < high):
+        if value is not None and not (isinstance(value, Real) and low < _as_float(value) < high):
             span = f"a number above {low:g}" if high == math.inf else f"a number between {low:g} and {high:g}"
             raise InputError(f"{name}={value!r} must be {span}")
+
+
+def _as_float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # of a whole number beyond all floats
+        return math.inf
 
 
 def check_seed(seed: object, largest: int = LARGEST_SEED) -> int:

@@ -26,7 +26,6 @@ from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
 from ..runtime.folder import write_all
-from ..runtime.interrupts import asked_to_end
 from ..svi import checkpoint
 from ..svi.guide_of import NETWORK_LR
 from .main import Parser
@@ -85,8 +84,6 @@ def _work(options: argparse.Namespace) -> list[Path]:
     of_strings = options.model == STRINGS
     labels = None if of_strings else _labels(options, x)
     fit = train(model_of(options), options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
-    if asked_to_end():
-        raise KeyboardInterrupt
     print(_summary(fit))
     if of_strings:
         return report_strings(options, fit, x_test)

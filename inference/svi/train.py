@@ -31,6 +31,7 @@ from ..local_latents.inactive import why_inactive
 from ..local_latents.row_fit import RowFit, row_fit
 from ..local_latents.target import row_posterior, tells_new, tells_q
 from ..runtime.folder import check_folder
+from ..runtime.interrupts import asked_to_end
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..steps.compiled_steps import Schedule
@@ -217,6 +218,8 @@ class Epochs:
                     held_out = {"held_out": f"{-self.test_losses[-1]:.2f}"} if self.test_losses else {}
                     bar.set_postfix(elbo=f"{elbo:.2f}", **held_out)  # of the last epoch, nats a row
             except KeyboardInterrupt:
+                if asked_to_end():  # a program, which goes on from its checkpoint another time
+                    raise
                 self.message = f"interrupted after {self.done} epochs"
         if not self.start.losses:
             raise InputError(f"no step could be taken: {self.start.message or self.message}")

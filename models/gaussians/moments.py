@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...imports import undrawn
 from .covariance import Covariance, structured
 
 __all__ = ["Moments", "as_matrix", "check_table", "kmeans_moments", "pooled_moments", "rows_of", "units"]
@@ -61,7 +62,8 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
     never singular. seed: None takes the seed of torch's generator, so that a model and its guide, called in one run,
     start from the same clusters.
     """
-    from sklearn.cluster import KMeans  # whose import takes a second
+    with undrawn():
+        from sklearn.cluster import KMeans  # whose import takes a second
 
     seed = torch.initial_seed() % 2**32 if seed is None else seed
     values = as_matrix(x).detach().cpu().double().numpy()

@@ -213,6 +213,13 @@ def test_memory_is_counted_in_bytes_of_float64(monkeypatch: pytest.MonkeyPatch) 
         check_memory(10, draws=101)
 
 
+def test_numbers_beyond_all_floats_are_refused_as_well() -> None:
+    for call in (partial(nuts, draws=10**400), partial(svi, lr=10**400), partial(em, seed=10**400)):
+        with pytest.raises(InputError) as caught:
+            call()
+        one_line(caught)
+
+
 def test_no_guides_is_the_reference_alone() -> None:
     assert list(compare(guides={})) == list(compare(guides=[])) == ["nuts"]
 
@@ -248,6 +255,8 @@ def test_a_lone_outlier_is_named_in_the_notes_and_what_is_wide_is_not() -> None:
     wide = torch.tensor(np.random.default_rng(0).standard_cauchy(300))
     assert not list(outliers(data_of(wide)))
     assert not list(outliers(data_of(torch.eye(20).double())))  # one of twenty is no slip
+    missing = torch.cat([ROWS, torch.tensor([math.nan, 1e8, math.nan]).double()])
+    assert [line.split(",")[1] for line in outliers(data_of(missing))] == [" row 31 is 1e+08"]
     low = torch.cat([torch.tensor([-1e8]).double(), ROWS])
     assert [line.split(",")[1] for line in outliers(data_of(low))] == [" row 0 is -1e+08"]
 

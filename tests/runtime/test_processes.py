@@ -169,6 +169,21 @@ def test_what_was_finished_before_a_signal_is_written(
     assert not [path for path in kept.iterdir() if path.suffix == ".png" or path.name.startswith(".")]
 
 
+def test_a_training_that_is_terminated_says_how_it_goes_on(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    work = ["train", "digits", "--hidden", "16", "--epochs", "100000", "--quiet", "--out", str(out)]
+    process = started("-m", "pyrometer.inference.cli.main", *work)
+    assert until((out / "checkpoint.pt").exists, 60)
+    began = time.monotonic()
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < SOON
+    assert err == f"pyrometer: terminated: --resume goes on from the checkpoint in {out}\n"
+    assert process.returncode == 143
+
+
 def test_a_call_in_processes_gives_what_it_gives_alone_in_order() -> None:
     calls = [(base, 2) for base in range(7)]
     assert list(in_processes(pow, calls, 1)) == list(in_processes(pow, calls, 2)) == [n * n for n in range(7)]
