@@ -137,8 +137,16 @@ def test_what_is_no_model_to_fit_is_refused_at_once(method: Callable[..., Any]) 
         assert message in one_line(caught)
 
 
-@pytest.mark.parametrize("error", [KeyError("out of paper"), RuntimeError("out of\npaper")])
-@pytest.mark.parametrize("method", [svi, nuts, laplace, compare])
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        (svi, KeyError("out of paper")),
+        (nuts, RuntimeError("out of\npaper")),
+        (nuts, KeyError("out of paper")),
+        (laplace, RuntimeError("out of\npaper")),
+        (compare, KeyError("out of paper")),
+    ],
+)
 def test_a_model_that_raises_late_ends_in_one_line_that_says_what_it_raised(
     method: Callable[..., Any], error: Exception, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -344,6 +352,18 @@ def test_what_the_command_line_would_have_ignored_is_refused(
 @pytest.mark.parametrize("model", ["gmm", "bayesian-gmm"])
 def test_the_largest_seed_runs_on_the_command_line(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     method = "em" if model == "gmm" else "cavi"
-    options = ["--model", model, "--methods", method, "--reference", "none", "--quiet", "--seed", str(LARGEST)]
-    assert main(["compare", "faithful", *options]) == 0
+    options = [
+        "--model",
+        model,
+        "--methods",
+        method,
+        "--reference",
+        "none",
+        "--quiet",
+        "--seed",
+        str(LARGEST),
+        "--draws",
+        "20",
+    ]
+    assert main(["compare", "faithful", *options, "--seed", str(LARGEST)]) == 0
     assert "skipped" not in capsys.readouterr().out
