@@ -17,10 +17,10 @@ from ..models import (
     UnivariateMixture,
 )
 from ..models.structure import Model
-from . import bayesian_gmm, correlated_gaussian, dirichlet_process_gmm, families, gaussian, gmm, univariate_mixture, vae
-from . import labelled_vae as labelled
+from . import bayesian_gmm, correlated_gaussian, dirichlet_process_gmm, gaussian, gmm, univariate_mixture, vae
 from .auto import AUTO, auto
 from .gaussian import GaussianGuide
+from .vae import families
 
 __all__ = ["CATALOGUE", "DEFAULTS", "USUAL", "WORDS", "Guide", "GuideFactory", "auto", "catalogue", "defaults"]
 
@@ -72,7 +72,7 @@ CATALOGUE: dict[type, dict[str, GuideFactory]] = {
         "semi_amortized": vae.SemiAmortized,
         **AUTO,
     },
-    LabelledVAE: {"encoder": labelled.LabelledEncoder, **AUTO},
+    LabelledVAE: {"encoder": vae.LabelledEncoder, **AUTO},
 }
 
 CATALOGUE[SequenceVAE] = CATALOGUE[VAE]  # whose guides ask the model for its encoder

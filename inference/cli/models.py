@@ -8,8 +8,8 @@ from typing import Any, get_args
 from ... import datasets
 from ...guides import CATALOGUE
 from ...models import VAE, SequenceVAE
-from ...models.networks import Likelihood, Network
-from ...models.priors import Prior
+from ...models.vae.networks import Likelihood, Network
+from ...models.vae.priors import Prior
 from .main import Parser
 from .options import add_numbers, number, positive, sizes
 
