@@ -36,7 +36,7 @@ class VAE:
     Parameters
     ----------
     latent : entries of z.
-    decoder : linear, mlp, conv, or a network of your own from (M, latent) to rows; see `models.networks.Decoder`.
+    decoder : linear, mlp, conv, or a network of your own from (M, latent) to rows; see `models.vae.networks.Decoder`.
     likelihood : gaussian (one learned deviation), gaussian_diagonal (one an entry, by the network), bernoulli,
         continuous_bernoulli.
     hidden : sizes of the layers of an mlp, from the data inwards; the encoder's too.
