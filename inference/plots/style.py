@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib import cbook
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.mathtext import MathTextParser
@@ -152,7 +153,11 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
         before = set(plt.get_fignums())
         with plt.rc_context(STYLE):
             try:
-                return draw(*args, **kwargs)
+                found = draw(*args, **kwargs)
+                parts = np.asarray(found, dtype=object).ravel()
+                for figure in {part.figure for part in parts if isinstance(part, Artist)} - {None}:
+                    _literal_where_no_formula(figure)
+                return found
             except BaseException:
                 for number in set(plt.get_fignums()) - before:
                     plt.close(number)
@@ -254,7 +259,7 @@ def root_of(axes: Any) -> Figure:
     return part
 
 
-def _literal_where_no_formula(figure: Figure) -> None:
+def _literal_where_no_formula(figure: FigureBase) -> None:
     """Show as it is what looks like a formula and cannot be read as one: a column called `$x_{$`, for example."""
     for text in figure.findobj(Text):
         if cbook.is_math_text(text.get_text()):
