@@ -160,6 +160,7 @@ FUNCTIONS: dict[str, Callable[[], Any]] = {
     "compare, a VAE": lambda: pyrometer.compare(
         VAE(2, hidden=(4,)), PIXELS, ["encoder", "free"], rows=1, steps=5, starts=1, warmup=5, draws=5, progress=False
     ),
+    "explore": partial(pyrometer.explore, restless, (X, Y), reference=None),
     "score_strings": lambda: pyrometer.score_strings(of_strings(), samples=5),
     "bridge": lambda: pyrometer.bridge(chains()),
     "thames": lambda: pyrometer.thames(chains()),
