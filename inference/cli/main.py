@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn, TextIO
 
 from ...errors import InputError
-from ..runtime.progress import lines_without_terminal
 
 COMMANDS = {  # in files of their names, imported by who asks for them: help is there at once
     "compare": "fit several guides and a reference to one data set, and print the table",
@@ -38,8 +37,7 @@ def main(argv: list[str] | None = None) -> int:
                 from ..runtime.folder import check_folder
 
                 check_folder(options.out)
-            with lines_without_terminal():
-                written = options.run(options)
+            written = options.run(options)
             if written:
                 print(f"\nwritten to {options.out}{os.sep}: {', '.join(path.name for path in written)}")
     except InputError as error:

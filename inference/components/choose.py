@@ -69,7 +69,7 @@ def choose_components(
         fits to the rows that are left begin at the labels of the fit to all.
     starts : of `cavi`, `svi` and `em`. draws : from each posterior.
     seed : the same seed gives the same table, seconds aside.
-    progress : show a bar; it is silent where there is no terminal or notebook.
+    progress : show a bar; a line every ten seconds where there is no terminal or notebook.
 
     Returns
     -------
