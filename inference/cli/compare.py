@@ -17,6 +17,7 @@ from typing import Any
 from ... import compare
 from ...guides import CATALOGUE, defaults
 from ...models import GMM, VAE, SequenceVAE
+from ..report.page import check_page
 from ..svi.checkpoint import trained
 from .main import Parser
 from .options import add_command, add_data, add_numbers, add_output, names, rows_of, seed_of, taken
@@ -35,7 +36,8 @@ def add(commands: Any, what: str) -> None:
     add_vae(parser)
     add_strings(parser)
     _add_work(parser)
-    add_output(parser, "the table, the posteriors (NetCDF) and pictures")
+    output = add_output(parser, "the table, the posteriors (NetCDF), pictures and the report, index.html,")
+    output.add_argument("--report", metavar="FILE", help="write the report alone, one HTML file that needs no network")
 
 
 def _add_model(parser: Parser) -> None:
@@ -77,6 +79,8 @@ def _add_work(parser: Parser) -> None:
 
 def _compare(options: argparse.Namespace) -> list[Path]:
     """Check what can be checked, fit, print, write; what was written."""
+    if options.report is not None:
+        check_page(options.report)
     x, x_test = rows_of(options)
     chosen = MODELS[options.model]
     of_rows = {VAE: vae_of, SequenceVAE: sequence_vae_of}.get(chosen)
@@ -89,7 +93,9 @@ def _compare(options: argparse.Namespace) -> list[Path]:
     named = {"reference": None if reference == "none" else reference, "compile": COMPILE[options.compile]}
     comparison = compare(model, x, guides, x_test=x_test, **{**taken(options, compare), **named})
     print(comparison)
-    return [] if options.out is None else comparison.save(options.out)
+    if options.report is not None:
+        print(f"\nreport written to {comparison.report(options.report, command=options.command)}")
+    return [] if options.out is None else comparison.save(options.out, command=options.command)
 
 
 def _made(model: type, options: argparse.Namespace) -> Any:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -29,7 +30,9 @@ class Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status: 0, 2 for what the user can mend, 130 when interrupted."""
     try:
-        options = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+        given = sys.argv[1:] if argv is None else argv
+        options = _parser(given).parse_args(argv)
+        options.command = shlex.join(["pyrometer", *given])
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             os.environ["MPLBACKEND"] = "Agg"  # a program without windows

@@ -22,6 +22,7 @@ from ..fit.fit import Fit
 from ..fit.relabel import Labels
 from ..fit.saved import DATA, FACTS, FIT, FORMAT
 from ..local_latents.row_fit import RowFit
+from ..runtime.inert import as_it_was, every_text
 from ..svi.guide_of import guide_of
 from .comparison import Comparison
 from .entries import Problem
@@ -123,5 +124,5 @@ def _frame(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     frame = pd.read_csv(path, dtype={"fit": str, "guide": str})  # a name may be a number
     if path.stem in LONG:
-        return frame.set_index(list(LONG[path.stem]))
-    return frame.set_index("fit").rename_axis(None)
+        return every_text(frame.set_index(list(LONG[path.stem])), as_it_was)
+    return every_text(frame.set_index("fit").rename_axis(None), as_it_was)

@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 MIN_WEIGHTS_FOR_KHAT = 100  # a tail fitted to fewer says nothing
+GOOD_KHAT = 0.7  # above it the weights correct nothing (Vehtari et al. 2024)
 
 
 class Estimate(NamedTuple):

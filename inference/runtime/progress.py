@@ -47,7 +47,7 @@ class Lines(std.tqdm):
 
         def say(text: str) -> None:
             if text:
-                file.write(f"{text}\n")
+                file.write(text.replace(" of ? ", " ") + "\n")
                 file.flush()
 
         return say
