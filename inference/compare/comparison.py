@@ -22,7 +22,7 @@ from ..local_latents.row_fit import RowFit
 from ..local_latents.target import target_of, tells_q
 from ..plots import plot
 from ..report.comparison import report_of
-from ..report.page import write_page
+from ..report.page import check_page, write_page
 from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, first_line, table_of
 from .entries import METHODS, Entries, Outcome, Problem, chosen_guides, run
 from .marks import NOT_CONVERGED, marked
@@ -117,7 +117,7 @@ class Comparison:
 
         command : the shell command that led to it, shown as such. Raises InputError where nothing can be written there.
         """
-        return write_page(path, report_of(self, METHODS, command))
+        return write_page(check_page(path), report_of(self, METHODS, command))
 
     def save(self, folder: str | Path, *, command: str = "") -> list[Path]:
         """Write table, fits, pictures and report into a folder, for `pyrometer.load`; what was written.

@@ -43,7 +43,9 @@ def headline(comparison: Comparison) -> Headline:
     held = {name: word for name, word in words.items() if name != comparison.reference} or words
     groups = {word: [name for name, found in held.items() if found == word] for word in dict.fromkeys(held.values())}
     said = [_PHRASES[word](groups[word]) for word in _PHRASES if word in groups]
-    sentence = "; ".join(said) or "none can be given"
+    if silent := [name for name in comparison if name not in words]:
+        said.append(f"nothing can be said of {_listed(silent)}")
+    sentence = "; ".join(said)
     tone: Mark = "good" if TRUSTED in groups else "partly" if MEANS in groups else "bad" if groups else ""
     if tone == "good" and {DOUBTED, UNTRAINED} & groups.keys():
         tone = "partly"
@@ -67,7 +69,8 @@ def _standard(comparison: Comparison) -> str:
     """What the fits were held to."""
     name = comparison.reference
     if len(comparison.gaps):
-        return ", held to NUTS on some of the rows"
+        sound = comparison.gaps["converged"].groupby(level="row").all()
+        return f"; NUTS, which they are held to, converged on {sound.sum()} of {len(sound)} rows"
     if name is None:
         return ", without a reference" if any(_words(comparison).values()) else ""
     failed = str(comparison.table.at[name, "estimator"]).endswith(NOT_CONVERGED)
@@ -181,7 +184,10 @@ def _missed(comparison: Comparison, name: str) -> str:
 
 def _of_centring(comparison: Comparison) -> Iterator[Step]:
     """Sites whose scale is itself unknown, which make funnels."""
-    sites = centred_sites(comparison.problem.model, comparison.problem.data)
+    try:
+        sites = centred_sites(comparison.problem.model, comparison.problem.data)
+    except Exception:  # of a model that cannot be conditioned: a suggestion is not worth an error
+        return
     if not sites:
         return
     each = ", ".join(f"{site!r}: LocScaleReparam(0.0)" for site in sites)

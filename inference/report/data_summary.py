@@ -10,7 +10,7 @@ from torch import Tensor
 from ...display.table import DASH, Cell, Table
 from ..data.data import Data
 
-COLUMNS = 40  # shown, at most
+COLUMNS = 20  # shown, at most
 LONGEST = 60  # characters of what is no array
 
 

@@ -28,7 +28,7 @@ def source(model: Model) -> str:
     shown: Any = model if inspect.isroutine(model) or inspect.isclass(model) else type(model)
     if inspect.ismethod(shown):
         shown = type(shown.__self__)
-    if shown.__module__.split(".")[0] in ("pyro", "torch", "builtins", "functools"):
+    if str(shown.__module__).split(".")[0] in ("pyro", "torch", "builtins", "functools"):
         return ""  # what wraps a model, and not the model
     try:
         return inspect.cleandoc("\n" + inspect.getsource(inspect.unwrap(shown)))
@@ -50,13 +50,19 @@ def graph_html(model: Model, data: Data) -> tuple[Markup | None, str]:
         structure = structure_on(model, data)
         if len(structure.sites) > SITES + len(structure.of_kind("param")):
             return None, f"The graph is left out: the model has {len(structure.sites)} sites."
-        few = len(structure.of_kind("param")) <= PARAMS
-        with data.isolated(0):
-            graph = pyro.render_model(
-                model, data.args, data.kwargs, render_distributions=True, render_params=few, render_deterministic=True
-            )
+        graph = _rendered(model, data, params=len(structure.of_kind("param")) <= PARAMS)
         command = ["dot", "-Tsvg", "-Gbgcolor=white"]
         run = subprocess.run(command, input=graph.source.encode(), capture_output=True, timeout=SECONDS, check=True)
     except Exception as error:  # what Pyro cannot follow, or dot cannot draw
         return None, f"The graph could not be drawn: {one_line(error)}"
     return drawing(run.stdout, f"The graph of {model_name(model)}: its sites, its plates and what depends on what"), ""
+
+
+def _rendered(model: Model, data: Data, params: bool) -> Any:
+    """The graph by Pyro, without the deterministic sites where it cannot follow these."""
+    options = {"render_distributions": True, "render_params": params}
+    with data.isolated(0):
+        try:
+            return pyro.render_model(model, data.args, data.kwargs, render_deterministic=True, **options)
+        except Exception:
+            return pyro.render_model(model, data.args, data.kwargs, **options)
