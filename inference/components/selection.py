@@ -13,10 +13,10 @@ from ...display.table import Mark, Table, as_html, as_text, mark, table_of
 from ..compare.columns import DECIMALS
 from ..compare.save import pictures, tables
 from ..fit.fit import Fit
-from ..plots.components import plot_components
 from ..report.fits import report_of_fits
 from ..report.page import write_page
 from ..runtime.folder import write_all
+from .plot import plot_components
 
 SIGNS = {"elbo": 1, "log_evidence": 1, "bic": -1, "aic": -1, "lpd_test": 1}  # of what chooses: whether more is better
 

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from matplotlib.figure import Figure
-
 from ...display.html import render
 from ...display.table import Mark
 from ...errors import InputError
 from ...models.structure import one_line
+from ..plots.style import figure_of
 from ..runtime.folder import check_folder
 
 if TYPE_CHECKING:
@@ -74,12 +72,10 @@ def picture(draw: Callable[[], Any], says: str) -> Markup:
     says: what it shows, for who cannot see it.
     """
     try:
-        drawn: Any = draw()
-        first = drawn.flat[0] if isinstance(drawn, np.ndarray) else drawn
-        figure = first if isinstance(first, Figure) else first.figure
-        return render("picture.html", kind="png", content=_png(figure), says=says, why="")
+        return render("picture.html", kind="png", content=_png(figure_of(draw)), says=says, why="")
     except Exception as error:  # a picture that fails costs the page itself alone
-        return render("picture.html", kind="", content="", says=says, why=one_line(error))
+        why = str(error) if isinstance(error, InputError) else one_line(error)
+        return render("picture.html", kind="", content="", says=says, why=why)
 
 
 def _png(figure: Any) -> str:

@@ -9,8 +9,9 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pyro
+from pyro import poutine
 
-from ...models.structure import Model, model_name, one_line
+from ...models.structure import Model, is_deterministic, model_name, one_line
 from ..data.data import Data, structure_on
 from .page import code, drawing
 
@@ -65,4 +66,9 @@ def _rendered(model: Model, data: Data, params: bool) -> Any:
         try:
             return pyro.render_model(model, data.args, data.kwargs, render_deterministic=True, **options)
         except Exception:
-            return pyro.render_model(model, data.args, data.kwargs, **options)
+            shown = poutine.block(model, hide_fn=_is_deterministic)
+            return pyro.render_model(shown, data.args, data.kwargs, **options)
+
+
+def _is_deterministic(msg: Any) -> bool:
+    return msg["type"] == "sample" and is_deterministic(msg)
