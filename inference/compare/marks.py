@@ -18,19 +18,17 @@ NOT_CONVERGED = "(not converged)"
 
 
 class Contest(NamedTuple):
-    """Who is best: the most (sign 1) or the least (-1); error: the column of the figure's Monte Carlo error, if any."""
+    """Who is best: the most (sign 1) or the least (-1); error: the column of the figure's error."""
 
     sign: int
-    error: str = ""
+    error: str
 
 
 CONTESTS = {
     "elbo": Contest(1, "elbo_se"),
-    "elbo_test": Contest(1),
     "log_p_test": Contest(1, "log_p_test_se"),
-    "lpd_test": Contest(1),
+    "lpd_test": Contest(1, "lpd_test_se"),
     "bias": Contest(-1, "mc_error"),
-    "khat": Contest(-1),
     "gap": Contest(-1, "gap_se"),
 }
 _LOW, _HIGH = GOOD_RATIO

@@ -11,10 +11,11 @@ from pandas import DataFrame, Series
 
 from ...display.table import Mark, Table, as_html, as_text, mark, table_of
 from ..compare.columns import DECIMALS
-from ..compare.save import pictures, tables
 from ..fit.fit import Fit
 from ..report.fits import report_of_fits
 from ..report.page import write_page
+from ..report.save import pictures, tables
+from ..runtime.arviz import to_netcdf
 from ..runtime.folder import write_all
 from .plot import plot_components
 
@@ -85,10 +86,6 @@ class Selection:
         """
         written = {**tables({"table": self.table, "starts": self.starts}), **pictures({"components.png": self.plot})}
         for kind, fits in (("posterior", self.posteriors), ("em", self.likeliest)):
-            written |= {f"{kind}_{k}.nc": partial(_netcdf, fit) for k, fit in fits.items()}
+            written |= {f"{kind}_{k}.nc": partial(to_netcdf, fit.idata) for k, fit in fits.items()}
         written["index.html"] = partial(self.report, command=command)
         return write_all(folder, written, self.notes)
-
-
-def _netcdf(fit: Fit, path: Path) -> None:
-    fit.idata.to_netcdf(str(path), engine="h5netcdf")

@@ -22,7 +22,8 @@ def test_the_best_are_those_that_errors_cannot_tell_apart() -> None:
     assert marks(elbos, "elbo") == ["best", "best", "", ""]
     apart = table_with(elbo=[-10.00, -10.05, -10.50], elbo_se=[0.01, 0.01, 0.01])
     assert marks(apart, "elbo") == ["best", "", ""]
-    assert marks(table_with(lpd_test=[-1.001, -1.004, -2.0]), "lpd_test") == ["best", "best", ""]  # alike as printed
+    lpd = table_with(lpd_test=[-1.001, -1.004, -2.0], lpd_test_se=[0.0, 0.0, 0.0])
+    assert marks(lpd, "lpd_test") == ["best", "best", ""]  # alike as printed
     assert marks(table_with(bias=[0.10, 0.13, 0.24], mc_error=[0.03, 0.03, 0.03]), "bias") == ["best", "best", ""]
 
 

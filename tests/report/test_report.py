@@ -16,9 +16,8 @@ import pytest
 import torch
 from pyrometer import Comparison, InputError, compare, load, svi
 from pyrometer.inference.cli.main import main
-from pyrometer.inference.compare import save
 from pyrometer.inference.data.as_data import data_for
-from pyrometer.inference.report import program
+from pyrometer.inference.report import program, save
 from pyrometer.inference.report.data_summary import data_table
 from pyrometer.inference.report.page import picture
 from pyrometer.inference.report.program import graph_html, source

@@ -7,10 +7,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..display.objects import described
-from ..models.gaussians.moments import rows_of
-from ..models.labelled_vae import LabelledVAE
-from ..models.networks import Centred, mlp
+from ...display.objects import described
+from ...models.gaussians.moments import rows_of
+from ...models.vae.labelled import LabelledVAE
+from ...models.vae.networks import Centred, mlp
 from .families import diagonal
 
 __all__ = ["LabelledEncoder"]

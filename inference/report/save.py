@@ -18,7 +18,7 @@ from ..runtime.folder import NOTES, Files, stems_of, write_all
 from ..runtime.inert import every_text, inert
 
 if TYPE_CHECKING:
-    from .comparison import Comparison
+    from ..compare.comparison import Comparison
 
 COMPARISON, INDEX = "comparison.json", "index.html"
 OPTIONS = ("seed", "jobs", "progress")
