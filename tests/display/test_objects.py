@@ -12,7 +12,7 @@ from pyrometer.models.gallery import GALLERY
 
 MODELS: dict[type, Any] = {kind: kind(components=2) for kind in (GMM, BayesianGMM, DirichletProcessGMM, Univariate)}
 MODELS |= {CorrelatedGaussian: CorrelatedGaussian(), VAE: VAE(2), SequenceVAE: SequenceVAE(2)}
-MODELS |= {LabelledVAE: LabelledVAE(2)}
+MODELS |= {LabelledVAE: LabelledVAE(2, labels=3)}
 
 
 @pytest.mark.parametrize("kind", CATALOGUE, ids=lambda kind: kind.__name__)
