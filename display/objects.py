@@ -34,9 +34,12 @@ def described(thing: Any) -> str:
 def description(thing: Any) -> Described:
     """What a model or guide, an object or a function, says of itself."""
     doc = inspect.getdoc(thing) or ""
-    if type(thing).__module__.startswith("torch") or doc == inspect.getdoc(object):
+    home = str(getattr(thing, "__module__", "") if inspect.isroutine(thing) else type(thing).__module__)
+    if home.startswith("torch") or doc == inspect.getdoc(object):
         doc = ""
     head, _, rest = doc.partition("\n\n")
+    if home.startswith("pyro."):  # in Sphinx's markup, and long
+        head, rest = re.sub(r":\w+:`~?(.+?)`", r"\1", head).replace("``", ""), ""
     details, _, section = rest.partition("Parameters\n----")
     says = dict(_said(section))
     values = {name: _shortened(_text(value)) for name, value in _parameters(thing).items()}
@@ -61,7 +64,8 @@ def _parameters(thing: Any) -> dict[str, Any]:
 def _said(section: str) -> list[tuple[str, str]]:
     """The parameters of a NumPy docstring, `a, b : what they are` with what is indented below: name and text each."""
     found: list[tuple[list[str], str]] = []
-    for entry in re.split(r"\n(?=\S)", section.partition("\n")[2].partition("\n\n")[0]):
+    text = section.partition("\n")[2].partition("\n\n")[0]
+    for entry in re.split(r"\n(?=\S)|(?<=\.)\s+(?=\w+(?:, \w+)* : )", text):
         names, _, text = entry.partition(" :")
         found.append((re.split(r",\s*", names.strip()), " ".join(text.split())))
     return [(name, text) for names, text in found for name in names]

@@ -42,11 +42,6 @@ class Table:
         """Their names, in order."""
         return list(next(iter(self.rows.values()), {}))
 
-    @property
-    def marks(self) -> set[str]:
-        """Those that occur."""
-        return {cell.mark for row in self.rows.values() for cell in row.values()}
-
 
 def table_of(frame: pd.DataFrame, decimals: Mapping[str, int], says: Mapping[str, str] | None = None) -> Table:
     """A DataFrame with each column at its own number of decimals, 3 unless told; NaN is a dash."""
@@ -95,7 +90,7 @@ def as_html(table: Table, notes: Sequence[str] = (), lead: str = "", style: bool
     errors = [name for name in table.columns if name.removesuffix("_se") in table.columns and name.endswith("_se")]
     rows = {name: _with_errors(row, errors) for name, row in table.rows.items()}
     columns = [name for name in table.columns if name not in errors]
-    marks = [kind for kind in SIGNS if kind in table.marks]
+    marks = {cell.mark: cell.says for row in table.rows.values() for cell in row.values()}
     return render(
         "table.html", rows=rows, columns=columns, says=table.says, notes=notes, lead=lead, marks=marks, style=style
     )

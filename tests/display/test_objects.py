@@ -35,6 +35,7 @@ def test_a_parameter_has_its_value_and_what_its_docstring_says() -> None:
     assert said.parameters["components"] == ("3", "K.")
     assert said.parameters["covariance"] == ("'tied'", "full, diagonal, tied or spherical.")
     assert said.parameters["df"][1].startswith("The prior. The default is weak")  # shared by several
+    assert description(VAE(2)).parameters["device"][1].startswith("where they are")  # the second of a line
     assert "networks" not in description(VAE(2)).parameters  # hidden in the text too
 
 
@@ -55,3 +56,9 @@ def test_values_are_escaped_and_cut() -> None:
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
     assert len(html) < 5000
+
+
+def test_of_pyros_own_guides_the_first_lines_are_shown_without_markup() -> None:
+    said = description(AUTO["auto_normal"](GMM(2)))
+    assert said.summary.startswith("This implementation of AutoGuide uses a Normal distribution")
+    assert said.details == ""

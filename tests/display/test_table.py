@@ -37,8 +37,8 @@ def test_marks_are_read_without_colours() -> None:
     html = as_html(table)
     assert '<td class="best" title="the most">-1.23 ± 0.02</td>' in html
     assert '<td class="doubtful" title="too low">-2.00</td>' in html
-    assert "the best" in html  # the key
-    assert "the best" not in as_html(table_of(FRAME, DECIMALS))
+    assert '<p class="key"><span class="best">the most</span>' in html
+    assert '<p class="key">' not in as_html(table_of(FRAME, DECIMALS))
 
 
 def test_a_verdict_is_a_word_in_its_colour() -> None:
