@@ -216,9 +216,12 @@ def _of_optima(comparison: Comparison) -> Iterator[Step]:
 
 
 def _of_use(comparison: Comparison, words: dict[str, str]) -> Iterator[Step]:
-    """The quickest fit that can be trusted."""
+    """The fit of the smallest gap, or the quickest where there is none, of those that can be trusted."""
     trusted = [name for name, word in words.items() if word == TRUSTED and not comparison.fits[name].is_mcmc]
-    if trusted:
-        seconds = comparison.table["seconds"].reindex(trusted)
-        best = str(seconds.idxmin())
-        yield Step(f"{best} can be trusted, and took {seconds.min():.1f} s: use it.", f"comparison[{best!r}].idata")
+    if not trusted:
+        return
+    table = comparison.table.reindex(trusted)
+    gaps = table["gap"].dropna() if "gap" in table else ()
+    best = str(gaps.idxmin() if len(gaps) else table["seconds"].idxmin())
+    what = f"has the smallest gap, {gaps.min():.2f} nats a row" if len(gaps) else f"took {table['seconds'].min():.1f} s"
+    yield Step(f"{best} can be trusted, and {what}: use it.", f"comparison[{best!r}].idata")

@@ -25,8 +25,13 @@ def data_sentence(data: Data, test: Data | None) -> str:
     """How many rows there are, and how many of them are held out."""
     rows = f"{data.rows} rows" if data.rows else "no plate of rows"
     held = f", {test.rows} held out" if test is not None and test.rows else ""
+    return f"{rows}{held}."
+
+
+def left_out(data: Data) -> list[str]:
+    """A sentence on the columns that the table leaves out, where it does."""
     left = sum(1 for _ in _rows(data)) - COLUMNS
-    return f"{rows}{held}" + (f"; {left} more columns are not shown" if left > 0 else "") + "."
+    return [f"{left} more columns are not shown."] if left > 0 else []
 
 
 def _rows(data: Data) -> Iterator[tuple[str, dict[str, Cell]]]:

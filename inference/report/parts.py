@@ -11,7 +11,7 @@ from ...display.objects import description
 from ...display.table import Cell, Table, as_html
 from ...models.structure import Model, Structure
 from ..data.data import Data
-from .data_summary import data_sentence, data_table
+from .data_summary import data_sentence, data_table, left_out
 from .page import Section, code, picture
 from .program import graph_html, source_html
 from .reproduce import versions
@@ -39,7 +39,7 @@ def model_section(model: Model, data: Data, structure: Structure) -> Section:
 
 def data_section(data: Data, test: Data | None = None) -> Section:
     """How many rows, and every argument or column in figures."""
-    return Section("The data", [as_html(data_table(data), style=False)], [data_sentence(data, test)])
+    return Section("The data", [as_html(data_table(data), style=False)], [data_sentence(data, test), *left_out(data)])
 
 
 def reproduction_section(lines: str, command: str = "", seed: int | None = None) -> Section:
