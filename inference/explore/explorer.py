@@ -25,8 +25,9 @@ from .exploration import Exploration
 from .trial import AUTO, Trial, lr_of, steps_of
 
 SHOWN, COLUMNS = 6, 3  # scalars in the picture, at most, and side by side
-PANEL = (3.2, 2.4)  # inches
-WIDE = widgets.Layout(width="44em")
+PANEL, LEGEND = (3.2, 2.2), 0.5  # inches
+WIDE = widgets.Layout(width="60em")
+CLOSE = '<div style="line-height: 1.4">{}</div>'  # lines stand as in text, not as widgets do
 
 
 class Explorer:
@@ -114,7 +115,7 @@ class Explorer:
     def ended(self, what: str) -> None:
         """Show the comparison as it is now."""
         if self.comparison is not None:
-            self.table.value = self.comparison._repr_html_()
+            self.table.value = CLOSE.format(self.comparison._repr_html_())
         self._show_code()
         self.bar.value, self.bar.bar_style = self.bar.max, "success"
         self._say(f"{what}: done")
@@ -130,7 +131,9 @@ class Explorer:
         self.status.value = html.escape(text, quote=False)
 
     def _show_code(self) -> None:
-        self.lines.value = f"<pre>{html.escape(self.code, quote=False)}</pre>"
+        self.lines.value = CLOSE.format(
+            f"<pre style='font-family: monospace'>{html.escape(self.code, quote=False)}</pre>"
+        )
 
     def _draw(self) -> None:
         """The picture of the chosen parameters, or a line that says why there is none."""
@@ -152,10 +155,14 @@ def picture(comparison: Comparison, variables: Sequence[str] | None) -> Figure:
         return comparison.plot()
     names = None if variables is None else list(variables)
     number = len(chosen(compared(comparison), names, SHOWN))
-    size = (PANEL[0] * min(number, COLUMNS), PANEL[1] * math.ceil(number / COLUMNS))
+    size = (PANEL[0] * min(number, COLUMNS), PANEL[1] * math.ceil(number / COLUMNS) + LEGEND)
     with rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")  # not pyplot's, which would open a window from this thread
         plot_densities(comparison, names, SHOWN, ax=figure.subplots())
+        for inside in filter(None, [axis.get_legend() for axis in figure.axes]):  # which more fits would overflow
+            texts = [text.get_text() for text in inside.get_texts()]
+            figure.legend(inside.legend_handles, texts, loc="outside lower center", ncols=min(number, COLUMNS))
+            inside.remove()
     return figure
 
 
