@@ -165,7 +165,8 @@ def picture(comparison: Comparison, variables: Sequence[str] | None) -> Figure:
         plot_densities(comparison, names, SHOWN, ax=figure.subplots())
         for inside in filter(None, [axis.get_legend() for axis in figure.axes]):  # which more fits would overflow
             texts = [text.get_text() for text in inside.get_texts()]
-            figure.legend(inside.legend_handles, texts, loc="outside lower center", ncols=min(number, COLUMNS))
+            handles = [handle for handle in inside.legend_handles if handle is not None]
+            figure.legend(handles, texts, loc="outside lower center", ncols=min(number, COLUMNS))
             inside.remove()
     return figure
 
