@@ -1,15 +1,17 @@
 """The verdicts in a sentence, and advice that follows from what went wrong."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer import Comparison, compare
-from pyrometer.inference.compare.summary import Step
+from pyrometer.inference.compare.summary import Step, _of_use
 from pyrometer.models.gallery import GALLERY
 from torch import Tensor
 
@@ -105,3 +107,13 @@ def test_without_a_reference_nuts_is_offered() -> None:
     found = compare(correlated, x, ["auto_mvn"], reference=None, **BRIEF)
     assert found.headline().sentence.endswith(", without a reference.")
     assert "NUTS on the same model would settle it" in said(found.advice())
+
+
+def test_of_rows_the_smallest_gap_is_advised_and_not_the_quickest() -> None:
+    words = {"encoder": "means and spreads", "free": "means and spreads", "poor": "means"}
+    table = pd.DataFrame({"gap": [0.05, 0.02, 0.01], "seconds": [1.0, 9.0, 0.1]}, index=list(words))
+    shown: Any = SimpleNamespace(fits={name: SimpleNamespace(is_mcmc=False) for name in words}, table=table)
+    (step,) = _of_use(shown, words)
+    assert step.what == "free can be trusted, and has the smallest gap, 0.02 nats a row: use it."
+    (step,) = _of_use(SimpleNamespace(fits=shown.fits, table=table[["seconds"]]), words)  # type: ignore[arg-type]
+    assert step.what == "encoder can be trusted, and took 1.0 s: use it."
