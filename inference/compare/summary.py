@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -221,7 +221,7 @@ def _of_use(comparison: Comparison, words: dict[str, str]) -> Iterator[Step]:
     if not trusted:
         return
     table = comparison.table.reindex(trusted)
-    gaps = table["gap"].dropna() if "gap" in table else ()
+    gaps: Any = table["gap"].dropna() if "gap" in table else ()
     best = str(gaps.idxmin() if len(gaps) else table["seconds"].idxmin())
     what = f"has the smallest gap, {gaps.min():.2f} nats a row" if len(gaps) else f"took {table['seconds'].min():.1f} s"
     yield Step(f"{best} can be trusted, and {what}: use it.", f"comparison[{best!r}].idata")
