@@ -62,7 +62,7 @@ def plot_evidence(shown: Any, ax: Any = None, figsize: tuple[float, float] | Non
         labelled[f"{kind}, ± {BAND} se"] = axis.plot([], [], "o", color=GREY, fillstyle=columns[2])[0]
     axis.set_xlim(low, high)
     _rows(axis, table)
-    by_row = "log_p_test" in table and table["log_p_test"].notna().any()
+    by_row = parts.main.structure.only_local
     axis.set(xlabel="nats a row" if by_row else "nats", title="Evidence and its bound")
     panels.legend(labelled)
     return axis
@@ -96,7 +96,9 @@ def plot_khat(shown: Any, ax: Any = None, figsize: tuple[float, float] | None = 
     parts = compared(shown)
     table = _table(parts, "khat").dropna(subset=["khat"])
     if table.empty:
-        raise InputError(f"{', '.join(parts.fits)}: no fit has importance weights, so there is no k-hat to draw")
+        by_row = parts.main.structure.only_local
+        mend = ": rows have latents of their own, so give `compare` held-out rows by x_test" if by_row else ""
+        raise InputError(f"{', '.join(parts.fits)}: no fit has importance weights, so no k-hat can be drawn{mend}")
     panels = canvas(ax, 1, 1, (6.4, 1.1 + 0.3 * len(table)), figsize)
     axis, looks = panels.axes[0], parts.looks
     values = table["khat"].clip(-0.5, 3.0)
