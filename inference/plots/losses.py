@@ -100,7 +100,7 @@ def _draw(axis: Axes, trained: dict[str, Fit], shown: Compared) -> dict[str, Any
         look, held_out = looks[name], getattr(trained[name], "test_losses", ())
         steps = np.unique(np.linspace(0, len(loss) - 1, min(len(loss), POINTS)).astype(int))
         bottom, top = (values[steps] for values in noise(loss))
-        axis.fill_between(steps, bottom, top, color=look.colour, alpha=0.15, linewidth=0)
+        axis.fill_between(steps, bottom, top, color=look.colour, alpha=0.1, linewidth=0)
         line = smoothed(loss)
         style: Any = {"color": look.colour, "linestyle": look.dashes, "linewidth": 1.4, "label": name}
         style |= {"marker": look.marker, "markersize": 3.5, "markevery": max(1, len(steps) // MARKS)}

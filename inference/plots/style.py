@@ -182,7 +182,8 @@ class Canvas(NamedTuple):
         if self.spare:
             self.spare[0].legend(labelled.values(), labelled, loc="center left", markerscale=1.6)
         elif self.part is not None:
-            fitting = max(1, min(len(labelled), round(self.part.bbox.width / self.part.dpi / LEGEND)))
+            room: Any = self.part
+            fitting = max(1, min(len(labelled), round(room.bbox.width / room.dpi / LEGEND)))
             style: Any = {"loc": "outside lower center", "ncols": columns or fitting, "markerscale": 1.6}
             self.part.legend(labelled.values(), labelled, **style)
         else:
@@ -235,6 +236,16 @@ def _in_place_of(axis: Axes, number: int, columns: int) -> list[Axes]:
     axis.set_axis_off()
     cells = place.subgridspec(math.ceil(number / columns), columns)
     return [figure.add_subplot(cells[i // columns, i % columns]) for i in range(number)]
+
+
+def in_place_of(axis: Any) -> FigureBase:
+    """A part of a figure where an Axes of it is."""
+    place = axis.get_subplotspec() if isinstance(axis, Axes) else None
+    if place is None or axis.figure is None:
+        raise InputError(f"ax={axis!r} must be one Axes of plt.subplots")
+    axis.set_axis_off()
+    part: FigureBase = axis.figure.add_subfigure(place)
+    return part
 
 
 def figure_of(plot: Callable[..., Any], *args: Any, **kwargs: Any) -> Figure:

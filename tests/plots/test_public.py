@@ -142,6 +142,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "evidence": (lambda: plots.plot_evidence(regression()["auto_delta"]), "no fit has an evidence or an ELBO"),
     "mixture": (lambda: plots.plot_responsibilities(regression()), "model line is no mixture"),
     "latent": (lambda: plots.plot_latent(regression()), "model line has latents that rows share"),
+    "decoded": (lambda: plots.plot_decoded(regression()), "model line has latents that rows share"),
     "fit": (lambda: plots.plot_pairs(regression(), "nuts"), "fit='nuts' is not one of auto_normal, auto_mvn"),
     "pairs": (lambda: plots.plot_pairs(regression(), var_names="a"), "only 1 such parameter"),
     "site": (lambda: plots.plot_predictive(regression(), var_names="z"), "no observed site 'z': choose from y"),
@@ -334,6 +335,22 @@ def test_a_check_of_rows_that_are_alike_counts_them() -> None:
     assert len(whole) <= 42
 
 
+def walk(x: Tensor) -> None:
+    """A site for each of five numbers, and no plate: x_t ~ Normal(x_{t-1}, s)."""
+    s = pyro.sample("s", dist.HalfNormal(1.0))
+    for t in range(5):
+        pyro.sample(f"x_{t}", dist.Normal(x[t - 1] if t else torch.zeros(()), s), obs=x[t])
+
+
+def test_sites_of_one_number_each_stand_in_one_panel_in_their_order() -> None:
+    x = torch.tensor([0.3, 1.0, 0.4, -0.2, 0.5])
+    axis = closed(plots.plot_predictive(pyrometer.svi(walk, "auto_normal", x, **FEW)))
+    assert axis.get_ylabel() == "x_0 … x_4"
+    seen = next(each for each in axis.lines if each.get_marker() == ".")
+    np.testing.assert_allclose(seen.get_ydata(), x)
+    assert all(bar.get_height() > 0 for bar in axis.patches)
+
+
 def test_latent_codes_stand_on_the_axes_that_are_given() -> None:
     rows = np.random.default_rng(0).random((30, 5))
     fit = pyrometer.train(VAE(2, "linear"), "encoder", rows, epochs=2, draws=2, progress=False)
@@ -341,3 +358,17 @@ def test_latent_codes_stand_on_the_axes_that_are_given() -> None:
     plt.close(figure)
     assert plots.plot_latent(fit, ax=axis) is axis
     np.testing.assert_allclose(np.asarray(axis.collections[0].get_offsets()), fit.encode(), rtol=1e-5)
+
+
+def test_what_codes_decode_to_is_the_decoders_mean_over_their_plane() -> None:
+    rows = np.random.default_rng(0).random((30, 6, 6))
+    fit = pyrometer.train(VAE(2, "linear"), "encoder", rows, epochs=2, draws=2, progress=False)
+    figure, (_, right) = plt.subplots(1, 2)
+    plt.close(figure)
+    axis = plots.plot_decoded(fit, number=9, ax=right)
+    assert style.root_of(axis) is figure
+    assert not right.axison
+    low, high = np.quantile(fit.encode(), [0.01, 0.99], axis=0)
+    corner = fit.decode(np.array([[low[0], high[1]]]))[0]  # the first unit to the right, the second up
+    drawn = 1 - np.asarray(axis.images[0].get_array())[:6, :6, 0]
+    np.testing.assert_allclose(drawn, corner.clip(0, 1), atol=1e-5)
