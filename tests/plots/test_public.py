@@ -49,10 +49,11 @@ def regression() -> pyrometer.Comparison:
 
 @cache
 def clusters() -> pyrometer.Fit:
-    """Five columns, of which only the last three tell two components apart."""
+    """Five columns in units of their own, of which only the last three tell two components apart."""
     rng = np.random.default_rng(0)
     apart = np.array([[0, 0, 0, 0, 0], [0, 0, 4, -4, 4]])[rng.integers(0, 2, 150)]
-    frame = pd.DataFrame(apart + rng.normal(size=(150, 5)), columns=list("abcde"))
+    units = np.array([100, 1, 1, 0.01, 10])
+    frame = pd.DataFrame((apart + rng.normal(size=(150, 5))) * units, columns=list("abcde"))
     return pyrometer.em(GMM(2), frame)
 
 
@@ -174,6 +175,7 @@ def test_a_method_has_one_look_whatever_is_beside_it_and_the_reference_is_black(
         assert style.looks([*others, "auto_normal"], others[0])["auto_normal"] == alone
         assert style.looks([*others, "auto_normal"], others[0])[others[0]].colour == style.REFERENCE
     known = list(style.PLACES)
+    assert all(style.looks(known)[name] == style.looks([name])[name] for name in known)
     assert len({(look.colour, str(look.dashes)) for look in style.looks(known).values()}) == len(known)
 
 
@@ -271,14 +273,12 @@ def test_many_columns_are_shown_in_the_plane_that_tells_components_apart_as_its_
     rows, components = rows_of(fit.data), fit.predict().to_numpy()
     plane = plane_of(fit)
 
-    def apart(points: np.ndarray) -> float:
-        """The distance of the means of the components along their line, in sd within."""
-        first, second = (points[components == k] for k in (0, 1))
-        towards = first.mean(0) - second.mean(0)
-        within = np.concatenate([first - first.mean(0), second - second.mean(0)]) @ towards
-        return float(towards @ towards / within.std())
-
-    assert apart(plane.of(rows)) > 5 * apart(rows[:, :2])
+    first, second = (rows[components == k] for k in (0, 1))
+    apart, residuals = first.mean(0) - second.mean(0), np.concatenate([first - first.mean(0), second - second.mean(0)])
+    within = residuals.T @ residuals / len(rows)
+    along = plane.directions[0]
+    distance = abs(apart @ along) / np.sqrt(along @ within @ along)
+    assert distance == pytest.approx(np.sqrt(apart @ np.linalg.solve(within, apart)))  # Mahalanobis: none is larger
     assert plane.labels[0].startswith("discriminant 1 (100%)\n")
     assert plane.labels[1].startswith("principal direction 1 of the rest\n")
     assert {"c", "d", "e"} == {word[1:] for word in plane.labels[0].partition("\n")[2].split()}
