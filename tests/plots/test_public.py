@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import arviz as az
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,6 +23,7 @@ from pyrometer.inference.plots.rows.densities import mass_levels
 from pyrometer.inference.plots.rows.plane import plane_of, rows_of
 from pyrometer.inference.plots.rows.predictive import counts_in, edges_of
 from pyrometer.inference.plots.rows.responsibilities import COMPONENTS
+from pyrometer.inference.runtime.arviz import kde
 from pyrometer.models import GMM, VAE
 from torch import Tensor
 
@@ -201,8 +201,9 @@ def test_a_density_is_the_kernel_density_of_the_draws() -> None:
     axis = np.ravel(closed(plots.plot_densities(regression(), var_names="b")))[0]
     for name in ("auto_mvn", "auto_normal"):
         drawn = next(each for each in axis.lines if str(each.get_label()).startswith(name))
-        grid, heights = az.kde(regression()[name].draws()["b"])
+        grid, heights = kde(regression()[name].draws()["b"])
         np.testing.assert_allclose(np.stack(drawn.get_data()), np.stack([grid, heights]))
+        assert np.trapezoid(heights, grid) == pytest.approx(1, abs=0.02)
     point = next(each for each in axis.lines if each.get_label() == "auto_delta")
     assert np.asarray(point.get_xdata())[0] == regression()["auto_delta"].draws()["b"][0]
 
