@@ -25,6 +25,7 @@ from pyrometer.inference.plots.rows.predictive import counts_in, edges_of
 from pyrometer.inference.plots.rows.responsibilities import COMPONENTS
 from pyrometer.inference.runtime.arviz import kde
 from pyrometer.models import GMM, VAE
+from scipy.integrate import trapezoid
 from torch import Tensor
 
 mpl.use("Agg")
@@ -203,7 +204,7 @@ def test_a_density_is_the_kernel_density_of_the_draws() -> None:
         drawn = next(each for each in axis.lines if str(each.get_label()).startswith(name))
         grid, heights = kde(regression()[name].draws()["b"])
         np.testing.assert_allclose(np.stack(drawn.get_data()), np.stack([grid, heights]))
-        assert np.trapezoid(heights, grid) == pytest.approx(1, abs=0.02)
+        assert trapezoid(heights, grid) == pytest.approx(1, abs=0.02)
     point = next(each for each in axis.lines if each.get_label() == "auto_delta")
     assert np.asarray(point.get_xdata())[0] == regression()["auto_delta"].draws()["b"][0]
 
