@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import compare
+from ...errors import InputError
 from ...guides import defaults
 from ...models import GMM
 from ..report.page import check_page
@@ -80,6 +81,8 @@ def _compare(options: argparse.Namespace) -> list[Path]:
     x, x_test = rows_of(options)
     model, guides = model_of(options), options.guides
     if options.checkpoint is not None:
+        if not hasattr(model, "restored"):
+            raise InputError(f"--checkpoint is for --model vae or sequence-vae, not {options.model}: leave it out")
         left = trained(options.checkpoint, model, x)
         model, guides = left.model, {name: name for name in guides or defaults(model)} | {left.name: left}
     usual = "none" if isinstance(model, GMM) else "nuts"  # maximum likelihood has no posterior

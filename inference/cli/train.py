@@ -73,7 +73,7 @@ def _train(options: argparse.Namespace) -> list[Path]:
     try:
         return _work(options)
     except KeyboardInterrupt as interrupt:
-        if options.out is None or not (Path(options.out) / checkpoint.TENSORS).exists():
+        if options.out is None or not (Path(options.out) / checkpoint.FILE).exists():
             raise
         raise KeyboardInterrupt(f"--resume goes on from the checkpoint in {options.out}") from interrupt
 

@@ -12,6 +12,7 @@ from pandas import DataFrame, concat
 
 from ...display.table import Table, as_html, as_text
 from ...models.structure import Model
+from ..data.outliers import outliers
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..fit.convergence import unconverged
@@ -25,6 +26,7 @@ from ..report.comparison import report_of
 from ..report.page import check_page, write_page
 from ..report.save import save
 from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, first_line, table_of
+from ..runtime.interrupts import asked_to_end
 from .decoder import judge_decoder, what_loses
 from .entries import METHODS, Entries, Outcome, Problem, chosen_guides, run
 from .marks import NOT_CONVERGED, marked
@@ -135,7 +137,7 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     first = standard or next(iter(fits.values()))
     pivot, by_row = first.pivot(), problem.structure.only_local
     fits = {name: fit if fit is first else matched_to(fit, pivot) for name, fit in fits.items()}
-    notes = [*_notes(fits)]
+    notes = [*_notes(fits), *outliers(problem.data)]
     if by_row and reference:
         gaps, more = _gaps(problem, fits, model, gaps)
         notes += more
@@ -231,7 +233,7 @@ def _gaps(problem: Problem, fits: Mapping[str, Fit], model: Model, known: DataFr
     told = {name: fit.guide for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
     notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
     left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
-    if left:
+    if left and not asked_to_end():
         given = {name: problem.nuts.get(name, "auto") for name in ("warmup", "draws", "chains")}
         sizes = {name: value for name, value in given.items() if value != "auto"}
         settings = {"progress": problem.progress, **sizes}

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, check_path
 from ...guides import catalogue
 from ...models.structure import Model, exchangeable_dims
 from ..data.data import Data, structure_on
@@ -51,7 +51,7 @@ def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None
     InputError
         There is nothing that was saved, it is damaged, or the model is another.
     """
-    folder, guides = Path(path).expanduser(), guides or {}
+    folder, guides = check_path(path), guides or {}
     parts = {part: _data(folder / DATA, kept) for part, kept in _tensors(folder / DATA).items()}
     data = parts["data"]
     if (folder / FIT).exists():

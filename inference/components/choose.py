@@ -16,7 +16,7 @@ from pandas import DataFrame, Series
 from scipy.special import softmax
 from torch import Tensor
 
-from ...errors import InputError, check_positive
+from ...errors import InputError, check_positive, check_seed
 from ...guides import defaults
 from ...models import GMM, BayesianGMM, UnivariateMixture
 from ...models.structure import Model, model_name
@@ -28,6 +28,7 @@ from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from ..fit.fit import Fit
 from ..fit.importance import GOOD_KHAT
+from ..runtime.interrupts import keep_what_is_finished
 from ..runtime.progress import progress_bar
 from ..svi.svi import svi
 from .criteria import NAN, bounds, cross_validated, evidence, information_criteria
@@ -87,6 +88,7 @@ def choose_components(
     """
     numbers = _numbers(components)
     check_positive(starts=starts, draws=draws)
+    seed = check_seed(seed)
     models = {k: _of_size(model, k) for k in numbers}
     largest = on_all_rows(models[max(numbers)])
     data, structure = data_for(largest, x)
@@ -103,6 +105,7 @@ def choose_components(
         except KeyboardInterrupt:
             if not done:
                 raise
+            keep_what_is_finished()
             left = ", ".join(str(k) for k in numbers if k not in done)
             notes.append(f"interrupted: K = {left} not tried")
     return _selection(done, notes)

@@ -13,8 +13,12 @@ from zlib import crc32
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import cbook
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.mathtext import MathTextParser
+from matplotlib.text import Text
 
 from ...errors import InputError
 from ...models.structure import one_line
@@ -150,7 +154,11 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
         before = set(plt.get_fignums())
         with plt.rc_context(STYLE):
             try:
-                return draw(*args, **kwargs)
+                found = draw(*args, **kwargs)
+                parts = np.asarray(found, dtype=object).ravel()
+                for figure in {part.figure for part in parts if isinstance(part, Artist)} - {None}:
+                    _literal_where_no_formula(figure)
+                return found
             except BaseException:
                 for number in set(plt.get_fignums()) - before:
                     plt.close(number)
@@ -264,12 +272,23 @@ def root_of(axes: Any) -> Figure:
     return part
 
 
+def _literal_where_no_formula(figure: FigureBase) -> None:
+    """Show as it is what looks like a formula and cannot be read as one: a column called `$x_{$`, for example."""
+    for text in figure.findobj(Text):
+        if cbook.is_math_text(text.get_text()):
+            try:
+                MathTextParser("path").parse(text.get_text())
+            except ValueError:
+                text.set_parse_math(False)
+
+
 def drawn(width: float, height: float, draw: Callable[..., object], *args: Any) -> Figure:
     """A Figure of so many inches, filled by `draw(figure, *args)`; pyplot forgets it: a notebook shows it once."""
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(width, height), layout="constrained")
         try:
             draw(figure, *args)
+            _literal_where_no_formula(figure)
         finally:
             plt.close(figure)
     return figure

@@ -16,6 +16,7 @@ from ..plots.latent import plot_latent, plot_portrait, plot_reconstructions
 from ..plots.style import figure_of
 from ..runtime.folder import NOTES, Files, stems_of, write_all
 from ..runtime.inert import every_text, inert
+from ..runtime.interrupts import asked_to_end
 
 if TYPE_CHECKING:
     from ..compare.comparison import Comparison
@@ -64,8 +65,9 @@ def save(comparison: Comparison, folder: str | Path, command: str = "") -> list[
     files = {**tables(frames), **data_files(first.data, problem.test), COMPARISON: json_file(facts)}
     for name, fit in comparison.fits.items():
         files |= fit_files(fit, stems[name])
-    files[INDEX] = partial(comparison.report, command=command)
-    return write_all(folder, {**files, **pictures(_drawings(comparison))}, comparison.remarks(), STALE)
+    if not asked_to_end():  # pictures take a while
+        files |= {INDEX: partial(comparison.report, command=command), **pictures(_drawings(comparison))}
+    return write_all(folder, files, comparison.remarks(), STALE)
 
 
 def _drawings(comparison: Comparison) -> dict[str, Callable[[], Any]]:
@@ -97,4 +99,4 @@ def _png(draw: Callable[[], Any], path: Path) -> None:
 def _csv(frame: DataFrame, path: Path) -> None:
     """A CSV file in which no name, of a column of the data or of a guide, is a formula to a spreadsheet."""
     label = "fit" if None in frame.index.names else None
-    every_text(frame, inert).to_csv(path, index_label=label)
+    every_text(frame, inert).to_csv(path, index_label=label, errors="backslashreplace")
