@@ -5,6 +5,7 @@ Fit guides and a reference to one Pyro model and one data set, and read off one 
 
 import argparse
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -81,6 +82,7 @@ def _run(argv: Sequence[str]) -> int:
         if not argv or (len(argv) == 1 and argv[0] in NEED_DATA):
             argv = [*argv, "--help"]
         options = _parser(argv).parse_args(argv)
+        options.command = shlex.join(["pyrometer", *argv])
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             _work(options)
@@ -99,13 +101,11 @@ def _run(argv: Sequence[str]) -> int:
 def _work(options: argparse.Namespace) -> None:
     """Run a command and say what it wrote. Raises KeyboardInterrupt at the end, too, of what was cut short."""
     from ..runtime.folder import check_folder  # whose imports take a while, in which Ctrl-C is one line already
-    from ..runtime.progress import lines_without_terminal
 
     os.environ["MPLBACKEND"] = "Agg"  # a program without windows
     if getattr(options, "out", None) is not None:
         check_folder(options.out)
-    with lines_without_terminal():
-        written = options.run(options)
+    written = options.run(options)
     if written:
         print(f"\nwritten to {options.out}{os.sep}: {', '.join(path.name for path in written)}")
     if asked_to_end():

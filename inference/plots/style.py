@@ -57,6 +57,7 @@ STYLE: Any = {
     "savefig.dpi": 150,
 }
 LINE = 40  # characters of a message on a picture
+LEGEND = 2.0  # inches of an entry of a legend
 
 
 class Look(NamedTuple):
@@ -134,7 +135,7 @@ def _free(first: int, used: set[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _look(hue: int, tier: int) -> Look:
-    dashes, marker = DASHES[(hue + 2 * tier) % len(DASHES)], MARKERS[(hue + tier) % len(MARKERS)]
+    dashes, marker = DASHES[(hue + tier) % len(DASHES)], MARKERS[(hue + tier) % len(MARKERS)]
     return Look(PALETTE[hue], dashes, marker)
 
 
@@ -189,7 +190,9 @@ class Canvas(NamedTuple):
         if self.spare:
             self.spare[0].legend(labelled.values(), labelled, loc="center left", markerscale=1.6)
         elif self.part is not None:
-            style: Any = {"loc": "outside lower center", "ncols": columns or min(len(labelled), 4), "markerscale": 1.6}
+            room: Any = self.part
+            fitting = max(1, min(len(labelled), round(room.bbox.width / room.dpi / LEGEND)))
+            style: Any = {"loc": "outside lower center", "ncols": columns or fitting, "markerscale": 1.6}
             self.part.legend(labelled.values(), labelled, **style)
         else:
             self.axes[-1].legend(labelled.values(), labelled, loc="best", fontsize=7)
@@ -241,6 +244,16 @@ def _in_place_of(axis: Axes, number: int, columns: int) -> list[Axes]:
     axis.set_axis_off()
     cells = place.subgridspec(math.ceil(number / columns), columns)
     return [figure.add_subplot(cells[i // columns, i % columns]) for i in range(number)]
+
+
+def in_place_of(axis: Any) -> FigureBase:
+    """A part of a figure where an Axes of it is."""
+    place = axis.get_subplotspec() if isinstance(axis, Axes) else None
+    if place is None or axis.figure is None:
+        raise InputError(f"ax={axis!r} must be one Axes of plt.subplots")
+    axis.set_axis_off()
+    part: FigureBase = axis.figure.add_subfigure(place)
+    return part
 
 
 def figure_of(plot: Callable[..., Any], *args: Any, **kwargs: Any) -> Figure:
@@ -299,6 +312,11 @@ def say(part: Axes | FigureBase, text: str) -> None:
     part.text(0.5, 0.5, textwrap.fill(text, LINE), **style)
 
 
+def cut(text: str, longest: int) -> str:
+    """At most so many characters."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def columns_of(number: int) -> int:
     """How many panels stand side by side."""
     return 2 if number == 4 else min(number, 3)
@@ -317,7 +335,8 @@ def canvas_a_row(place: Any, rows: int, shown: Compared, figsize: Any = None, he
     number = len(shown.fits)
     columns = columns_of(number)
     if place is None:
-        size = (3.3 * columns, 0.3 + height * rows * math.ceil(number / columns))
+        wide, high = (3.3, height) if number > 1 else (4.6, 1.4 * height)
+        size = (wide * columns, 0.3 + high * rows * math.ceil(number / columns))
         place = plt.figure(figsize=figsize or size, layout="constrained")
     if isinstance(place, FigureBase):
         parts = place.subfigures(rows, 1, squeeze=False).ravel()
