@@ -65,7 +65,7 @@ def calibrate(
     draws : L, 9 or more, of each fit: chains are thinned to so many, or to half their effective sample size.
     seed : the same seed gives the same ranks, whatever `jobs`.
     jobs : processes at once.
-    progress : show a bar; it is silent where there is no terminal or notebook.
+    progress : show a bar; a line every ten seconds where there is no terminal or notebook.
     dtype : of the data, float64 by default.
 
     Returns

@@ -5,6 +5,7 @@ Fit guides and a reference to one Pyro model and one data set, and read off one 
 
 import argparse
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from typing import Any, NoReturn, TextIO
 
 from ...errors import InputError
 from ..runtime.pipes import quiet_pipes
-from ..runtime.progress import lines_without_terminal
 
 COMMANDS = {  # in files of their names, imported by who asks for them: help is there at once
     "compare": "fit several guides and a reference to one data set, and print the table",
@@ -77,6 +77,7 @@ def _run(argv: Sequence[str]) -> int:
         if not argv or (len(argv) == 1 and argv[0] in NEED_DATA):
             argv = [*argv, "--help"]
         options = _parser(argv).parse_args(argv)
+        options.command = shlex.join(["pyrometer", *argv])
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             os.environ["MPLBACKEND"] = "Agg"  # a program without windows
@@ -84,8 +85,7 @@ def _run(argv: Sequence[str]) -> int:
                 from ..runtime.folder import check_folder
 
                 check_folder(options.out)
-            with lines_without_terminal():
-                written = options.run(options)
+            written = options.run(options)
             if written:
                 print(f"\nwritten to {options.out}{os.sep}: {', '.join(path.name for path in written)}")
     except InputError as error:

@@ -56,7 +56,7 @@ def cavi(
         `start_losses` keeps them all.
     draws : exact draws from q; k-hat comes from their weights, which take a pass over x for each two draws.
     seed : the same seed gives the same numbers.
-    progress : show a bar with the ELBO; it is silent where there is no terminal or notebook.
+    progress : show a bar with the ELBO; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called in tables.
 
     Returns

@@ -55,7 +55,7 @@ def em(
         reaches it has collapsed onto a point, line or plane, where the likelihood has no maximum.
     on_collapse : reseed puts a collapsed component at a random row, and `losses` begins anew; refuse gives that start
         up.
-    progress : show a bar with the log-likelihood; it is silent where there is no terminal or notebook.
+    progress : show a bar with the log-likelihood; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called in tables.
 
     Returns

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from ...display import table as display
 from ..compilation.batched import over_draws
 from ..data.data import Data, evenly_spaced
 from ..evidence.log_evidence import Evidence, log_evidence
@@ -269,8 +270,4 @@ DECIMALS |= {"bic": 1, "aic": 1, "probability": 3, "log_evidence_se": 2}  # of n
 
 def as_text(table: pd.DataFrame) -> str:
     """The table with each column at its own precision, and a dash where it does not apply."""
-
-    def text(value: Any, decimals: int) -> str:
-        return value if isinstance(value, str) else "-" if pd.isna(value) else f"{value:.{decimals}f}"
-
-    return pd.DataFrame({c: [text(v, DECIMALS.get(c, 3)) for v in table[c]] for c in table}, table.index).to_string()
+    return display.as_text(display.table_of(table, DECIMALS))

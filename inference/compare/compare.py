@@ -60,7 +60,7 @@ def compare(
     reference : nuts, another method, the name of a guide, a Fit made before, or None; it is always run.
     seed : the same seed gives the same table, seconds aside.
     jobs : guides fitted at once, each in a process of its own.
-    progress : show bars; they are silent where there is no terminal or notebook.
+    progress : show bars; a line every ten seconds where there is no terminal or notebook.
     steps, starts, lr, optimizer, estimator, batch_size : of `svi`.
     warmup, chains : of `nuts`. draws : of each guide and of each chain; auto is 1,000 of a guide, and of the chains as
         many as their convergence asks for. compile, dtype : of `svi` and `nuts`.

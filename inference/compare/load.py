@@ -21,11 +21,12 @@ from ..fit.fit import Fit
 from ..fit.relabel import Labels
 from ..fit.saved import DATA, FACTS, FIT, FORMAT
 from ..local_latents.row_fit import RowFit
+from ..report.save import COMPARISON
 from ..runtime.arviz import from_netcdf
+from ..runtime.inert import as_it_was, every_text
 from ..svi.guide_of import guide_of
 from .comparison import Comparison
 from .entries import Problem
-from .save import COMPARISON
 
 LONG = {"gaps": ("guide", "row"), "parameters": ("fit", "scalar")}  # tables with an index of two
 FRAMES = ("table", "invariant", *LONG)
@@ -123,5 +124,5 @@ def _frame(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     frame = pd.read_csv(path, dtype={"fit": str, "guide": str})  # a name may be a number
     if path.stem in LONG:
-        return frame.set_index(list(LONG[path.stem]))
-    return frame.set_index("fit").rename_axis(None)
+        return every_text(frame.set_index(list(LONG[path.stem])), as_it_was)
+    return every_text(frame.set_index("fit").rename_axis(None), as_it_was)

@@ -27,13 +27,13 @@ from ..data.as_data import DataLike, as_new_data, data_for
 from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from ..fit.fit import Fit
+from ..fit.importance import GOOD_KHAT
 from ..runtime.progress import progress_bar
 from ..svi.svi import svi
 from .criteria import NAN, bounds, cross_validated, evidence, information_criteria
 from .selection import Selection
 
 Method = Callable[..., Fit]
-GOOD_KHAT = 0.7  # Vehtari et al. 2024
 CERTAIN = 0.01  # nats: weights that vary by less have no tail worth a warning
 COLUMNS = ("elbo", "log_evidence", "log_evidence_se", "khat", "probability", "bic", "aic", "lpd_test", "lpd_test_se")
 
@@ -69,7 +69,7 @@ def choose_components(
         fits to the rows that are left begin at the labels of the fit to all.
     starts : of `cavi`, `svi` and `em`. draws : from each posterior.
     seed : the same seed gives the same table, seconds aside.
-    progress : show a bar; it is silent where there is no terminal or notebook.
+    progress : show a bar; a line every ten seconds where there is no terminal or notebook.
 
     Returns
     -------

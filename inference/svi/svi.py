@@ -93,7 +93,7 @@ def svi(
         second, and Inductor where it makes up for its quarter of a minute; True: Inductor; False: `pyro.infer.SVI`
         itself. Where it cannot be done that is what runs, with a warning that says why; `Fit.compiled` says what was
         done.
-    progress : show a bar; it is silent where there is no terminal or notebook.
+    progress : show a bar; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called; the guide's name by default.
 
     Returns

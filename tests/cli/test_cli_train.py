@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_writes_pictures_posterior_marginal_likelihood_and_checkpoint(trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
-    assert {f"{name}.png" for name in PICTURES} | {"marginal.png", "marginal.csv", "encoder.nc"} <= names
+    assert {f"{name}.png" for name in PICTURES} | {"marginal.png", "marginal.csv", "encoder.nc", "index.html"} <= names
     assert {"checkpoint.pt", "checkpoint.json"} <= names
     assert all((trained / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in PICTURES)
     table = pd.read_csv(trained / "marginal.csv", index_col="method")
