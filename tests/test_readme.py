@@ -27,13 +27,15 @@ def small(function: Callable[..., Any], **sizes: Any) -> Callable[..., Any]:
     "example",
     EXAMPLES,
     ids=[
-        *("compare", "any data", "own guide", "published", "calibrate"),
+        *("compare", "explore", "any data", "own guide", "published", "calibrate"),
         *("classics", "components", "deterministic", "vae", "own parts", "labels", "strings"),
     ],
 )
 def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mpl.use("agg")
     monkeypatch.chdir(tmp_path)
+    pyrometer.datasets.load("faithful")[:40].to_csv("mine.csv", index=False)
+    monkeypatch.setattr(pyrometer, "explore", small(pyrometer.explore, reference=None))
     monkeypatch.setattr(pyrometer, "compare", small(pyrometer.compare, **SMOKE, rows=2))
     few = small(pyrometer.choose_components, components=range(1, 3), starts=1, draws=60, folds=2, progress=False)
     monkeypatch.setattr(pyrometer, "choose_components", few)
@@ -43,6 +45,12 @@ def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("pyrometer.inference.local_latents.gaps.CAREFUL", budget)
     monkeypatch.setattr(pyrometer, "score_strings", small(pyrometer.score_strings, budget=budget, ais_rows=2))
     exec(compile(example, "README.md", "exec"), {})
+
+
+def test_eight_lines_lead_from_a_data_frame_to_the_verdict() -> None:
+    example = next(text for text in EXAMPLES if "read_csv" in text)
+    lines = [line for line in example.partition('["verdict"]')[0].splitlines() if line.strip()]
+    assert len(lines) <= 8
 
 
 @pytest.mark.parametrize(("columns", "section"), [(COLUMNS, "Reading the table"), (ROW_COLUMNS, "The VAE")])
