@@ -25,3 +25,12 @@ def test_the_notebook_is_committed_executed_with_pictures_and_no_errors(path: Pa
     assert all(cell.execution_count for cell in cells)
     assert not [output for output in outputs if output.output_type == "error"]
     assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_a_verdict_on_a_dataframe_takes_at_most_eight_lines() -> None:
+    """Those cells are tagged: a regression and a mixture, imports included."""
+    cells = [cell for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells]
+    tagged = [cell for cell in cells if "eight-lines" in cell.metadata.get("tags", [])]
+    lines = [[line for line in cell.source.splitlines() if line.strip()] for cell in tagged]
+    assert len(lines) == 2
+    assert all("pyrometer.compare(" in each[-1] and len(each) <= 8 for each in lines)
