@@ -56,6 +56,7 @@ logging.getLogger().addHandler(logging.NullHandler())  # else ArviZ brings one, 
 
 HEADING = re.compile(r"-{3,}$")
 NAMED = re.compile(r"([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*) : (.*)")
+ANOTHER = re.compile(r"(?<=\.) (?=[a-z_]\w*(?:, [a-z_]\w*)* : )")  # name on the line of the one before
 MARKUP = re.compile(r"[*|\\]|_(?!\w)")
 
 
@@ -68,6 +69,7 @@ def escaped(line: str) -> str:
 def read_as_plain_text(app: Any, what: str, name: str, documented: Any, options: Any, lines: list[str]) -> None:
     """A docstring's lines, changed in place."""
     section, read = "", []
+    lines[:] = [part for line in lines for part in ANOTHER.split(line)]
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         if HEADING.match(after.strip()) and line.strip():
             section = line.strip()

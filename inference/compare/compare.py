@@ -82,7 +82,12 @@ def compare(
 
     Examples
     --------
-    >>> compare(BayesianGMM(2), "faithful", ["structured", "auto_mvn"]).table  # doctest: +SKIP
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> guides = ["auto_normal", "auto_mvn"]  # the first without correlations, which this posterior has
+    >>> comparison = pyrometer.compare(CorrelatedGaussian(), "faithful", guides, starts=1, progress=False)
+    >>> comparison.table["verdict"].to_dict()
+    {'nuts': 'means and spreads', 'auto_normal': 'means', 'auto_mvn': 'means and spreads'}
     """
     both: dict[str, Any] = {"compile": compile, "dtype": dtype}
     trained = {"steps": steps, "starts": starts, "optimizer": optimizer, "estimator": estimator, **both}

@@ -106,6 +106,16 @@ def svi(
     ------
     InputError
         Bad data or options, or a model and guide that do not fit; before any training.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> fit = pyrometer.svi(CorrelatedGaussian(), "auto_normal", "faithful", progress=False)
+    >>> fit.converged
+    True
+    >>> float(fit.posterior["loc"][..., 0].std()) < 0.5 * 272**-0.5  # which is the posterior's own
+    True
     """
     began = time.perf_counter()
     check_positive(starts=starts, draws=draws, **({} if steps == AUTO else {"steps": steps}))
