@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, guides, models
+    from . import datasets, guides, models, plots
     from .errors import InputError
     from .inference.calibration.calibrate import calibrate
     from .inference.calibration.calibration import Calibration
@@ -53,6 +53,7 @@ __all__ = [
     "models",
     "nuts",
     "pathfinder",
+    "plots",
     "score_strings",
     "svi",
     "thames",

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from ..fit.saved import data_files, facts_of, fit_files, json_file
 from ..local_latents.row_fit import RowFit, tells_q
 from ..plots import plot, plot_fit, plot_forest, plot_losses
 from ..plots.latent import plot_latent, plot_portrait, plot_reconstructions
+from ..plots.style import figure_of
 from ..runtime.folder import NOTES, Files, stems_of, write_all
 
 if TYPE_CHECKING:
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 COMPARISON = "comparison.json"
 OPTIONS = ("seed", "jobs", "progress")
-PICTURES = {"comparison.png": plot, "losses.png": plot_losses, "fit.png": plot_fit, "forest.png": plot_forest}
+PICTURES: dict[str, Any] = {
+    "comparison.png": plot,
+    "losses.png": plot_losses,
+    "fit.png": plot_fit,
+    "forest.png": plot_forest,
+}
 ROW_PICTURES: dict[str, Any] = {"portrait.png": plot_portrait, "latent.png": plot_latent}
 ROW_PICTURES |= {"reconstructions.png": plot_reconstructions}
 FRAMES = ("table", "parameters", "invariant", "gaps")
@@ -33,9 +38,9 @@ def save(comparison: Comparison, folder: str | Path) -> list[Path]:
 
     table.csv; parameters.csv and invariant.csv, the label-invariant distances, or gaps.csv; one NetCDF a fit for ArviZ,
     and what `pyrometer.load` needs beside: data.pt, one file of tensors a fit, comparison.json;
-    comparison.png, losses.png, fit.png and forest.png, and in place of the last two, where the first fit tells q(z | x)
-    of a row, portrait.png, latent.png and reconstructions.png; notes.txt where there is something to note, a picture
-    that could not be drawn for example.
+    comparison.png, losses.png where a fit was trained, fit.png and forest.png, and in place of the last two, where the
+    first fit tells q(z | x) of a row, portrait.png, latent.png and reconstructions.png; notes.txt where there is
+    something to note, a picture that could not be drawn for example.
 
     Returns
     -------
@@ -59,10 +64,12 @@ def save(comparison: Comparison, folder: str | Path) -> list[Path]:
     return write_all(folder, {**files, **pictures(_drawings(comparison))}, comparison.remarks(), STALE)
 
 
-def _drawings(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
+def _drawings(comparison: Comparison) -> dict[str, Callable[[], Any]]:
     """The pictures of a comparison by the names of their files."""
     first = next(iter(comparison.fits.values()))
-    drawings: dict[str, Callable[[], Figure]] = {name: partial(draw, comparison) for name, draw in PICTURES.items()}
+    drawings: dict[str, Callable[[], Any]] = {name: partial(draw, comparison) for name, draw in PICTURES.items()}
+    if not any(len(fit.losses) for fit in comparison.fits.values()):
+        del drawings["losses.png"]
     if isinstance(first, RowFit) and tells_q(first.guide):
         drawings |= {name: partial(draw, first) for name, draw in ROW_PICTURES.items()}
         del drawings["fit.png"], drawings["forest.png"]
@@ -74,13 +81,13 @@ def tables(frames: Mapping[str, DataFrame]) -> Files:
     return {f"{name}.csv": partial(_csv, frame) for name, frame in frames.items() if len(frame)}
 
 
-def pictures(draws: Mapping[str, Callable[[], Figure]]) -> Files:
+def pictures(draws: Mapping[str, Callable[[], Any]]) -> Files:
     """Pictures by the names of their files."""
     return {name: partial(_png, draw) for name, draw in draws.items()}
 
 
-def _png(draw: Callable[[], Figure], path: Path) -> None:
-    draw().savefig(path)
+def _png(draw: Callable[[], Any], path: Path) -> None:
+    figure_of(draw).savefig(path)
 
 
 def _csv(frame: DataFrame, path: Path) -> None:

@@ -12,8 +12,8 @@ from pandas import DataFrame, Series
 from ..compare.columns import as_text
 from ..compare.save import pictures, tables
 from ..fit.fit import Fit
-from ..plots.components import plot_components
 from ..runtime.folder import write_all
+from .plot import plot_components
 
 SIGNS = {"elbo": 1, "log_evidence": 1, "bic": -1, "aic": -1, "lpd_test": 1}  # of what chooses: whether more is better
 

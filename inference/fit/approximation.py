@@ -50,7 +50,8 @@ def approximation(pairing: Pairing, density: Density, draws: int) -> Approximati
         return Approximation(sites, NONE, _elbo_draws(pairing, density, draws))
     if pairing.point:
         sites, _ = repeated(_one_draw(pairing.guide, density), 1)
-        return Approximation(sites, NONE, NONE)
+        own = {name: value.clone() for name, value in sites.items()}  # not the guide's params, which may change yet
+        return Approximation(own, NONE, NONE)
     if isinstance(pairing.guide, AutoLaplaceApproximation):
         sites, log_q = _laplace_draws(pairing.guide, density, draws)
     else:

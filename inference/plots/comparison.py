@@ -1,66 +1,28 @@
-"""The pictures of a Comparison, or of one Fit, and how training went: matplotlib Figures, neither shown nor saved."""
+"""The whole picture of a Comparison, or of one Fit: what was fitted to the data, training, and the parameters."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure, FigureBase
 
-from .densities import draw_densities, has_density
 from .forest import draw_forest, forest_height
+from .losses import draw_losses
 from .marginal import draw_gaps, gaps_height
-from .predictive import SITES, draw_predictive
-from .style import Compared, attempt, columns_of, compared, drawn, say
-
-if TYPE_CHECKING:
-    from ..compare.comparison import Comparison
-    from ..fit.fit import Fit
+from .rows.densities import draw_densities, has_density
+from .rows.predictive import SITES, draw_predictive
+from .style import Canvas, Compared, attempt, canvas_a_row, columns_of, compared, drawn, styled
 
 WIDTH = 10.0  # inches
-SHARE = 0.02  # of the steps, what a smoothed line averages over
-BURN = 0.1  # of the steps, what the scale of the axis leaves out of account
 
 
-def plot_fit(shown: Comparison | Fit) -> Figure:
-    """The data and what each method fitted to them, a panel a method.
-
-    Rows of one table, without covariates or latents of their own. Two columns or more: the first two as points, over
-    the reference's posterior predictive density (the regions of 50, 80 and 95 % of its mass), with each method's
-    components as ellipses of 1 and 2 standard deviations at the posterior mean, and 1 standard deviation in some of the
-    draws; without `locs` and `covariances`, each method's own density. One column: its histogram, each method's
-    density, and the reference's dashed.
-
-    Any other model: what was observed beside each method's posterior predictive distribution. Of 0 and 1, the share of
-    ones by the predicted probability; of a few categories, how often each occurs.
-    """
-    return drawn(WIDTH, _fits_height(compared(shown)) * 1.1, _draw_fits, compared(shown))
-
-
-def plot_losses(shown: Comparison | Fit) -> Figure:
-    """The loss, minus the ELBO in nats, by step; a running mean over the raw values. Early spikes are cut off.
-
-    A row, where rows share no latent; the loss of held-out rows dashed, where it is known.
-    """
-    return drawn(WIDTH if hasattr(shown, "fits") else 5.6, 3.6, draw_losses, compared(shown))
-
-
-def plot_forest(shown: Comparison | Fit) -> Figure:
-    """Mean and 94 % interval of each scalar parameter by method, a panel a parameter.
-
-    The grey band is the reference's interval. A method far off does not squash the others: an
-    arrow points to it.
-    """
-    return drawn(WIDTH, forest_height(compared(shown)) or 1.0, draw_forest, compared(shown))
-
-
-def plot(shown: Comparison | Fit) -> Figure:
+def plot(shown: Any) -> Figure:
     """All that can be drawn in one picture: the fits, the losses, and below them the parameters.
 
     Where the gaps of guides with a q(z | x) a row are known: these. A part that fails is a grey line that says why.
+    shown: Comparison or Fit.
     """
     parts = compared(shown)
     if len(parts.gaps):
@@ -80,8 +42,53 @@ def plot(shown: Comparison | Fit) -> Figure:
     return drawn(WIDTH, sum(heights), draw)
 
 
+@styled
+def plot_fit(shown: Any, ax: Any = None, figsize: tuple[float, float] | None = None) -> Any:
+    """The data and what each method fitted to them, a panel a method.
+
+    Rows of one table, without covariates or latents of their own. Two columns or more: a point a row, over the
+    reference's posterior predictive density (the regions of 50, 80 and 95 % of its mass), with each method's components
+    as ellipses of 1 and 2 standard deviations at the posterior mean, and 1 standard deviation in some of the draws;
+    without `locs` and `covariances`, each method's own density. More than two columns are shown in the plane that tells
+    the components apart best, as its axes say: see `plot_responsibilities`. One column: its histogram, each method's
+    density, and the reference's dashed.
+
+    Any other model: what was observed beside each method's posterior predictive distribution, as `plot_predictive`.
+
+    Parameters
+    ----------
+    shown : Comparison or Fit.
+    ax : one Axes for each fit, or one in whose place all are drawn. None makes a new figure of `figsize` inches.
+
+    Returns
+    -------
+    Axes, or an array of them.
+
+    Examples
+    --------
+    >>> plot_fit(comparison)  # doctest: +SKIP
+    """
+    parts = compared(shown)
+    draw, rows = _of_fits(parts)
+    canvases = canvas_a_row(ax, rows, parts, figsize, 2.5, **_shares(draw))
+    draw(canvases, parts)
+    return Canvas([axis for panels in canvases for axis in panels.axes], 1).given_back
+
+
 def _draw_fits(figure: FigureBase, shown: Compared) -> None:
-    (draw_densities if has_density(shown.main) else draw_predictive)(figure, shown)
+    draw, rows = _of_fits(shown)
+    draw(canvas_a_row(figure, rows, shown, **_shares(draw)), shown)
+
+
+def _of_fits(shown: Compared) -> tuple[Callable[[Sequence[Canvas], Compared], None], int]:
+    """What draws the fits, and how many rows of panels it wants."""
+    if has_density(shown.main):
+        return draw_densities, 1
+    return draw_predictive, min(len(shown.main.structure.observed), SITES)
+
+
+def _shares(draw: Any) -> dict[str, bool]:
+    return {"sharex": draw is draw_densities, "sharey": True}
 
 
 def _fits_height(shown: Compared) -> float:
@@ -95,43 +102,3 @@ def _inches(height: Callable[[Compared], float], shown: Compared) -> float:
         return height(shown)
     except Exception:
         return 1.0
-
-
-def draw_losses(figure: FigureBase, shown: Compared) -> None:
-    """The loss of each fit that was trained: a smoothed line over the faint raw one, that of held-out rows dashed."""
-    trained = {name: fit for name, fit in shown.fits.items() if len(fit.losses)}
-    if not trained:
-        say(figure, "no fit was trained step by step")
-        return
-    axis = figure.subplots()
-    by_row = all(fit.structure.only_local for fit in trained.values())
-    losses = {name: fit.losses / (fit.number_of_rows if by_row else 1) for name, fit in trained.items()}
-    low, high = limits(losses.values())
-    for name, loss in losses.items():
-        colour, held_out = shown.palette[name], getattr(trained[name], "test_losses", ())
-        axis.plot(loss, color=colour, alpha=0.12, linewidth=0.6)
-        axis.plot(smoothed(loss), color=colour, linewidth=1.5, label=name)
-        if len(held_out):
-            places = np.arange(1, len(held_out) + 1) * len(loss) / len(held_out)
-            axis.plot(places, held_out, "--", color=colour, linewidth=1.2, label=f"{name}, held out")
-            low, high = min(low, *held_out), max(high, *held_out[len(held_out) // 2 :])
-    longest = max(map(len, losses.values()))
-    axis.set(xlabel="step", ylabel="nats a row" if by_row else "nats", xlim=(0, longest), ylim=(low, high))
-    axis.set_title("Training: minus the ELBO")
-    if len(shown.fits) > 1 or len(axis.get_legend_handles_labels()[1]) > 1:
-        figure.legend(loc="outside lower center", ncols=2 if len(losses) < 9 else 3)
-
-
-def smoothed(loss: np.ndarray) -> np.ndarray:
-    """A running mean over a fiftieth of the steps: (steps,) -> (steps,)."""
-    window = max(1, round(SHARE * len(loss)))
-    return pd.Series(loss).rolling(window, center=True, min_periods=1).mean().to_numpy()
-
-
-def limits(losses: Iterable[np.ndarray]) -> tuple[float, float]:
-    """The range that shows every fit from a tenth of its steps on; the spikes of the start run out of the picture."""
-    late = [loss[int(BURN * len(loss)) :] for loss in losses]
-    low = min(float(np.nanquantile(loss, 0.005)) for loss in late)
-    high = max(float(max(np.nanquantile(loss, 0.95), np.nanmax(smoothed(loss)))) for loss in late)
-    margin = 0.05 * (high - low) or 1.0
-    return low - margin, high + margin

@@ -1,127 +1,105 @@
-"""The picture of the posteriors side by side: each scalar parameter by method."""
+"""The picture of the posteriors side by side: each scalar parameter by method, the worst first."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from ..fit.moments import varies
-from .style import REFERENCE, Compared, attempt, grid, say
+from .parameters import Parameter, chosen, titled
+from .style import REFERENCE, Canvas, Compared, attempt, canvas, compared, on_figure, say, styled
 
 TAILS = (0.03, 0.97)  # a 94 % interval, as ArviZ draws it
-MOST = 36  # panels; where there are more parameters, those farthest from the reference are shown
-NARROW, WIDE = 3, 6  # panels side by side, at least and at most
+SHOWN = 12  # panels
+WIDE = 6  # panels side by side, at most
 REACH = 4  # reference interval widths beyond which a panel does not follow a stray method
-LONGEST = 10  # characters of a coordinate in a label
 
 
-@dataclass(frozen=True, eq=False)
-class Parameter:
-    """One scalar: its variable, what to call it, its component (-1 for none), and its draws, fit -> (S,).
+@styled
+def plot_forest(
+    shown: Any,
+    var_names: Collection[str] | None = None,
+    num: int | None = SHOWN,
+    ax: Any = None,
+    figsize: tuple[float, float] | None = None,
+) -> Any:
+    """Mean and 94 % interval of each scalar by method, a panel each in its own units, the worst scalars first.
 
-    expected: its draws in the reference, else in the first fit.
+    Worst is the largest bias of a fit against the reference, in its sd, or |log sd_ratio|; without a reference the
+    order is the model's. The grey band is the reference's interval. A method far off does not squash the others: an
+    arrow points to it.
+
+    Parameters
+    ----------
+    shown : Comparison or Fit.
+    var_names : variables, or scalars by the names that tables give them (`locs[0, waiting]`). None leaves out what
+        would flood the picture: deterministic sites with an entry a row of the data, and of latents with one all but
+        the worst three.
+    num : scalars shown, at most; None for all.
+    ax : one Axes for each scalar, or one in whose place all are drawn. None makes a new figure of `figsize` inches.
+
+    Returns
+    -------
+    Axes, or an array of them.
+
+    Raises
+    ------
+    InputError
+        A variable is unknown, or there is no parameter that rows share.
+
+    Examples
+    --------
+    >>> plot_forest(comparison, var_names=["locs", "weights"])  # doctest: +SKIP
     """
-
-    variable: str
-    label: str
-    component: int
-    draws: dict[str, np.ndarray]
-    expected: np.ndarray
-
-    def bias(self) -> float:
-        """The largest distance of a mean from the expected one, in standard deviations of that."""
-        distance = max(abs(draws.mean() - self.expected.mean()) for draws in self.draws.values())
-        return float(distance / (self.expected.std() or 1.0))
-
-
-def parameters(shown: Compared) -> list[Parameter]:
-    """The scalars worth showing, component by component.
-
-    Left out are rows' own variables, constants, repetitions (a covariance matrix holds each covariance twice), and the
-    inner workings of a covariance where that is there itself.
-    """
-    dims, rows = shown.main.dims(), shown.main.structure.rows
-    kept: list[Parameter] = []
-    for variable in dims:
-        internal = variable.startswith("precision") or "_tril" in variable or variable == "scales"
-        if not (rows and rows.name in dims[variable]) and not (internal and "covariances" in dims):
-            kept += _distinct(_scalars(shown, variable))
-    return sorted(kept, key=attrgetter("component"))
+    parts = compared(shown)
+    found = chosen(parts, var_names, num)
+    size = (10.0 / max(3, _columns(found)), _panel_height(parts))
+    panels = canvas(ax, len(found), _columns(found), size, figsize, sharey=True)
+    _draw(panels, found, parts)
+    return panels.given_back
 
 
 def draw_forest(figure: FigureBase, shown: Compared) -> None:
-    """A panel a parameter, each in its own units: mean and 94 % interval by method, over a band for the reference's."""
-    found = parameters(shown)
-    chosen = _farthest(found)
-    if not chosen:
+    """What `plot_forest` shows, on a figure, with a heading."""
+    try:
+        found = chosen(shown, num=SHOWN)
+    except ValueError:
         say(figure, "no parameters to show")
         return
-    panels, _ = grid(figure, len(chosen), _columns(chosen), sharey=True)
-    for axis, parameter in zip(panels, chosen, strict=True):
-        attempt(axis, _forest, parameter, shown)
-    panels[0].set_ylim(len(shown.fits) - 0.4, -0.6)
+    panels = on_figure(figure, len(found), _columns(found), sharey=True)
+    _draw(panels, found, shown)
     what = "Parameters" if all(fit.is_point for fit in shown.fits.values()) else "Parameters: mean and 94 % interval"
-    left_out = f" ({len(chosen)} of {len(found)}, where the methods differ most)" if len(chosen) < len(found) else ""
-    figure.suptitle(what + left_out, x=0.01, ha="left", fontsize=9, fontweight="bold")
+    worst = ", the worst first" if any(np.isfinite(each.badness) for each in found) else ""
+    panels.title(what + worst)
 
 
 def forest_height(shown: Compared) -> float:
     """Inches that `draw_forest` needs, each row of panels a line a method; 0 where there is no parameter to show."""
-    chosen = _farthest(parameters(shown))
-    rows = math.ceil(len(chosen) / _columns(chosen))
-    return 0.4 + rows * (0.7 + 0.17 * len(shown.fits)) if rows else 0.0
+    try:
+        found = chosen(shown, num=SHOWN)
+    except ValueError:
+        return 0.0
+    return 0.4 + math.ceil(len(found) / _columns(found)) * _panel_height(shown)
 
 
-def _columns(chosen: list[Parameter]) -> int:
-    """Panels side by side: one component a row where that fits."""
-    sizes = set(Counter(parameter.component for parameter in chosen).values())
-    return sizes.pop() if len(sizes) == 1 and NARROW <= max(sizes) <= WIDE else max(NARROW, min(WIDE, len(chosen)))
+def _panel_height(shown: Compared) -> float:
+    return 0.8 + 0.17 * len(shown.fits)
 
 
-def _scalars(shown: Compared, variable: str) -> Iterator[Parameter]:
-    """Every entry of a variable, labelled by its coordinates."""
-    values, expected = shown.main.posterior[variable], shown.main.draws()[variable]
-    dims = values.dims[2:]
-    names = [_short(values[dim].values) for dim in dims]  # 0, 1, ... where a dim has no coordinates
-    draws = {name: fit.draws()[variable] for name, fit in shown.fits.items() if variable in fit.posterior}
-    known = {name: found for name, found in draws.items() if found.ndim == len(dims) + 1}
-    for index in np.ndindex(*values.shape[2:]):
-        coords = ", ".join(name[i] for name, i in zip(names, index, strict=True))
-        component = index[dims.index("components")] if "components" in dims else -1
-        label = f"{variable}\n[{coords}]" if coords else variable
-        entries = {name: found[:, *index] for name, found in known.items()}
-        yield Parameter(variable, label, component, entries, expected[:, *index])
+def _columns(found: list[Parameter]) -> int:
+    """Panels side by side, so that the rows are as full as can be."""
+    return math.ceil(len(found) / math.ceil(len(found) / WIDE))
 
 
-def _short(coords: Iterable[object]) -> list[str]:
-    """Coordinates as text, cut to LONGEST characters; numbered where that would make two alike."""
-    whole = [str(coord) for coord in coords]
-    short = [text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…" for text in whole]
-    return short if len(set(short)) == len(short) else [str(i) for i in range(len(whole))]
-
-
-def _distinct(candidates: Iterable[Parameter]) -> Iterator[Parameter]:
-    """Those that vary, each set of equal ones once."""
-    seen = set[str]()
-    for parameter in candidates:
-        draws = parameter.expected
-        everywhere = np.concatenate([*parameter.draws.values()])
-        known_by = f"{draws.mean():.7g} {draws.std():.7g} {draws[0]:.7g} {draws[-1]:.7g}"
-        if varies(everywhere[:, None]) and known_by not in seen:
-            seen.add(known_by)
-            yield parameter
-
-
-def _farthest(found: list[Parameter]) -> list[Parameter]:
-    """At most MOST, those with the largest bias of any fit, in their old order."""
-    top = sorted(found, key=Parameter.bias, reverse=True)[:MOST]
-    return [parameter for parameter in found if parameter in top]
+def _draw(panels: Canvas, found: list[Parameter], shown: Compared) -> None:
+    for axis, parameter in zip(panels.axes, found, strict=True):
+        attempt(axis, _forest, parameter, shown)
+        axis.set_ylim(len(shown.fits) - 0.4, -1.0)
+    for place, axis in enumerate(panels.axes):
+        axis.tick_params(axis="y", labelleft=place % panels.columns == 0)
 
 
 def _forest(axis: Axes, parameter: Parameter, shown: Compared) -> None:
@@ -130,18 +108,19 @@ def _forest(axis: Axes, parameter: Parameter, shown: Compared) -> None:
     An arrow at the edge stands for a mean that lies beyond it.
     """
     known = [(row, name) for row, name in enumerate(shown.fits) if name in parameter.draws]
+    looks = shown.looks
     for row, name in known:
-        colour, values = shown.palette[name], parameter.draws[name]
-        axis.plot(np.quantile(values, TAILS), [row, row], color=colour, linewidth=2, solid_capstyle="butt")
-        axis.plot(values.mean(), row, "o", color=colour, markersize=4)
+        look, values = looks[name], parameter.draws[name]
+        axis.plot(np.quantile(values, TAILS), [row, row], color=look.colour, linewidth=2, solid_capstyle="butt")
+        axis.plot(values.mean(), row, look.marker, color=look.colour, markersize=4)
     _band(axis, parameter.expected if shown.reference else np.zeros(0))
     left, right = axis.get_xlim()
     for row, name in known:
         mean = parameter.draws[name].mean()
         edge = np.clip(mean, left, right)
         if edge != mean:
-            axis.plot(edge, row, "<" if mean < edge else ">", color=shown.palette[name], markersize=5, clip_on=False)
-    axis.set_title(parameter.label, loc="center", fontsize=7.5, fontweight="normal")
+            axis.plot(edge, row, "<" if mean < edge else ">", color=looks[name].colour, markersize=5, clip_on=False)
+    titled(axis, parameter, shown)
     axis.set_yticks(range(len(shown.fits)), shown.fits)
     axis.tick_params(axis="y", length=0)
     axis.xaxis.set_major_locator(MaxNLocator(3))

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, FigureBase
 
 from ...errors import InputError
-from .comparison import draw_losses
+from .losses import draw_losses
 from .style import GREY, attempt, compared, drawn
 
 if TYPE_CHECKING:
@@ -113,8 +113,12 @@ def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
 
 
 def _latent(figure: FigureBase, fit: RowFit, labels: Any, x: DataLike | None = None) -> None:
+    draw_codes(figure.subplots(), fit, labels, x)
+
+
+def draw_codes(axis: Axes, fit: RowFit, labels: Any, x: DataLike | None = None) -> None:
+    """What `plot_latent` shows, on an axis."""
     across, up, names = _flat(fit.encode(x))
-    axis = figure.subplots()
     if labels is None:
         axis.scatter(across, up, s=5, color=GREY, alpha=0.6, linewidths=0)
     else:

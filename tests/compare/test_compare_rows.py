@@ -13,6 +13,7 @@ from pyrometer.inference.compare.comparison import Comparison
 from pyrometer.inference.local_latents.marginal import Budget, estimate
 from pyrometer.inference.local_latents.row_fit import RowFit
 from pyrometer.inference.plots import latent, plot_losses
+from pyrometer.inference.plots.style import figure_of
 from pyrometer.models import VAE
 from torch.nn.utils import parameters_to_vector
 
@@ -178,7 +179,7 @@ def test_each_picture_takes_tables_colour_pictures_and_one_latent_unit() -> None
         fit = pyrometer.train(VAE(1, "mlp", hidden=(8,)), "encoder", rows, epochs=2, draws=2, progress=False)
         mask = generator.random(shape)[:4] < 0.5
         figures = [fit.plot(np.arange(60)), latent.plot_plane(fit), latent.plot_samples(fit, 5)]
-        figures += [latent.plot_completion(fit, rows[:4], mask, steps=4), plot_losses(fit)]
+        figures += [latent.plot_completion(fit, rows[:4], mask, steps=4), figure_of(plot_losses, fit)]
         figures += [latent.plot_interpolation(fit, [(rows[0], rows[1])], steps=3)]
         figures += [latent.plot_latent(fit, ["a", "b"] * 30), latent.plot_reconstructions(fit, rows[:3])]
         for figure in figures:

@@ -117,3 +117,17 @@ def test_laplace_finds_the_mode_of_a_regression_on_raw_columns_from_far_away() -
     slopes = torch.stack([residual.sum(), *(residual @ X)]) - torch.stack([alpha, *beta]) / 2.5**2
     sds = torch.tensor([draws["alpha"].std(), *draws["beta"].std(0)])
     assert (slopes.abs() * sds < 0.5).all()  # the gradient in posterior sds, at a mean of 4,000 draws
+
+
+def centre(x: Tensor) -> None:
+    """x_n ~ Normal(z, 1) under z ~ Normal(0, 1): the posterior's mode is sum x / (N + 1)."""
+    z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def test_the_draw_of_a_point_is_where_its_training_ended_and_not_where_it_began() -> None:
+    x = torch.linspace(1.0, 4.0, 9, dtype=torch.float64)
+    fit = svi(centre, "auto_delta", x, starts=1, progress=False)
+    assert float(fit.draws()["z"][0]) == pytest.approx(float(x.sum()) / 10, abs=1e-2)
+    assert float(fit.draws()["z"][0]) == float(fit.params["AutoDelta.z"])

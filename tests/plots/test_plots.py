@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pyrometer
@@ -17,10 +18,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from pyrometer.inference.plots import comparison as parts
 from pyrometer.inference.plots import plot, plot_fit, plot_forest, plot_losses
-from pyrometer.inference.plots.comparison import limits, smoothed
-from pyrometer.inference.plots.densities import FAINT, _points, density, has_density
-from pyrometer.inference.plots.forest import parameters
-from pyrometer.inference.plots.style import compared
+from pyrometer.inference.plots.losses import limits, smoothed
+from pyrometer.inference.plots.parameters import chosen
+from pyrometer.inference.plots.rows.densities import FAINT, _points, density, has_density
+from pyrometer.inference.plots.style import compared, figure_of
 from pyrometer.models import BayesianGMM
 from torch import Tensor
 
@@ -128,7 +129,7 @@ def test_every_picture_draws_and_leaves_matplotlib_alone(
 ) -> None:
     comparison = request.getfixturevalue(case)
     before, open_figures = dict(mpl.rcParams), plt.get_fignums()
-    figure = draw(comparison)
+    figure = figure_of(draw, comparison)
     figure.canvas.draw()
     assert isinstance(figure, Figure)
     assert dict(mpl.rcParams) == before
@@ -136,7 +137,7 @@ def test_every_picture_draws_and_leaves_matplotlib_alone(
 
 
 def test_the_fit_has_a_panel_a_method_labelled_by_columns(two_columns: pyrometer.Comparison) -> None:
-    figure = plot_fit(two_columns)
+    figure = figure_of(plot_fit, two_columns)
     assert titles(figure) == list(two_columns.fits)
     assert {axis.get_xlabel() for axis in figure.axes} == {"eruptions"}
     assert "waiting" in {axis.get_ylabel() for axis in figure.axes}
@@ -145,7 +146,7 @@ def test_the_fit_has_a_panel_a_method_labelled_by_columns(two_columns: pyrometer
 def test_ellipses_stand_at_the_posterior_mean_with_draws_behind_unless_it_is_a_point(
     two_columns: pyrometer.Comparison,
 ) -> None:
-    for axis, (name, fit) in zip(plot_fit(two_columns).axes, two_columns.fits.items(), strict=False):
+    for axis, (name, fit) in zip(figure_of(plot_fit, two_columns).axes, two_columns.fits.items(), strict=False):
         behind = [line for line in axis.lines if str(line.get_label()).startswith("1 sd")]
         assert len(behind) == (0 if fit.is_point else 2 * FAINT), name
         around = [line for line in axis.lines if str(line.get_label()).startswith("components")]
@@ -168,24 +169,24 @@ def test_the_density_of_counts_is_evaluated_at_whole_numbers_and_sums_to_one(cou
 
 
 def test_the_forest_shows_each_covariance_once_and_no_inner_workings(two_columns: pyrometer.Comparison) -> None:
-    labels = [parameter.label.replace("\n", "") for parameter in parameters(compared(two_columns))]
+    found = chosen(compared(replace(two_columns, reference=None, parameters=pd.DataFrame())))
+    labels = [parameter.name for parameter in found]
     one = ["weights[0]", "locs[0, eruptions]", "locs[0, waiting]", "covariances[0, eruptions, eruptions]"]
     one += ["covariances[0, eruptions, waiting]", "covariances[0, waiting, waiting]"]
     assert sorted(labels[:6]) == sorted(one)
     assert len(labels) == 12
-    assert sorted(titles(plot_forest(two_columns))) == sorted(p.label for p in parameters(compared(two_columns)))
 
 
 def test_the_forest_draws_the_mean_of_each_method(two_columns: pyrometer.Comparison) -> None:
-    parameter, axis = parameters(compared(two_columns))[0], plot_forest(two_columns).axes[0]
-    drawn = [np.asarray(line.get_xdata()) for line in axis.lines if line.get_marker() == "o"]
+    parameter, axis = chosen(compared(two_columns))[0], figure_of(plot_forest, two_columns).axes[0]
+    drawn = [np.asarray(line.get_xdata()) for line in axis.lines if line.get_marker() not in ("None", "<", ">")]
     np.testing.assert_allclose(np.concatenate(drawn), [draws.mean() for draws in parameter.draws.values()])
 
 
 def test_the_losses_have_a_line_for_each_trained_fit_only(two_columns: pyrometer.Comparison) -> None:
     fits = dict(two_columns.fits)
     fits["structured"] = replace(fits["structured"], losses=np.zeros(0))
-    axis = plot_losses(replace(two_columns, fits=fits)).axes[0]
+    axis = figure_of(plot_losses, replace(two_columns, fits=fits)).axes[0]
     assert [line.get_label() for line in axis.lines if not str(line.get_label()).startswith("_")] == [
         "auto_normal",
         "auto_delta",
@@ -209,7 +210,7 @@ def test_a_model_without_a_density_of_new_rows_has_a_predictive_panel_a_method_a
     comparison = fitted(case)
     first = comparison["auto_normal"]
     assert not has_density(first)
-    figure = plot_fit(comparison)
+    figure = figure_of(plot_fit, comparison)
     figure.draw_without_rendering()
     sites = [site.name for site in first.structure.observed]
     assert titles(figure)[: len(sites) * 2] == list(comparison.fits) * len(sites)
@@ -219,7 +220,7 @@ def test_a_model_without_a_density_of_new_rows_has_a_predictive_panel_a_method_a
 
 
 def test_the_predictive_panel_shows_what_was_observed_once() -> None:
-    panel = plot_fit(fitted("schools")).axes[0]
+    panel = figure_of(plot_fit, fitted("schools")).axes[0]
     seen = next(np.asarray(line.get_ydata()) for line in panel.lines if line.get_marker() == ".")
     np.testing.assert_allclose(np.sort(seen), np.sort(CASES["schools"][1][0]))
     bars = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
@@ -230,7 +231,7 @@ def test_the_predictive_panel_shows_what_was_observed_once() -> None:
 
 
 def test_zeros_and_ones_are_shown_as_shares_by_predicted_probability() -> None:
-    panel = plot_fit(fitted("logistic")).axes[0]
+    panel = figure_of(plot_fit, fitted("logistic")).axes[0]
     diagonal, shares = panel.lines
     assert list(np.asarray(diagonal.get_xdata())) == [0, 1]
     assert np.asarray(shares.get_ydata()).mean() == pytest.approx(ONES.mean().item())  # four groups of ten
@@ -238,7 +239,7 @@ def test_zeros_and_ones_are_shown_as_shares_by_predicted_probability() -> None:
 
 
 def test_the_forest_leaves_out_rows_own_variables_whatever_their_plate_is_called() -> None:
-    variables = {parameter.variable for parameter in parameters(compared(fitted("schools")))}
+    variables = {parameter.variable for parameter in chosen(compared(fitted("schools")))}
     assert {"mu", "tau"} <= variables
     assert "eta" not in variables
 
@@ -267,7 +268,7 @@ def test_a_method_that_fails_leaves_the_panels_of_the_others() -> None:
     comparison = fitted("regression")
     fits = dict(comparison.fits)
     fits["auto_delta"] = replace(fits["auto_delta"], model=broken)
-    figure = plot_fit(replace(comparison, fits=fits))
+    figure = figure_of(plot_fit, replace(comparison, fits=fits))
     figure.draw_without_rendering()
     good, bad = figure.axes[:2]
     assert good.collections or good.patches

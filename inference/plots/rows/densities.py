@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
-from .style import GREY, REFERENCE, Compared, panel_a_fit
+from ..style import GREY, REFERENCE, Canvas, Compared, panel_a_fit
+from .plane import Plane, plane_of, rows_of, thinned
 
 if TYPE_CHECKING:
-    from ..fit.fit import Fit
+    from ...fit.fit import Fit
 
-DRAWS = 300  # at most so many, evenly spaced, behind a predictive density: a picture needs no more
+NEW_ROWS = 2000  # behind a density of more than two columns
 FAINT = 20  # posterior draws shown as faint ellipses
 CELLS = 60  # grid points a side
 MASS = (0.95, 0.8, 0.5)  # what the contours enclose
@@ -36,20 +35,20 @@ def has_density(fit: Fit) -> bool:
     if [site.shape.numel() for site in structure.observed] != [data.values.numel()]:
         return False
     try:
-        return len(_thinned(fit, 1).log_predictive(data.values[:2].cpu().numpy())) == 2
+        return len(thinned(fit, 1).log_predictive(data.values[:2].cpu().numpy())) == 2
     except Exception:  # what it is called with is not all that it has a row of
         return False
 
 
-def draw_densities(figure: FigureBase, shown: Compared) -> None:
-    """A panel a method: one column as a histogram with densities, of several the first two as a scatter of points."""
+def draw_densities(canvases: Sequence[Canvas], shown: Compared) -> None:
+    """A panel a method: one column as a histogram with densities, of several a plane with a point a row."""
     draw = _histogram if len(shown.main.data.columns) == 1 else _scatter
-    panel_a_fit(figure, shown, draw(shown), sharex=True)
+    panel_a_fit(canvases, shown, draw(shown), sharex=True)
 
 
 def _histogram(shown: Compared) -> Callable[[Axes, str, str], None]:
     """What draws a fit: the one column's histogram, the fitted density, and the reference's dashed."""
-    main, values = shown.main, _rows(shown.main)[:, 0]
+    main, values = shown.main, rows_of(shown.main.data)[:, 0]
     most = getattr(main.structure.observed[0].support, "upper_bound", np.inf)  # a category beyond has no density
     points = _points(values, float(np.max(most)))
     heights = cache(lambda name: density(shown.fits[name], points))
@@ -59,7 +58,8 @@ def _histogram(shown: Compared) -> Callable[[Axes, str, str], None]:
 
     def draw(axis: Axes, name: str, colour: str) -> None:
         axis.hist(values, edges.tolist(), density=True, color=SHADES[1], edgecolor="white", linewidth=0.3, label="data")
-        axis.plot(points, heights(name), "-o" if counted else "-", color=colour, markersize=3, label="fitted density")
+        line = "-o" if counted else "-"
+        axis.plot(points, heights(name), line, color=colour, linewidth=1.8, markersize=3, label="fitted density")
         if shown.reference not in (None, name):
             expected = heights(shown.reference)
             axis.plot(points, expected, "--", color=REFERENCE, linewidth=1, label="reference's density", zorder=1.9)
@@ -70,15 +70,16 @@ def _histogram(shown: Compared) -> Callable[[Axes, str, str], None]:
 
 
 def _scatter(shown: Compared) -> Callable[[Axes, str, str], None]:
-    """What draws a fit: the first two columns, contours of the reference's density, and components as ellipses.
+    """What draws a fit: the rows in their plane, contours of the reference's density, and components as ellipses.
 
     Where there is no reference, or no component to draw, the contours are those of each fit.
     """
-    columns, values = shown.main.data.columns, _rows(shown.main)[:, :2]
+    plane = plane_of(shown.main)
+    values = plane.of(rows_of(shown.main.data))
     margin = 0.12 * np.ptp(values, 0)
     sides = np.linspace(values.min(0) - margin, values.max(0) + margin, CELLS).T
     cells = np.stack(np.meshgrid(*sides))
-    heights = cache(lambda name: _heights(shown.fits[name], cells))
+    heights = cache(lambda name: _heights(shown.fits[name], plane, cells))
     common = shown.reference if _has_components(shown.main) else None
     whose = "fitted density" if common is None else "reference's density"
 
@@ -87,8 +88,10 @@ def _scatter(shown: Compared) -> Callable[[Axes, str, str], None]:
         _contours(axis, cells, heights(common or name))
         axis.plot([], [], "s", color=SHADES[1], label=f"{whose}:\n50, 80, 95 % of its mass")
         if _has_components(shown.fits[name]):
-            _ellipses(axis, shown.fits[name], colour)
-        axis.set(xlabel=columns[0], ylabel=columns[1])
+            _ellipses(axis, shown.fits[name], plane, colour)
+        axis.set(xlim=sides[0, [0, -1]], ylim=sides[1, [0, -1]])
+        axis.set_xlabel(plane.labels[0], fontsize=plane.label_size)
+        axis.set_ylabel(plane.labels[1], fontsize=plane.label_size)
 
     return draw
 
@@ -97,30 +100,35 @@ def density(fit: Fit, points: np.ndarray) -> np.ndarray:
     """The posterior predictive density at points, shaped as rows of the data: (M,)."""
     rows = points.reshape(len(points), *fit.data.values.shape[1:])
     with np.errstate(all="ignore"):
-        return np.nan_to_num(np.exp(_thinned(fit).log_predictive(rows)))  # NaN lies outside the model's support
+        return np.nan_to_num(np.exp(thinned(fit).log_predictive(rows)))  # NaN lies outside the model's support
 
 
-def _heights(fit: Fit, cells: np.ndarray) -> np.ndarray:
-    """The predictive density of the first two columns at cells (2, CELLS, CELLS); of more, a kernel's of new rows."""
+def _heights(fit: Fit, plane: Plane, cells: np.ndarray) -> np.ndarray:
+    """The predictive density in the plane at cells (2, CELLS, CELLS); of more columns a kernel's of new rows."""
     flat = cells.reshape(2, -1)
     two = len(fit.data.columns) == 2
-    heights = density(fit, flat.T) if two else gaussian_kde(fit.sample(2000).to_numpy()[:, :2].T)(flat)
+    heights = density(fit, flat.T) if two else gaussian_kde(plane.of(fit.sample(NEW_ROWS).to_numpy()).T)(flat)
     return heights.reshape(CELLS, CELLS)
+
+
+def mass_levels(heights: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """The heights above which lie these shares of the mass of a density on a grid: ascending, equal ones once."""
+    ordered = np.sort(heights, axis=None)[::-1]
+    share = ordered.cumsum() / ordered.sum()
+    return np.unique(ordered[np.searchsorted(share, shares).clip(max=len(ordered) - 1)])
 
 
 def _contours(axis: Axes, cells: np.ndarray, heights: np.ndarray) -> None:
     """The regions of highest density that hold the shares MASS. heights: (CELLS, CELLS)."""
-    ordered = np.sort(heights, axis=None)[::-1]
-    share = ordered.cumsum() / ordered.sum()
-    levels = np.unique(ordered[np.searchsorted(share, MASS).clip(max=len(ordered) - 1)])
+    levels = mass_levels(heights, MASS)
     if len(levels) == len(MASS):
         axis.contourf(*cells, heights, levels, colors=SHADES, extend="max")
 
 
-def _ellipses(axis: Axes, fit: Fit, colour: str) -> None:
+def _ellipses(axis: Axes, fit: Fit, plane: Plane, colour: str) -> None:
     """Each component at its posterior mean, numbered, with a few draws behind it."""
     draws = fit.draws()
-    locs, covariances = draws["locs"][..., :2], draws["covariances"][..., :2, :2]
+    locs, covariances = plane.of(draws["locs"]), plane.of_covariances(draws["covariances"])
     if not fit.is_point:
         few = np.linspace(0, fit.number - 1, FAINT).astype(int)
         behind = _around(locs[few], covariances[few])
@@ -131,7 +139,8 @@ def _ellipses(axis: Axes, fit: Fit, colour: str) -> None:
         axis.plot(*around, color=colour, linewidth=1.4, label="components: mean,\n1 and 2 sd")
     for k, loc in enumerate(mean):
         halo = [withStroke(linewidth=2.5, foreground="white")]
-        axis.annotate(str(k), loc, color=colour, fontweight="bold", ha="center", va="center", path_effects=halo)
+        style: Any = {"fontweight": "bold", "ha": "center", "va": "center", "path_effects": halo}
+        axis.annotate(str(k), loc, color=colour, annotation_clip=True, **style)
 
 
 def _around(locs: np.ndarray, covariances: np.ndarray) -> np.ndarray:
@@ -148,22 +157,6 @@ def _has_components(fit: Fit) -> bool:
     draws, size = fit.draws(), len(fit.data.columns)
     shapes = [draws[name].shape[2:] for name in ("locs", "covariances") if name in draws]
     return shapes == [(size,), (size, size)]
-
-
-def with_draws(fit: Fit, places: np.ndarray) -> Fit:
-    """The same with some of its draws: their numbers in each chain, one several times where so many are wanted."""
-    idata = fit.idata.isel(draw=places)
-    return fit if idata is None else replace(fit, idata=idata)
-
-
-def _thinned(fit: Fit, draws: int = DRAWS) -> Fit:
-    """The same with so many draws at most, evenly spaced."""
-    return with_draws(fit, np.arange(0, fit.posterior.sizes["draw"], -(-fit.number // draws)))
-
-
-def _rows(fit: Fit) -> np.ndarray:
-    """The data as a matrix: (N, D)."""
-    return fit.data.values.reshape(len(fit.data.values), -1).cpu().numpy()
 
 
 def _points(values: np.ndarray, most: float = np.inf) -> np.ndarray:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import GREY, PALETTE, columns_of, drawn, grid
+from ..plots.style import GREY, PALETTE, columns_of, drawn, grid
 
 BLUE, RED, GREEN, PINK = PALETTE[:4]
 BAND = 2  # standard errors either side
