@@ -8,6 +8,7 @@ import logging
 import re
 import shutil
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,32 @@ def take_in_notebooks(app: Any) -> None:
         shutil.copy2(ROOT / "notebooks" / name, copies / name)
 
 
+def catalogue_of_guides() -> str:
+    """A section a model: its guides by name, and the classes that they are made from, each once."""
+    from pyrometer.guides import CATALOGUE
+    from pyrometer.inference.cli.guides import describe
+
+    known: set[type] = set()
+    sections = []
+    for model, guides in CATALOGUE.items():
+        lines = [f"## Of `{model.__name__}`\n\n| name | what it is |\n|---|---|"]
+        lines += [f"| `{name}` | {describe(factory)} |" for name, factory in guides.items()]
+        made = [factory.func if isinstance(factory, partial) else factory for factory in guides.values()]
+        kinds = [kind for kind in dict.fromkeys(made) if isinstance(kind, type) and kind not in known]
+        known |= {*kinds}
+        lines += ["\n```{eval-rst}", *(f".. autoclass:: {kind.__module__}.{kind.__name__}" for kind in kinds), "```\n"]
+        sections.append("\n".join(lines))
+    return "\n".join(sections)
+
+
+def fill_in(app: Any, name: str, source: list[str]) -> None:
+    """The catalogue in the page that asks for it."""
+    if name == "reference/guides":
+        source[0] = source[0].replace("{{ catalogue }}", catalogue_of_guides())
+
+
 def setup(app: Any) -> None:
-    """Connect both."""
+    """Connect all three."""
+    app.connect("source-read", fill_in)
     app.connect("config-inited", lambda app, config: take_in_notebooks(app))
     app.connect("autodoc-process-docstring", read_as_plain_text, priority=400)  # before napoleon's 500

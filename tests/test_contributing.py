@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +18,10 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.S | re.M)
 LONGEST = 10  # lines of code of a recipe; imports, docstrings and blank lines aside
-PACKAGE = ["models", "guides", "inference", "datasets"]
+LISTED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+PACKAGE = sorted({name.split(".")[1] for name in LISTED if "." in name})
 ROOMS = re.findall(r"^\| `([\w/]+)` \|", PAGE.split("## The rooms")[1].split("\n## ")[0], re.M)
-RECIPES = {title: text for title, text in re.findall(r"^## (Add an? \w+)\n(.*?)(?=^## |\Z)", PAGE, re.S | re.M)}
+RECIPES = dict(re.findall(r"^## (Add an? \w+)\n(.*?)(?=^## |\Z)", PAGE, re.S | re.M))
 WAITS = [0.3, 1.2, 0.7, 0.1, 2.4]
 
 
@@ -54,8 +56,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     package = folder / "pyrometer"
     for name in PACKAGE:
         shutil.copytree(ROOT / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__.py", "errors.py", "py.typed"):
-        shutil.copy2(ROOT / name, package / name)
+    for path in (*ROOT.glob("*.py"), ROOT / "py.typed"):
+        shutil.copy2(path, package / path.name)
     shown = "".join(carried_out(text, package) for text in RECIPES.values())
     assert "pyrometer.compare(" in shown
     assert f"waits = np.array({WAITS})" in shown
@@ -82,7 +84,7 @@ def test_a_model_and_a_guide_that_are_added_give_the_evidence_that_is_known(tabl
     exact = math.lgamma(2 + number) - (2 + number) * math.log1p(total)  # of Gamma(2, 1), whose constant is 1
     row = table.loc["conjugate"]
     assert row["log_evidence"] == pytest.approx(exact, abs=0.05)
-    assert exact - 0.2 < row["elbo"] < exact + 0.05
+    assert exact - 0.5 < row["elbo"] < exact + 0.05
 
 
 def test_a_method_that_is_added_is_a_row(table: pd.DataFrame) -> None:

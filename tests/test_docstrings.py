@@ -3,14 +3,21 @@
 import doctest
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from types import ModuleType
 from typing import Any
 
+import matplotlib as mpl
 import pyrometer
 import pytest
+from pyrometer.models import VAE, BayesianGMM
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-MODULES: list[ModuleType] = [pyrometer, pyrometer.models, pyrometer.guides, pyrometer.datasets]
+MODULES: list[ModuleType] = [
+    pyrometer,
+    *(getattr(pyrometer, name) for name in ("models", "guides", "datasets", "plots")),
+]
+WITHOUT = {"plot", "plot_components", "plot_gaps", "plot_marginal", "plot_unbiasedness"}  # pictures of tables
 
 
 def public() -> Iterator[tuple[str, Any]]:
@@ -31,16 +38,29 @@ EXAMPLES = {
 }
 
 
+@cache
+def shown() -> dict[str, Any]:
+    """What the examples of pictures draw: a comparison on Old Faithful, a fit of digits and their classes."""
+    model, sizes = BayesianGMM(2), {"warmup": 100, "draws": 100, "chains": 2, "steps": 100, "starts": 1}
+    comparison = pyrometer.compare(model, "faithful", ["structured", "auto_normal"], **sizes, progress=False)
+    x, classes = pyrometer.datasets.pixels("digits")[:50], pyrometer.datasets.labels("digits")[:50]
+    fit = pyrometer.train(VAE(2), "encoder", x, epochs=1, progress=False)
+    return {"comparison": comparison, "fit": fit, "classes": classes}
+
+
+@pytest.mark.filterwarnings("ignore:.*latent units are inactive")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_example_says_what_comes_out(name: str) -> None:
-    runner = doctest.DocTestRunner(optionflags=FLAGS)
-    said: list[str] = []
-    outcome = runner.run(EXAMPLES[name], out=said.append)
+    mpl.use("agg")
+    test, said = EXAMPLES[name], list[str]()
+    test.globs |= shown() if name.startswith("pyrometer.plots.") else {}
+    outcome = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
     assert outcome.failed == 0, "".join(said)
 
 
 def test_every_public_function_and_class_has_an_example_and_skips_none() -> None:
-    wanted = [f"pyrometer.{name}" for name in pyrometer.__all__ if f"pyrometer.{name}" in PUBLIC]
-    assert [name for name in wanted if name not in EXAMPLES] == []
+    wanted = [f"pyrometer.{name}" for name in pyrometer.__all__]
+    wanted += [f"pyrometer.plots.{name}" for name in pyrometer.plots.__all__ if name not in WITHOUT]
+    assert [name for name in wanted if name in PUBLIC and name not in EXAMPLES] == []
     skipped = [name for name, test in EXAMPLES.items() if any(doctest.SKIP in e.options for e in test.examples)]
     assert skipped == []

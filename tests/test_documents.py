@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import matplotlib as mpl
@@ -31,7 +32,7 @@ EXAMPLES: dict[str, str] = {  # code -> where it stands first
     for number, (language, code) in enumerate(BLOCK.findall(page.read_text()), 1)
     if language == "python"
 }
-SMOKE = {"steps": 60, "starts": 1, "warmup": 60, "draws": 60, "chains": 2, "progress": False}
+SMOKE = {"steps": 60, "starts": 1, "warmup": 60, "draws": 100, "chains": 2, "progress": False}
 CHAIN = {"warmup": 60, "draws": 60, "chains": 1, "jobs": 1, "compile": True}
 ALONE = {"howto/command_line.md", "howto/index.md", "howto/speed.md"}  # how-to pages that need no Python
 
@@ -104,8 +105,8 @@ def test_every_guide_and_every_data_set_is_listed() -> None:
 
 def test_every_public_name_is_in_the_reference() -> None:
     reference = "".join(path.read_text() for path in DOCS.glob("reference/*.md"))
-    names = [*pyrometer.__all__, *pyrometer.models.__all__, "load", *pyrometer.datasets.DATASETS]
-    modules = ("datasets", "guides", "models")
+    modules = [name for name in pyrometer.__all__ if isinstance(getattr(pyrometer, name), ModuleType)]
+    names = [*pyrometer.__all__, *pyrometer.models.__all__, *pyrometer.plots.__all__, *pyrometer.datasets.DATASETS]
     assert [name for name in names if name not in modules and f":: {name}\n" not in reference] == []
     assert [name for name in modules if f".. currentmodule:: pyrometer.{name}\n" not in reference] == []
 

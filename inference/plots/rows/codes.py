@@ -42,7 +42,7 @@ def plot_latent(
 
     Examples
     --------
-    >>> plot_latent(fit, labels=classes)  # doctest: +SKIP
+    >>> axes = plot_latent(fit, labels=classes)
     """
     parts = compared(shown)
     fits: list[Any] = [fit for fit in parts.fits.values() if hasattr(fit, "encode")]
