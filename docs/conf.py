@@ -58,13 +58,14 @@ logging.getLogger().addHandler(logging.NullHandler())  # else ArviZ brings one, 
 HEADING = re.compile(r"-{3,}$")
 NAMED = re.compile(r"([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*) : (.*)")
 ANOTHER = re.compile(r"(?<=\.) (?=[a-z_]\w*(?:, [a-z_]\w*)* : )")  # name on the line of the one before
+PIPE_OR_STAR, ESCAPED = re.compile(r"[|*]"), r"\\\g<0>"
 MARKUP = re.compile(r"[*|\\]|_(?!\w)")
 
 
 def escaped(line: str) -> str:
     """The line with what is markup outside of backticks as plain characters."""
     parts = re.split(r"(`[^`]*`)", line)
-    return "".join(part if part.startswith("`") else MARKUP.sub(r"\\\g<0>", part) for part in parts)
+    return "".join(part if part.startswith("`") else MARKUP.sub(ESCAPED, part) for part in parts)
 
 
 def read_as_plain_text(app: Any, what: str, name: str, documented: Any, options: Any, lines: list[str]) -> None:
@@ -104,7 +105,7 @@ def catalogue_of_guides() -> str:
     sections = []
     for model, guides in CATALOGUE.items():
         lines = [f"## Of `{model.__name__}`\n\n| name | what it is |\n|---|---|"]
-        lines += [f"| `{name}` | {describe(factory)} |" for name, factory in guides.items()]
+        lines += [f"| `{name}` | {PIPE_OR_STAR.sub(ESCAPED, describe(guide))} |" for name, guide in guides.items()]
         made = [factory.func if isinstance(factory, partial) else factory for factory in guides.values()]
         kinds = [kind for kind in dict.fromkeys(made) if isinstance(kind, type) and kind not in known]
         known |= {*kinds}

@@ -13,10 +13,8 @@ import pytest
 from pyrometer.models import VAE, BayesianGMM
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-MODULES: list[ModuleType] = [
-    pyrometer,
-    *(getattr(pyrometer, name) for name in ("models", "guides", "datasets", "plots")),
-]
+MODULES: list[ModuleType] = [pyrometer]
+MODULES += [module for name in pyrometer.__all__ if isinstance(module := getattr(pyrometer, name), ModuleType)]
 WITHOUT = {"plot", "plot_components", "plot_gaps", "plot_marginal", "plot_unbiasedness"}  # pictures of tables
 
 
