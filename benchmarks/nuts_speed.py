@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import arviz as az
 import numpy as np
 from pairs import Pairs, report, run_pairs, say
 from problems import data, locs_of
+from pyrometer.inference.runtime.arviz import ess, rhat
 
 CASES = {"faithful": "BayesianGMM, Old Faithful, K=2", "bumps": "UnivariateMixture, N=1000, K=2"}
 SIZES = {"numpyro": (4, 500, 1000), "pyro": (1, 200, 300)}  # chains, warmup, draws; Pyro's runs take minutes
@@ -111,9 +111,8 @@ def measure(run: Run) -> None:
         chains = _in_one_labelling(locs)
         if len(chains) == 1:  # its halves tell whether it moved
             chains = np.concatenate(np.array_split(chains, 2, axis=1))
-        posterior = az.from_dict(posterior={"locs": chains})
-        seconds.append(1000 * taken / float(az.ess(posterior)["locs"].min()))
-        rhats.append(float(az.rhat(posterior)["locs"].max()))
+        seconds.append(1000 * taken / float(ess(chains).min()))
+        rhats.append(float(rhat(chains).max()))
     say(seconds=sum(seconds) / 2, cold=cold, accuracy=max(rhats))
 
 

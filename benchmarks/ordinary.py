@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import arviz as az
 import numpy as np
 from ordinary_models import CASES, in_numpyro, in_pymc, in_pyro, inputs, published
 from pairs import PAIRS, Pairs, ask_in_turn, report, say
 from problems import least_seconds
+from pyrometer.inference.runtime.arviz import ess
 
 PEERS = ("numpyro", "pymc")
 CHAINS, WARMUP, DRAWS = 4, 500, 1000
@@ -121,8 +121,8 @@ def serve(side: Side, case: str, began: float) -> None:
         seconds, numbers = time.perf_counter() - start, {}
         if int(line) == 0:
             numbers = {"cold": time.time() - began, "gradient": gradient()}
-        ess = min(float(values.min()) for values in az.ess(draws).data_vars.values())
-        say(seconds=seconds, rate=ess / seconds, accuracy=_accuracy(draws, case), **numbers)
+        least = min(float(ess(values).min()) for values in draws.values())
+        say(seconds=seconds, rate=least / seconds, accuracy=_accuracy(draws, case), **numbers)
 
 
 def _accuracy(draws: Draws, case: str) -> float:

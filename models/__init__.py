@@ -4,10 +4,9 @@ from .bayesian_gmm import BayesianGMM
 from .dirichlet_process_gmm import DirichletProcessGMM
 from .gaussian import CorrelatedGaussian
 from .gmm import GMM
-from .labelled_vae import LabelledVAE
 from .sequences.sequence_vae import SequenceVAE
 from .univariate_mixture import UnivariateMixture
-from .vae import VAE
+from .vae import VAE, LabelledVAE
 
 __all__ = [
     "GMM",

@@ -9,7 +9,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIRED = {"cff-version", "message", "title", "authors"}  # of the Citation File Format 1.2.0
-ALLOWED = REQUIRED | set("abstract date-released doi keywords license repository-code type url version".split())
+ALLOWED = REQUIRED | {"abstract", "date-released", "doi", "keywords", "license", "type", "url", "version"}
 
 
 def test_the_workflow_runs_targets_that_exist_on_every_python_that_is_supported() -> None:

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from arviz.stats.ecdf_utils import ecdf_confidence_band
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -20,6 +19,7 @@ COLUMNS = 4  # panels side by side
 MOST = 24  # scalars; where there are more, those with the smallest p-values are shown
 POINTS = 50  # at which a difference is drawn, and its band holds
 BAR = 0.99  # of the histogram's band
+HALVINGS = 40  # of what is left to find of a level
 RIGHT, WRONG = PALETTE[0], PALETTE[1]
 
 
@@ -101,9 +101,27 @@ def _difference(
 
 def _band(simulations: int, draws: int, alpha: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Numbers of ranks, and the least and largest share of simulations an exact method has in so many: each (M,)."""
-    levels = draws + 1
+    levels, number = draws + 1, max(1, simulations)
     steps = np.unique(np.round(np.linspace(0, levels, min(POINTS, levels) + 1)).astype(int))[1:]
-    at = steps / levels
-    inside = at < 1  # where the band has no width
-    low, high = ecdf_confidence_band(max(1, simulations), at[inside], at[inside], prob=1 - alpha, method="optimized")
-    return steps, np.append(low, 1.0), np.append(high, 1.0)
+    at = steps[:-1] / levels  # at the last the band has no width
+    narrow, wide = 1 - alpha, 1.0  # the share of curves that the interval at one point holds
+    for _ in range(HALVINGS):
+        middle = (narrow + wide) / 2
+        enough = _held(number, at, *stats.binom.interval(middle, number, at)) >= 1 - alpha
+        narrow, wide = (narrow, middle) if enough else (middle, wide)
+    low, high = stats.binom.interval(wide, number, at)
+    return steps, np.append(low / number, 1.0), np.append(high / number, 1.0)
+
+
+def _held(number: int, at: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
+    """The share of uniform samples of a size of which low to high, (M,), lie below each point at, (M,).
+
+    Exactly, from point to point (Säilynoja, Bürkner and Vehtari 2022, algorithm 2): the numbers between points are
+    independent and Poisson, given that they sum to the size.
+    """
+    shares, first = np.ones(1), 0  # of samples with first, first + 1, ... below the point before
+    for share, least, most in zip(np.diff(at, prepend=0.0), low.astype(int), high.astype(int), strict=True):
+        more = stats.poisson.pmf(np.arange(most - first + 1), number * share)
+        shares, first = np.convolve(shares, more)[least - first : most - first + 1], least
+    rest = stats.poisson.pmf(number - first - np.arange(len(shares)), number * (1 - at[-1]))
+    return float(shares @ rest / stats.poisson.pmf(number, number))

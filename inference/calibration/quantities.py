@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import arviz as az
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from ..density.log_density import Density
 from ..fit.fit import Fit
 from ..fit.moments import varies
 from ..fit.relabel import Dims, Labels, component_features, permute, seen_exchangeable
+from ..runtime.arviz import ess
 from ..runtime.isolation import one_thread_if_small
 from .simulations import Simulations
 
@@ -113,7 +113,7 @@ def _independent(entries: np.ndarray, fit: Fit) -> int:
     if not varying.size:
         return 1
     chains = fit.posterior.sizes["chain"]
-    found = az.ess({"entries": varying.reshape(chains, -1, varying.shape[1])}, method="bulk")["entries"].min()
+    found = ess(varying.reshape(chains, -1, varying.shape[1])).min()
     return max(1, int(np.nan_to_num(float(found) / 2, nan=1.0)))
 
 

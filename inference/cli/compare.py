@@ -9,21 +9,17 @@ examples:
 """
 
 import argparse
-import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ... import compare
-from ...guides import CATALOGUE, defaults
-from ...models import GMM, VAE, SequenceVAE
+from ...guides import defaults
+from ...models import GMM
 from ..svi.checkpoint import trained
 from .main import Parser
+from .models import MODELS, add_strings, add_vae, model_of
 from .options import add_command, add_data, add_numbers, add_output, names, rows_of, seed_of, taken
-from .strings import add_strings, sequence_vae_of
-from .train import add_vae, vae_of
 
-MODELS: dict[str, Any] = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", model.__name__).lower(): model for model in CATALOGUE}
 COMPILE: dict[str, Any] = {"auto": "auto", "yes": True, "no": False}
 
 
@@ -78,21 +74,13 @@ def _add_work(parser: Parser) -> None:
 def _compare(options: argparse.Namespace) -> list[Path]:
     """Check what can be checked, fit, print, write; what was written."""
     x, x_test = rows_of(options)
-    chosen = MODELS[options.model]
-    of_rows = {VAE: vae_of, SequenceVAE: sequence_vae_of}.get(chosen)
-    model: Any = of_rows(options) if of_rows else _made(chosen, options)
-    guides: Any = options.guides
+    model, guides = model_of(options), options.guides
     if options.checkpoint is not None:
         left = trained(options.checkpoint, model, x)
         model, guides = left.model, {name: name for name in guides or defaults(model)} | {left.name: left}
-    reference = options.reference or ("none" if chosen is GMM else "nuts")  # maximum likelihood has no posterior
+    usual = "none" if isinstance(model, GMM) else "nuts"  # maximum likelihood has no posterior
+    reference = options.reference or usual
     named = {"reference": None if reference == "none" else reference, "compile": COMPILE[options.compile]}
     comparison = compare(model, x, guides, x_test=x_test, **{**taken(options, compare), **named})
     print(comparison)
     return [] if options.out is None else comparison.save(options.out)
-
-
-def _made(model: type, options: argparse.Namespace) -> Any:
-    """A model of the catalogue, its fields as the options of their names say."""
-    named = {field.name for field in fields(model)} & {"components", "covariance"}
-    return model(**{name: getattr(options, name) for name in named})

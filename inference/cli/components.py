@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ... import choose_components
-from .compare import MODELS
 from .main import Parser
+from .models import MODELS
 from .options import add_command, add_data, add_numbers, add_output, number, rows_of, seed_of, taken, whole
 
 MIXTURES = {name: model for name, model in MODELS.items() if "components" in signature(model).parameters}

@@ -1,41 +1,47 @@
-"""Which guides go with which model, as text."""
+"""List the guides that go with each model, and say what each is.
 
-import inspect
-from collections.abc import Mapping
-from functools import partial
+examples:
+  pyrometer guides
+  pyrometer guides --model bayesian-gmm
+  pyrometer compare galaxies --components 3 --guides structured,auto_iaf
+"""
+
+from itertools import pairwise
 from typing import Any
 
-from ...guides import CATALOGUE, DEFAULTS, USUAL, GuideFactory
+from ...guides import CATALOGUE, DEFAULTS, USUAL, WORDS
 from ...guides.auto import AUTO
-from .compare import MODELS
+from .models import MODELS
+from .options import add_command
 
 
 def add(commands: Any, what: str) -> None:
     """Add the command. what: its line in the list of commands."""
-    parser = commands.add_parser("guides", help=what, description=f"{what.capitalize()}.")
-    parser.add_argument("--model", choices=MODELS, help="only those of this model")
-    parser.set_defaults(run=lambda options: print(list_guides(MODELS, options.model)))
+    parser = add_command(commands, "guides", lambda options: print(list_guides(options.model)), __doc__, what)
+    parser.add_argument("--model", choices=MODELS, help="all that go with this model (default: of each model its own)")
 
 
-def list_guides(models: Mapping[str, type], only: str | None = None) -> str:
-    """The matrix of models and guides, a line a pair; a star marks those that `compare` takes by itself.
+def list_guides(only: str | None = None) -> str:
+    """Models and guides, a line a pair; a star marks those that `compare` takes by itself.
 
-    models: what the command line calls them, name -> class. only: the name of one of them, to list no other.
+    only: the name of a model, to list all that go with it. Else those that go with any model are listed once, and with
+    a model where they have a star there.
     """
-    known = {name: (CATALOGUE[model], DEFAULTS.get(model, USUAL)) for name, model in models.items()}
-    known |= {"any other": (AUTO, USUAL)}
     lines = [("MODEL", "GUIDE", "WHAT IT IS")]
-    for name in known if only is None else [only]:
-        guides, chosen = known[name]
-        rows = [(f"{guide}{' *' if guide in chosen else ''}", describe(factory)) for guide, factory in guides.items()]
-        lines += [("" if i else name, guide, what) for i, (guide, what) in enumerate(rows)]
+    for name in MODELS if only is None else [only]:
+        chosen = DEFAULTS.get(MODELS[name], USUAL)
+        shown = [guide for guide in CATALOGUE[MODELS[name]] if only or guide not in AUTO or guide in chosen]
+        lines += [(name, f"{guide}{' *' if guide in chosen else ''}", WORDS[guide]) for guide in shown]
+    if only is None:
+        lines += [("any model", f"{guide}{' *' if guide in USUAL else ''}", WORDS[guide]) for guide in AUTO]
+    return "\n".join([*_aligned(lines), "* compared where no --guides are given"])
+
+
+def _aligned(lines: list[tuple[str, str, str]]) -> list[str]:
+    """In columns; a model is named once."""
     first, second = (max(len(line[i]) for line in lines) for i in (0, 1))
-    text = [f"{model:<{first}}  {guide:<{second}}  {what}".rstrip() for model, guide, what in lines]
-    return "\n".join([*text, "* compared where no --guides are given"])
-
-
-def describe(factory: GuideFactory) -> str:
-    """One line: the start of a guide's docstring, or of the family's where the guide is made for one."""
-    if isinstance(factory, partial):
-        factory = next(iter(factory.keywords.values()), factory.func)
-    return (inspect.getdoc(factory) or "").partition("\n")[0].rstrip(".:")
+    again = [False, *(one[0] == other[0] for one, other in pairwise(lines))]
+    return [
+        f"{'' if named else model:<{first}}  {guide:<{second}}  {what}"
+        for named, (model, guide, what) in zip(again, lines, strict=True)
+    ]

@@ -1,4 +1,7 @@
-"""The command line: `pyrometer compare DATA ...`, `components DATA ...`, `train DATA ...` and `guides`."""
+"""How far is a variational approximation from the posterior?
+
+Fit guides and a reference to one Pyro model and one data set, and read off one table which of them can be trusted.
+"""
 
 import argparse
 import os
@@ -7,17 +10,31 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from textwrap import dedent, indent
 from typing import Any, NoReturn, TextIO
 
 from ...errors import InputError
+from ..runtime.pipes import quiet_pipes
 from ..runtime.progress import lines_without_terminal
 
 COMMANDS = {  # in files of their names, imported by who asks for them: help is there at once
     "compare": "fit several guides and a reference to one data set, and print the table",
     "components": "try several numbers of components of a mixture, and print what speaks for each",
     "train": "train a VAE by epochs, and write what it does in pictures",
-    "guides": "list the guides that go with each model",
+    "guides": "list the guides that go with each model, and say what each is",
 }
+NEED_DATA = ("compare", "components", "train")  # alone they have nothing to do but to say what they do
+SHELLS = ("bash", "zsh")
+CLOSED_EARLY = 141  # 128 + SIGPIPE, what a shell says of a program that a closed pipe has ended
+EXAMPLES = """examples:
+  pyrometer compare faithful                             four guides and NUTS on data that come along
+  pyrometer compare mine.csv --holdout 0.2 --out mine    on a table of yours; pictures and posteriors in mine/
+  pyrometer components faithful --components 1-6         how many components?
+  pyrometer train digits --latent 2 --out digits         a variational auto-encoder
+  pyrometer guides --model vae                           what can be compared
+
+`pyrometer COMMAND --help` has the options of a command, and its examples.
+`eval "$(pyrometer --print-completion bash)"` completes them with the tabulator key; zsh likewise."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,10 +44,39 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Commands and what they do on one line each, texts as they were written."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+    def _format_action(self, action: argparse.Action) -> str:
+        """The commands as options are, without a line that says that they are commands."""
+        lines = super()._format_action(action)
+        if not isinstance(action, argparse._SubParsersAction):
+            return lines
+        return indent(dedent(lines.partition("\n")[2]), "  ")
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; the exit status: 0, 2 for what the user can mend, 130 when interrupted."""
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        The exit status: 0; 2 for what the user can mend; 130 when interrupted; 141 when nobody reads on, all files
+        having been written.
+    """
+    with quiet_pipes() as streams:
+        status = _run(sys.argv[1:] if argv is None else argv)
+    return status or (CLOSED_EARLY if any(stream.closed_early for stream in streams) else 0)
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
-        options = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+        if not argv or (len(argv) == 1 and argv[0] in NEED_DATA):
+            argv = [*argv, "--help"]
+        options = _parser(argv).parse_args(argv)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             os.environ["MPLBACKEND"] = "Agg"  # a program without windows
@@ -45,6 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"pyrometer: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except SystemExit as end:  # of argparse, once help is printed
+        return int(end.code or 0)
     except KeyboardInterrupt as interrupt:
         print(": ".join(["pyrometer: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130
@@ -52,19 +100,29 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser(argv: Sequence[str]) -> Parser:
-    parser = Parser(
-        prog="pyrometer",
-        description="Variational inference and MCMC on the same model and the same data, in one table.",
-        epilog="example: pyrometer compare faithful --components 2 --out faithful",
-    )
+    """The parser with those commands in full that the arguments name, or all for a shell's completion."""
+    texts = {"usage": "pyrometer COMMAND [options]", "description": __doc__, "epilog": EXAMPLES}
+    parser = Parser(prog="pyrometer", formatter_class=Help, **texts)
     parser.add_argument("--version", action="version", version=f"pyrometer {_version()}")
+    what = "print what makes a shell complete commands and options"
+    parser.add_argument("--print-completion", choices=SHELLS, action=_PrintCompletion, help=what)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for name, what in COMMANDS.items():
-        if name in argv:
+        if name in argv or any(argument.startswith("--print-c") for argument in argv):
             import_module(f".{name}", __package__).add(commands, what)
         else:
             commands.add_parser(name, help=what)
     return parser
+
+
+class _PrintCompletion(argparse.Action):
+    """Print a shell's completion script and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        from .completion import completion
+
+        print(completion(parser, values))
+        parser.exit()
 
 
 def _show_warning(message: Warning | str, *_: Any, file: TextIO | None = None, **__: Any) -> None:

@@ -12,16 +12,17 @@ from pandas import DataFrame
 from ... import datasets
 from ...errors import InputError
 from ..data.strings import table_of_strings
-from .main import Parser
+from .main import NEED_DATA, Help, Parser
 
 STRINGS = "sequence-vae"  # the model whose data are strings
 
 
 def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], Any], doc: str, what: str) -> Parser:
-    """A command on DATA that runs this function. doc: its module's docstring, whose first line says what it does."""
+    """A command that runs this function. doc: its module's docstring, whose first line says what it does."""
     description, epilog = doc.split("\n\n", 1)
-    texts = {"usage": f"pyrometer {name} DATA [options]", "help": what, "description": description, "epilog": epilog}
-    parser = commands.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter, **texts)
+    usage = f"pyrometer {name} {'DATA ' if name in NEED_DATA else ''}[options]"
+    texts = {"usage": usage, "help": what, "description": description, "epilog": epilog}
+    parser = commands.add_parser(name, formatter_class=Help, **texts)
     parser.set_defaults(run=run)
     return parser
 

@@ -8,37 +8,14 @@ from typing import Any
 from pandas import DataFrame
 
 from ... import score_strings
-from ...models import SequenceVAE
 from ..compare.save import pictures, tables
 from ..fit.saved import files_of
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses
 from ..runtime.folder import write_all
-from .main import Parser
-from .options import add_numbers, number
 
 SAMPLES = 1000
-share = number(float, -1e-9, 1, "a share, from 0 to below 1")
-
-
-def add_strings(parser: Parser) -> None:
-    """Add what a VAE of strings is made of."""
-    group = parser.add_argument_group("VAE of strings (sequence-vae)")
-    add_numbers(
-        group,
-        units=(128, "of the recurrent layers"),
-        max_length=(None, "characters of a string (default: those of the longest)"),
-    )
-    what = "of the characters before, hidden in training (default: %(default)s)"
-    group.add_argument("--word-dropout", type=share, default=0.25, metavar="SHARE", help=what)
-    group.add_argument("--alphabet", metavar="TEXT", help="the characters (default: those of the strings)")
-
-
-def sequence_vae_of(options: argparse.Namespace) -> SequenceVAE:
-    """The model that the options describe."""
-    named = {"alphabet": options.alphabet, "max_length": options.max_length, "device": options.device}
-    return SequenceVAE(options.latent or 16, hidden=options.units, word_dropout=options.word_dropout, **named)
 
 
 def report_strings(options: argparse.Namespace, fit: RowFit, x_test: DataFrame | None) -> list[Path]:

@@ -11,16 +11,13 @@ examples:
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from pandas import DataFrame, Series
 
 from ... import datasets, train
 from ...errors import InputError
-from ...models import VAE
-from ...models.networks import Likelihood, Network
-from ...models.priors import Prior
 from ..compare.columns import as_text
 from ..compare.save import pictures, tables
 from ..fit.saved import files_of
@@ -32,8 +29,9 @@ from ..runtime.folder import write_all
 from ..svi import checkpoint
 from ..svi.guide_of import NETWORK_LR
 from .main import Parser
-from .options import STRINGS, add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, sizes, taken
-from .strings import add_strings, report_strings, sequence_vae_of
+from .models import add_strings, add_vae, model_of
+from .options import STRINGS, add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, taken
+from .strings import report_strings
 
 ROWS = 20  # of which the marginal likelihood is estimated
 
@@ -53,22 +51,6 @@ def add(commands: Any, what: str) -> None:
     output.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
 
 
-def add_vae(parser: Parser) -> None:
-    """Add what a VAE is made of."""
-    group = parser.add_argument_group("VAE")
-    add_numbers(group, latent=(None, "entries of z (default: 2, of strings 16)"))
-    add = group.add_argument
-    add("--decoder", choices=get_args(Network), default="mlp", help="default: %(default)s")
-    add("--prior", choices=get_args(Prior), default="normal", help="of z (default: %(default)s)")
-    add_numbers(group, clusters=(10, "components of a mixture or vamp prior"))
-    add("--beta", type=positive, default=1.0, metavar="X", help="weight of the KL in training (default: %(default)s)")
-    what = "default: bernoulli for digits and mnist, whose pixels are brought to [0, 1], else gaussian"
-    add("--likelihood", choices=get_args(Likelihood), help=what)
-    add("--hidden", type=sizes, default=(400, 400), metavar="A,B", help="layers of the mlp (default: 400,400)")
-    add("--white", type=positive, metavar="X", help="the brightest pixel of a file of yours: all are divided by it")
-    add("--device", help="cpu or cuda (default: cpu)")
-
-
 def _add_work(parser: Parser) -> None:
     group = parser.add_argument_group("work")
     add_numbers(
@@ -83,13 +65,6 @@ def _add_work(parser: Parser) -> None:
     add("--binarize", choices=["fixed", "stochastic"], help="black and white pixels, once or in every epoch anew")
     add("--estimator", default="auto", help="auto, or IWAE (default: %(default)s)")
     add("--seed", type=seed_of, default=0, metavar="N", help="same seed, same numbers (default: %(default)s)")
-
-
-def vae_of(options: argparse.Namespace) -> VAE:
-    """The model that the options describe."""
-    likelihood: Likelihood = options.likelihood or ("bernoulli" if options.data in datasets.WHITE else "gaussian")
-    prior = {"prior": options.prior, "clusters": options.clusters, "beta": options.beta}
-    return VAE(options.latent or 2, options.decoder, likelihood, options.hidden, device=options.device, **prior)
 
 
 def _train(options: argparse.Namespace) -> list[Path]:
@@ -108,8 +83,7 @@ def _work(options: argparse.Namespace) -> list[Path]:
     x, x_test = rows_of(options)
     of_strings = options.model == STRINGS
     labels = None if of_strings else _labels(options, x)
-    model = sequence_vae_of(options) if of_strings else vae_of(options)
-    fit = train(model, options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
+    fit = train(model_of(options), options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
     print(_summary(fit))
     if of_strings:
         return report_strings(options, fit, x_test)

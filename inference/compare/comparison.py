@@ -19,9 +19,10 @@ from ..fit.fit import Fit
 from ..fit.idata import matched_to
 from ..local_latents.gaps import amortisation_gaps, summarised
 from ..local_latents.row_fit import RowFit
-from ..local_latents.target import target_of, tells_q
+from ..local_latents.target import target_of, tells_new, tells_q
 from ..plots import plot
 from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, as_text, first_line, table_of
+from .decoder import judge_decoder, what_loses
 from .entries import Entries, Outcome, Problem, chosen_guides, run
 from .save import save
 from .verdict import TRUSTED
@@ -133,7 +134,12 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
         for name, fit in fits.items()
     ]
     table, lost = table_of(scored, ROW_COLUMNS if by_row else COLUMNS)
-    notes += [*_verdicts(scored), *lost, *(remark for each in scored for remark in each.remarks())]
+    notes += [
+        *_verdicts(scored),
+        *_what_loses(first, gaps, fits, problem),
+        *lost,
+        *(remark for each in scored for remark in each.remarks()),
+    ]
     notes += _disagreements(table)
     if standard is not None and (fault := unconverged(standard)):
         table.loc[reference, "estimator"] += " (not converged)"
@@ -152,6 +158,22 @@ def _verdicts(scored: Sequence[Scored]) -> Iterator[str]:
         found = each.__dict__.get("verdict")
         if found is not None and not (each.fit.is_mcmc and found.word == TRUSTED):
             yield f"{each.fit.name}: {found.word}: {found.why}"
+
+
+def _what_loses(first: Fit, gaps: DataFrame, fits: Mapping[str, Fit], problem: Problem) -> Iterator[str]:
+    """Which guide to take, and what loses: its family, its encoder or the decoder; nothing where no gaps are known."""
+    if not len(gaps) or not isinstance(first, RowFit):
+        return
+    judged = None
+    try:
+        judged = judge_decoder(first, problem.test, problem.seed)
+    except KeyboardInterrupt:  # the fits are not lost
+        yield "interrupted before the decoder was judged"
+    except Exception as error:
+        yield f"the decoder is not judged ({first_line(error)})"
+    amortised = [name for name, fit in fits.items() if isinstance(fit, RowFit) and tells_new(fit.guide)]
+    if said := what_loses(summarised(gaps), amortised, judged):
+        yield said
 
 
 def _distances(lead: Scored, scored: Sequence[Scored]) -> tuple[DataFrame, list[str]]:

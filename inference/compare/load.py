@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import arviz as az
 import pandas as pd
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from ..fit.fit import Fit
 from ..fit.relabel import Labels
 from ..fit.saved import DATA, FACTS, FIT, FORMAT
 from ..local_latents.row_fit import RowFit
+from ..runtime.arviz import from_netcdf
 from ..svi.guide_of import guide_of
 from .comparison import Comparison
 from .entries import Problem
@@ -86,7 +86,7 @@ def _fit(folder: Path, facts: Mapping[str, Any], model: Model, data: Data, guide
     rest["labels"] = tuple(Labels(dim, actions.get(dim, {})) for dim in facts["exchangeable"])
     rest |= {"params": kept["params"], "remarks": tuple(facts["remarks"])}
     rest["guide"] = _guide(guide or facts["name"], model, data, kept["guide"])
-    idata = _read(folder / f"{facts['stem']}.nc", partial(az.from_netcdf, engine="h5netcdf"))
+    idata = _read(folder / f"{facts['stem']}.nc", from_netcdf)
     found = (RowFit if "test_losses" in rest else Fit)(model=model, data=data, idata=idata, **rest)
     known = {site.name for site in found.structure.sites}
     for name in found.posterior.data_vars:

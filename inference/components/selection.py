@@ -12,6 +12,7 @@ from pandas import DataFrame, Series
 from ..compare.columns import as_text
 from ..compare.save import pictures, tables
 from ..fit.fit import Fit
+from ..runtime.arviz import to_netcdf
 from ..runtime.folder import write_all
 from .plot import plot_components
 
@@ -69,9 +70,5 @@ class Selection:
         """
         written = {**tables({"table": self.table, "starts": self.starts}), **pictures({"components.png": self.plot})}
         for kind, fits in (("posterior", self.posteriors), ("em", self.likeliest)):
-            written |= {f"{kind}_{k}.nc": partial(_netcdf, fit) for k, fit in fits.items()}
+            written |= {f"{kind}_{k}.nc": partial(to_netcdf, fit.idata) for k, fit in fits.items()}
         return write_all(folder, written, self.notes)
-
-
-def _netcdf(fit: Fit, path: Path) -> None:
-    fit.idata.to_netcdf(str(path), engine="h5netcdf")

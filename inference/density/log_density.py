@@ -71,7 +71,7 @@ class Density:
         if self.collapsed is not None:
             trace = self.data.run(poutine.trace(self.given(sites, self.collapsed)).get_trace)
             return trace.log_prob_sum(lambda _, node: not is_deterministic(node))
-        trace = self._trace(sites, self.data)
+        trace = self.enumerated(sites, self.data)
         evaluator = TraceEinsumEvaluator(trace, bool(self.structure.discrete), self.structure.max_plate_nesting)
         return torch.as_tensor(evaluator.log_prob(trace))
 
@@ -109,7 +109,7 @@ class Density:
         if rows is None:
             where = "put its observations under pyro.plate('data', ...)"
             raise InputError(f"model {model_name(self.model)} has no plate of rows: {where} to score them one by one")
-        trace = self._trace(sites, data or self.data, None if keep else self.collapsed)
+        trace = self.enumerated(sites, data or self.data, None if keep else self.collapsed)
         if not self.structure.discrete:
             return _sum_rows(trace, rows.name, counted)
         return _contract_rows(trace, rows.name, counted, keep)
@@ -184,7 +184,8 @@ class Density:
         sites = dict(sites)
         return with_params(poutine.condition(model or self.model, data=sites), {**self.params, **sites})
 
-    def _trace(self, sites: Sites, data: Data, model: Model | None = None) -> poutine.Trace:
+    def enumerated(self, sites: Sites, data: Data, model: Model | None = None) -> poutine.Trace:
+        """The model's trace at these sites, with every value of its discrete ones side by side."""
         model = poutine.enum(
             config_enumerate(self.given(sites, model)), first_available_dim=-1 - self.structure.max_plate_nesting
         )

@@ -98,10 +98,13 @@ class RowDensity:
 
         By the model's own log_joint(z, x) where it offers one, else by its trace.
         """
+        return self._log_joints(z) if self.own_log_joint is None else self.own_log_joint(z)
+
+    @property
+    def own_log_joint(self) -> Callable[[Tensor], Tensor] | None:
+        """The model's own for these rows, z (..., M, L) -> (..., M), where it has one of a single array."""
         own = getattr(self.density.model, "log_joint", None)
-        if own is not None and len(self.data.tensors) == 1:
-            return own(z, self.data.values)
-        return self._log_joints(z)
+        return None if own is None or len(self.data.tensors) != 1 else lambda z: own(z, self.data.values)
 
     def traced_log_joint(self, z: Tensor) -> Tensor:
         """The same by the model's trace: (M, L) -> (M,)."""

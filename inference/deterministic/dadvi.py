@@ -1,6 +1,6 @@
 """Deterministic ADVI: mean field on fixed draws, taken to its true optimum, with the covariances it lost given back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from ..compilation.compiled import Compile
 from ..data.as_data import DataLike
 from ..fit.fit import Fit
 from ..fit.idata import fit_of
+from ..runtime.arviz import groups_of, idata_of
 from ..runtime.progress import progress_bar
 from .fitted import Found, Options, drawn, fitted, sites_at
 from .gaussian import LOG_TAU, FullGaussian, inverse_factor
@@ -294,5 +295,4 @@ def _responded(fit: Fit, *, end: Optimum, rng: np.random.Generator) -> Fit:
     many = locs + np.exp(log_scales) * np.concatenate([half, -half])
     means = fit_of("", "", density, sites_at(density, many), likelihood=None).posterior.mean("draw")
     moments = xr.concat([sds, means.std("chain")], pd.Index(["sd", "mean_error"], name="moment"))
-    fit.idata.add_groups(linear_response=moments)
-    return fit
+    return replace(fit, idata=idata_of({**groups_of(fit.idata), "linear_response": moments}))

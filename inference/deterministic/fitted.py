@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import arviz as az
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
 from ..fit.fit import Fit
 from ..fit.idata import fit_of
+from ..runtime.arviz import psislw
 from ..runtime.isolation import one_thread_if_small
 from .gaussian import Gaussian
 from .target import Target, target_of
@@ -135,8 +135,7 @@ def resampled(log_weights: np.ndarray, number: int, rng: np.random.Generator) ->
     finite = np.flatnonzero(np.isfinite(log_weights))
     if not len(finite):
         return rng.integers(len(log_weights), size=number)
-    with np.errstate(divide="ignore", invalid="ignore"):  # weights all equal have no tail
-        smoothed = np.asarray(az.psislw(log_weights[finite].copy())[0])
+    smoothed = psislw(log_weights[finite])[0]
     weights = np.exp(smoothed - smoothed.max())
     places = (rng.random() + np.arange(number)) / number
     chosen = np.searchsorted(weights.cumsum() / weights.sum(), places).clip(max=len(finite) - 1)

@@ -6,7 +6,6 @@ import math
 from functools import partial
 from typing import NamedTuple
 
-import arviz as az
 import numpy as np
 import torch
 from scipy.optimize import brentq
@@ -14,6 +13,7 @@ from scipy.special import expit
 from torch.distributions import Distribution
 
 from ..fit.fit import Fit
+from ..runtime.arviz import ess
 from ..runtime.isolation import one_thread_if_small
 from .chain_draws import ChainDraws, halves, log_joints
 from .guide_density import of_unconstrained
@@ -111,4 +111,4 @@ def effective_number(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
     if not len(finite) or np.ptp(finite) <= 1e-12 * np.abs(finite).max():
         return float(values.size)
-    return float(az.ess(np.clip(values, finite.min(), finite.max()), method="mean"))
+    return float(ess(np.clip(values, finite.min(), finite.max()), "mean"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import arviz as az
 import numpy as np
 
+from ..runtime.arviz import Method, ess, rhat
 from .moments import varies
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 RHAT = 1.01  # Vehtari et al. 2021
 ESS_PER_CHAIN = 100
+KINDS: tuple[Method, ...] = ("bulk", "tail")
 
 
 def convergence(fit: Fit) -> dict[str, float]:
@@ -24,12 +25,11 @@ def convergence(fit: Fit) -> dict[str, float]:
     chains = fit.posterior.sizes["chain"]
     draws = [values.reshape(len(values), -1) for values in fit.draws().values()]
     varying = np.concatenate([each[:, varies(each)] for each in draws], 1)  # constants have no R-hat and no ESS
-    entries = {"entries": varying.reshape(chains, fit.number // chains, varying.shape[1])}
-    rhat = float(az.rhat(entries)["entries"].max()) if chains > 1 and varying.size else math.nan
-    kinds = ("bulk", "tail")
-    ess = [float(az.ess(entries, method=kind)["entries"].min()) if varying.size else math.nan for kind in kinds]
+    entries = varying.reshape(chains, fit.number // chains, varying.shape[1])
+    worst = float(rhat(entries).max()) if chains > 1 and varying.size else math.nan
+    bulk, tail = (float(ess(entries, kind).min()) if varying.size else math.nan for kind in KINDS)
     divergences = float(fit.idata["sample_stats"]["diverging"].sum())
-    return {"rhat": rhat, "ess_bulk": ess[0], "ess_tail": ess[1], "divergences": divergences}
+    return {"rhat": worst, "ess_bulk": bulk, "ess_tail": tail, "divergences": divergences}
 
 
 def unconverged(fit: Fit) -> str:
@@ -39,7 +39,7 @@ def unconverged(fit: Fit) -> str:
     faults = []
     if fit.is_mcmc and not found["rhat"] <= RHAT:
         faults.append(f"R-hat {found['rhat']:.3f} above {RHAT}" if chains > 1 else "one chain has no R-hat")
-    for kind in ("bulk", "tail"):
+    for kind in KINDS:
         if found[f"ess_{kind}"] < ESS_PER_CHAIN * chains:
             faults.append(f"{kind} ESS {found[f'ess_{kind}']:.0f} below {ESS_PER_CHAIN * chains}")
     if found["divergences"] > 0:

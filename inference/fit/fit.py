@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import torch
@@ -18,6 +17,7 @@ from ...models.structure import Model, Structure, model_name
 from ..data.as_data import DataLike, as_new_data
 from ..data.data import Data
 from ..density.log_density import Density
+from ..runtime.arviz import InferenceData, groups_of
 from ..runtime.folder import write_all
 from .predictive import RowPredictive, decoded, from_prior, new_rows, occupied, of_rows, replicated, responsibilities
 from .relabel import Labels, component_features
@@ -35,8 +35,8 @@ class Fit:
     name : what it is called in tables: the guide's name, nuts, em, cavi.
     estimator : TraceEnum_ELBO, NUTS, EM, ...
     model, data : what was fitted.
-    idata : posterior, log_likelihood (of each observed site, discrete sites summed out), sample_stats, observed_data. A
-        point estimate has one chain of one draw.
+    idata : posterior, log_likelihood (of each observed site, discrete sites summed out), sample_stats, observed_data;
+        with ArviZ 1 a DataTree, else InferenceData. A point estimate has one chain of one draw.
     losses : minus the ELBO of each step, nats: (steps,).
     elbo_draws : unbiased estimates of the ELBO at the end, one a draw, nats: (S,).
     log_weights : log p(x, theta) - log q(theta) with discrete sites summed out, nats: (S,).
@@ -65,7 +65,7 @@ class Fit:
     estimator: str
     model: Model
     data: Data
-    idata: az.InferenceData
+    idata: InferenceData
     losses: np.ndarray = field(default_factory=lambda: NONE, repr=False)
     elbo_draws: np.ndarray = field(default_factory=lambda: NONE, repr=False)
     log_weights: np.ndarray = field(default_factory=lambda: NONE, repr=False)
@@ -90,7 +90,7 @@ class Fit:
     @property
     def posterior(self) -> xr.Dataset:
         """The posterior draws, dims (chain, draw, ...)."""
-        return self.idata["posterior"]
+        return groups_of(self.idata)["posterior"]
 
     @property
     def number(self) -> int:
@@ -110,7 +110,7 @@ class Fit:
     @property
     def is_mcmc(self) -> bool:
         """Whether the draws are those of Markov chains."""
-        return "sample_stats" in self.idata.groups() and "diverging" in self.idata["sample_stats"]
+        return "diverging" in groups_of(self.idata).get("sample_stats", ())
 
     @property
     def exchangeable(self) -> tuple[str, ...]:
@@ -138,9 +138,8 @@ class Fit:
         return self._of_response("mean_error")
 
     def _of_response(self, moment: str) -> dict[str, np.ndarray]:
-        if "linear_response" not in self.idata.groups():
-            return {}
-        return {str(name): each.sel(moment=moment).values for name, each in self.idata["linear_response"].items()}
+        found: Mapping[Any, Any] = groups_of(self.idata).get("linear_response", {})
+        return {str(name): each.sel(moment=moment).values for name, each in found.items()}
 
     def draws(self) -> dict[str, np.ndarray]:
         """Posterior draws, chains end to end: name -> (S, ...)."""
@@ -217,7 +216,7 @@ class Fit:
         found = new_rows(self, n, seed)
         return self.as_given(found.to_numpy()) if hasattr(self.model, "as_given") else found
 
-    def posterior_predictive(self, x_new: DataLike | None = None, seed: int = 0) -> az.InferenceData:
+    def posterior_predictive(self, x_new: DataLike | None = None, seed: int = 0) -> InferenceData:
         """Observations drawn anew at each posterior draw, groups posterior_predictive and observed_data for ArviZ.
 
         x_new: as `log_predictive` has it; what is observed may be None or left out.
@@ -228,6 +227,6 @@ class Fit:
         """Write the fit into a folder, for `pyrometer.load`; the model is code, and is given again there."""
         return write_all(folder, files_of(self))
 
-    def prior_predictive(self, draws: int = 500, seed: int = 0) -> az.InferenceData:
+    def prior_predictive(self, draws: int = 500, seed: int = 0) -> InferenceData:
         """Draws from the prior and observations drawn from them: groups prior, prior_predictive and observed_data."""
         return from_prior(self, draws, seed)

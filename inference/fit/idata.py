@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-import arviz as az
 import numpy as np
 from torch import Tensor
 
 from ..compilation.batched import over_draws
 from ..data.data import Data
 from ..density.log_density import Density
+from ..runtime.arviz import InferenceData, dataset_of, groups_of, idata_of
 from .fit import Fit
 from .relabel import Dims, permute, relabel, seen_exchangeable
 
@@ -66,12 +66,12 @@ def matched_to(fit: Fit, pivot: Mapping[str, np.ndarray]) -> Fit:
         draws = permute(draws, dims, labels, order)
         usual = order[_commonest(order)][:1].repeat(2, 0)
         moments = permute(moments, dims, labels, usual)
-    idata = fit.idata.copy()
+    groups = groups_of(fit.idata)
     for group, arrays in (("posterior", draws), ("linear_response", moments)):
-        for name, values in arrays.items():
-            variable = idata[group][name]
-            idata[group][name] = variable.copy(data=values.reshape(variable.shape))
-    return replace(fit, idata=idata)
+        old = {name: groups[group][name] for name in arrays}
+        new = {name: old[name].copy(data=values.reshape(old[name].shape)) for name, values in arrays.items()}
+        groups |= {group: groups[group].assign(new)} if new else {}
+    return replace(fit, idata=idata_of(groups))
 
 
 def _moments(fit: Fit) -> Arrays:
@@ -107,16 +107,18 @@ def _coords_of(data: Data, posterior: Mapping[str, np.ndarray], dims: Dims) -> d
 
 def _as_idata(
     posterior: Arrays, likelihood: Arrays, stats: Mapping[str, np.ndarray] | None, dims: Dims, density: Density
-) -> az.InferenceData:
+) -> InferenceData:
     """ArviZ's view of draws by chain, name -> (chains, draws, ...), with the observed data."""
     coords, rows = _coords_of(density.data, posterior, dims), density.structure.rows
-    named = {name: list(dims[name]) for name in posterior} | {name: [rows.name] for name in likelihood if rows}
-    groups: dict[str, Any] = {"log_likelihood": likelihood or None, "sample_stats": stats or None}
-    fitted = az.from_dict(posterior=posterior, **groups, coords=coords, dims=named)
+    of_rows = {name: [rows.name] for name in likelihood if rows}
+    groups = {"posterior": dataset_of(posterior, {name: dims[name] for name in posterior}, coords)}
+    if likelihood:
+        groups["log_likelihood"] = dataset_of(likelihood, of_rows, coords)
+    if stats:
+        groups["sample_stats"] = dataset_of(stats, {}, coords)
     observed = density.observed()
     if sum(value.size for value in observed.values()) <= LARGEST:
         sites = [site for site in density.structure.observed if site.shape == observed[site.name].shape]
         names = {site.name: list(site.dims) for site in sites}
-        dataset = az.dict_to_dataset(observed, coords=coords, dims=names, default_dims=[])
-        fitted.add_groups(observed_data=dataset)
-    return fitted
+        groups["observed_data"] = dataset_of(observed, names, coords, sampled=False)
+    return idata_of(groups)

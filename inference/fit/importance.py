@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import arviz as az
 import numpy as np
 from scipy.special import logsumexp
 from torch import Tensor
+
+from ..runtime.arviz import psislw
 
 MIN_WEIGHTS_FOR_KHAT = 100  # a tail fitted to fewer says nothing
 
@@ -73,8 +74,7 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
     sound = np.isfinite(log_weights).all(0)
     khat = np.full(columns, math.inf)
     if sound.any():
-        with np.errstate(divide="ignore", invalid="ignore"):  # weights all equal have no tail
-            khat[sound] = np.atleast_1d(az.psislw(log_weights.T[sound].copy())[1])
+        khat[sound] = psislw(log_weights.T[sound])[1]
     return khat
 
 
@@ -96,7 +96,7 @@ def smoothed_log_mean(log_weights: np.ndarray, draws: int | None = None) -> Smoo
     """
     draws = len(log_weights) if draws is None else draws
     k = float(pareto_k(log_weights[:, None])[0])
-    smoothed = az.psislw(log_weights.copy(), normalize=False)[0] if math.isfinite(k) else log_weights
+    smoothed = psislw(log_weights)[0] if math.isfinite(k) else log_weights
     value = logsumexp(smoothed) - math.log(draws)
     if not math.isfinite(value):
         return Smoothed(math.nan, math.nan, k)

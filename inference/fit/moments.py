@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import arviz as az
 import numpy as np
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
+
+from ..runtime.arviz import ess, psislw
 
 if TYPE_CHECKING:
     from .fit import Fit
@@ -71,14 +72,13 @@ def moments_of(scalars: Scalars) -> Moments:
     draws = scalars.draws
     number: np.ndarray | float = float(len(draws))
     if scalars.chains and draws.size:
-        entries = {"entries": draws.reshape(scalars.chains, -1, draws.shape[1])}
-        number = np.maximum(az.ess(entries, method="mean")["entries"].values, 1.0)
+        number = np.maximum(ess(draws.reshape(scalars.chains, -1, draws.shape[1]), "mean"), 1.0)
     return _with_errors(draws.mean(0), draws.std(0), number)
 
 
 def weighted_moments(scalars: Scalars, log_weights: np.ndarray) -> Moments:
     """Those of the target of importance weights (S,), Pareto-smoothed (Vehtari et al. 2024), self-normalised."""
-    smoothed = np.asarray(az.psislw(log_weights.copy())[0])
+    smoothed = psislw(log_weights)[0]
     weights = np.exp(smoothed - smoothed.max())
     weights /= weights.sum()
     mean = weights @ scalars.draws

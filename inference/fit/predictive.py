@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import torch
@@ -21,6 +20,7 @@ from ...models.structure import Site, is_deterministic, model_name
 from ..compilation.batched import over_draws
 from ..density.laplace import row_modes
 from ..density.row_density import RowDensity
+from ..runtime.arviz import InferenceData, dataset_of, groups_of, idata_of
 from ..runtime.isolation import one_thread_if_small
 from .importance import log_mean
 
@@ -120,21 +120,21 @@ def new_rows(fit: Fit, n: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(torch.cat(found, 1).cpu().numpy(), columns=list(columns), index=index)
 
 
-def replicated(fit: Fit, new: Data | None, seed: int) -> az.InferenceData:
+def replicated(fit: Fit, new: Data | None, seed: int) -> InferenceData:
     """Posterior predictive draws of every observed site; those of fitted rows at their own latents."""
     draws = _draws(fit, local=new is None) or {NUMBER: torch.arange(fit.number)}
     found = _drawn_anew(fit.density, new or fit.data, fit.structure.observed, draws, seed)
     predictive = _group(found, fit.structure.observed, fit.posterior.sizes["chain"])
     observed = _observed_data(fit) if new is None else {}
-    return az.InferenceData(posterior=fit.posterior, posterior_predictive=predictive, **observed)
+    return idata_of({"posterior": fit.posterior, "posterior_predictive": predictive, **observed})
 
 
-def from_prior(fit: Fit, draws: int, seed: int) -> az.InferenceData:
+def from_prior(fit: Fit, draws: int, seed: int) -> InferenceData:
     """Draws of everything the model samples, from its prior."""
     found = drawn_from_prior(fit.density, draws, seed)
     own, observed = fit.structure.of_kind("latent", "deterministic"), fit.structure.observed
     prior, predictive = _group(found, own), _group(found, observed)
-    return az.InferenceData(prior=prior, prior_predictive=predictive, **_observed_data(fit))
+    return idata_of({"prior": prior, "prior_predictive": predictive, **_observed_data(fit)})
 
 
 def drawn_from_prior(density: Density, draws: int, seed: int) -> Sites:
@@ -240,9 +240,9 @@ def _group(draws: Sites, sites: Sequence[Site], chains: int = 1) -> xr.Dataset:
     """Some sites of draws, name -> (S, ...), as ArviZ has them."""
     arrays = {site.name: draws[site.name].unflatten(0, (chains, -1)).cpu().numpy() for site in sites}
     dims = {site.name: list(site.dims) for site in sites if len(site.dims) == arrays[site.name].ndim - 2}
-    return az.dict_to_dataset(arrays, dims=dims)
+    return dataset_of(arrays, dims)
 
 
-def _observed_data(fit: Fit) -> dict[str, Any]:
+def _observed_data(fit: Fit) -> dict[str, xr.Dataset]:
     """The group of what was observed, where the fit holds it."""
-    return {name: fit.idata[name] for name in fit.idata.groups() if name == "observed_data"}
+    return {name: group for name, group in groups_of(fit.idata).items() if name == "observed_data"}

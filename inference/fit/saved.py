@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..data.data import Data
+from ..runtime.arviz import to_netcdf
 from ..runtime.folder import Files, stems_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def fit_files(fit: Fit, stem: str) -> Files:
     state = fit.guide.state_dict() if isinstance(fit.guide, torch.nn.Module) else {}
     kept = {"arrays": arrays, "params": _detached(fit.params), "guide": _detached(state)}
     return {
-        f"{stem}.nc": lambda path: fit.idata.to_netcdf(str(path), engine="h5netcdf"),
+        f"{stem}.nc": partial(to_netcdf, fit.idata),
         f"{stem}.pt": partial(torch.save, kept),
     }
 

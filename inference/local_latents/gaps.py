@@ -15,7 +15,15 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
+from torch.distributions import (
+    Categorical,
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+)
 from torch.distributions.constraint_registry import transform_to
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -96,33 +104,49 @@ def summarised(gaps: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_in_family(log_joint: LogJoint, q: Distribution, steps: int = 1000) -> tuple[str, Distribution | None]:
-    """The name of a Gaussian q's family, and its member of the largest ELBO, row by row; None for another q.
+    """The name of a Gaussian q's family, or of a mixture of such, and its member of the largest ELBO, row by row.
 
-    log_joint: (..., M, L) -> (..., M). q: batch (M,), event (L,), where the search starts. The gradient is Roeder, Wu
-    and Duvenaud's (2017, "sticking the landing"), free of noise where q reaches the posterior; the rate falls to nought
-    by a cosine.
+    None for another q. log_joint: (..., M, L) -> (..., M). q: batch (M,), event (L,), where the search starts. The
+    gradient is Roeder, Wu and Duvenaud's (2017, "sticking the landing"), free of noise where q reaches the posterior;
+    of a mixture every component has draws of its own, weighed as it is, so that no gradient passes through a choice.
+    The rate falls to nought by a cosine.
     """
-    base = q.base_dist if isinstance(q, Independent) else q
+    mixed = isinstance(q, MixtureSameFamily)
+    parts = q.component_distribution if isinstance(q, MixtureSameFamily) else q
+    base = parts.base_dist if isinstance(parts, Independent) else parts
     kind = next((kind for kind in FAMILIES if isinstance(base, kind)), None)
     if kind is None:
         return type(q).__name__, None
     family, names = FAMILIES[kind]
     transforms = {name: transform_to(base.arg_constraints[name]) for name in names}
-    params = {name: transforms[name].inv(getattr(base, name)).detach().clone().requires_grad_() for name in names}
+    params = {name: transforms[name].inv(getattr(base, name)).detach().clone() for name in names}
+    if isinstance(q, MixtureSameFamily):
+        params["logits"] = q.mixture_distribution.logits.detach().clone()
+    for value in params.values():
+        value.requires_grad_()
 
     def member(params: Mapping[str, Tensor]) -> Distribution:
-        found = kind(**{name: transforms[name](value) for name, value in params.items()})
-        return Independent(found, q.reinterpreted_batch_ndims) if isinstance(q, Independent) else found
+        found = kind(**{name: transforms[name](params[name]) for name in names})
+        part = Independent(found, parts.reinterpreted_batch_ndims) if isinstance(parts, Independent) else found
+        return MixtureSameFamily(Categorical(logits=params["logits"]), part) if mixed else part
 
     def fixed() -> Distribution:
         return member({name: value.detach() for name, value in params.items()})
 
     def loss() -> Tensor:
-        z = member(params).rsample(Size((16,)))
-        return (fixed().log_prob(z) - log_joint(z)).mean(0).sum()
+        z, weights = _draws_by_component(member(params), 16)
+        return ((fixed().log_prob(z) - log_joint(z)).mean(0) * weights).sum()
 
     _descend(loss, list(params.values()), steps, lr=0.05)
-    return family, fixed()
+    return f"mixture of {family}" if mixed else family, fixed()
+
+
+def _draws_by_component(q: Distribution, number: int) -> tuple[Tensor, Tensor]:
+    """Draws (number, K, M, L) of each component of a mixture, gradients flowing, and weights (K, M); 1 of others."""
+    if not isinstance(q, MixtureSameFamily):
+        return q.rsample(Size((number,))), torch.ones(())
+    z = q.component_distribution.rsample(Size((number,)))
+    return z.movedim(2, 1), q.mixture_distribution.probs.T
 
 
 def fine_tuned(target: Target, steps: int = 1000) -> list[Target]:

@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import arviz as az
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -16,6 +15,7 @@ from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..fit.convergence import ESS_PER_CHAIN, RHAT
 from ..mcmc.chains import Plan, run_chains
+from ..runtime.arviz import ess, rhat
 
 
 class LatentDraws(NamedTuple):
@@ -37,12 +37,12 @@ class LatentDraws(NamedTuple):
     @property
     def rhat(self) -> np.ndarray:
         """The worst R-hat of a row: (M,)."""
-        return az.rhat({"z": self.z})["z"].values.max(-1)
+        return rhat(self.z).max(-1)
 
     @property
     def ess_bulk(self) -> np.ndarray:
         """The least bulk ESS of a row: (M,)."""
-        return az.ess({"z": self.z}, method="bulk")["z"].values.min(-1)
+        return ess(self.z).min(-1)
 
     @property
     def converged(self) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from ..steps.pairing import Pairing
 from .gaps import amortisation_gaps
 from .latent_space import Clusters, LatentFeatures, clusters_of
 from .marginal import USUAL, Budget, estimate, marginal_likelihood, weighed
-from .target import BLOCK, Target, check_tells, target_of, tells_q
+from .target import BLOCK, Target, check_tells, row_posterior, target_of, tells_q
 
 KEPT = 4_000_000  # numbers of z in the posterior
 MEAN_DRAWS = 200  # for the mean of a q that has no formula for it
@@ -70,9 +70,9 @@ class RowFit(Fit):
     def decode(self, z: DataLike, x_new: DataLike | None = None, beam: int = 1) -> Any:
         """E[x | z] of latent vectors (M, latent), as the observed sites have it: (M, *row); of strings a likely one.
 
-        x_new: M rows, of which the covariates are taken, where the model has any; None takes those that were fitted.
-        beam: of strings, how many the search for the likeliest keeps at each character; 1 is greedy. Raises InputError
-        where a site's distribution has no mean.
+        x_new: M rows, of which the covariates are taken, where the model has any; None takes those that were fitted. Of
+        a class that is missing there the mean is over p(y | x, z). beam: of strings, how many the search for the
+        likeliest keeps at each character; 1 is greedy. Raises InputError where a site's distribution has no mean.
         """
         check_positive(beam=beam)
         values = torch.as_tensor(np.asarray(z)).to(self.data.like)
@@ -86,7 +86,7 @@ class RowFit(Fit):
         with data.isolated(0), torch.no_grad():
             places = torch.arange(len(values)).split(BLOCK)
             mean = partial(self._mean_of, beam=beam)
-            parts = [self.observed(values[place], data.take(place), mean) for place in places]
+            parts = [self._expected(values[place], data.take(place), mean) for place in places]
         return self.as_given(torch.cat(parts).cpu().numpy())
 
     def reconstruct(self, x_new: DataLike | None = None, beam: int = 1) -> Any:
@@ -96,29 +96,47 @@ class RowFit(Fit):
     def interpolate(self, a: DataLike, b: DataLike, steps: int = 8, beam: int = 1) -> Any:
         """Decoded points on the line from row a to row b in latent space, both ends included: (steps, *row).
 
-        Between two strings, so many strings; beam as `decode` has it.
+        a, b: a row each; where there are covariates, a class say, a tuple (row, class): every point takes those of the
+        nearer end. Between two strings, so many strings; beam as `decode` has it.
         """
         if steps < 2:
             raise InputError(f"steps={steps} must be 2 or more: both ends are among them")
-        shape = (1, *self.data.values.shape[1:])
-        rows = [[row] if isinstance(row, str) else np.asarray(row).reshape(shape) for row in (a, b)]
-        ends = [self.encode(row)[0] for row in rows]
-        share = np.linspace(0, 1, steps)[:, None]
-        return self.decode((1 - share) * ends[0] + share * ends[1], beam=beam)
+        ends = self.new_data(self.together([a, b]))
+        z, share = self.encode(ends), np.linspace(0, 1, steps)[:, None]
+        nearer = ends.take(torch.as_tensor(share[:, 0] > 0.5).long())
+        return self.decode((1 - share) * z[0] + share * z[1], nearer, beam)
+
+    def together(self, rows: Sequence[Any]) -> Any:
+        """Rows given one by one, each a string, an array or a tuple of its parts, as `encode` takes them."""
+        if isinstance(rows[0], str):
+            return list(rows)
+        shapes = [tuple(tensor.shape[1:]) for tensor in self.data.tensors]
+        each = [[np.asarray(part) for part in (row if isinstance(row, tuple) else (row,))] for row in rows]
+        for parts in each:
+            if len(parts) != len(shapes):
+                what = ", ".join(self.data.names) or "x, labels"
+                raise InputError(f"a row has {len(parts)} part{'s' * (len(parts) != 1)}: give each as ({what})")
+            for part, shape in zip(parts, shapes, strict=True):
+                if part.size != np.prod(shape):
+                    raise InputError(f"a row has shape {part.shape}, and the rows that were fitted have {shape}")
+        found = tuple(
+            np.stack([part.reshape(shapes[k]) for part in parts]) for k, parts in enumerate(zip(*each, strict=True))
+        )
+        return found if len(found) > 1 else found[0]
 
     def complete(self, x_new: DataLike, mask: np.ndarray, steps: int = 50, seed: int = 0) -> np.ndarray:
         """Rows with their missing entries filled in: (M, *row).
 
-        mask: True where an entry was observed, of the shape of x_new; what x_new holds elsewhere is not looked at. The
-        chain z ~ q(z | x), x_missing ~ p(x | z) is run for so many steps (Rezende, Mohamed and Wierstra 2014, appendix
-        F), which converges to p(x_missing | x_observed) where q is the posterior; the mean over its second half is
-        given back.
+        mask: True where an entry was observed, of the shape of x_new; what x_new holds elsewhere is not looked at. With
+        covariates x_new is a tuple of the rows and these. The chain z ~ q(z | x), x_missing ~ p(x | z) is run for so
+        many steps (Rezende, Mohamed and Wierstra 2014, appendix F), which converges to p(x_missing | x_observed) where
+        q is the posterior; the mean over its second half is given back.
         """
         if steps < 2:
             raise InputError(f"steps={steps} must be 2 or more")
         known, given = self._partly_known(x_new, mask)
         means = list(self._chain(known, given, steps, seed))[steps // 2 :]
-        return torch.where(known, given, torch.stack(means).mean(0)).cpu().numpy()
+        return torch.where(known, given.values, torch.stack(means).mean(0)).cpu().numpy()
 
     def completions(
         self, x_new: DataLike, mask: np.ndarray, draws: int = 3, steps: int = 50, seed: int = 0
@@ -128,32 +146,40 @@ class RowFit(Fit):
         Arguments as `complete` has them, of which this is the spread.
         """
         known, given = self._partly_known(x_new, mask)
-        each = (draws, *(1 for _ in given.shape[1:]))
-        *_, last = self._chain(known.repeat(each), given.repeat(each), steps, seed)
-        found = torch.where(known.repeat(each), given.repeat(each), last)
-        return found.reshape(draws, *given.shape).cpu().numpy()
+        known, many = (
+            known.repeat(draws, *(1 for _ in known.shape[1:])),
+            given.take(torch.arange(len(known)).repeat(draws)),
+        )
+        *_, last = self._chain(known, many, steps, seed)
+        found = torch.where(known, many.values, last)
+        return found.reshape(draws, *given.values.shape).cpu().numpy()
 
-    def _partly_known(self, x_new: DataLike, mask: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Which entries are known, and the rows, 0 elsewhere: (M, *row) each."""
+    def _partly_known(self, x_new: DataLike, mask: np.ndarray) -> tuple[Tensor, Data]:
+        """Which entries are known, (M, *row), and the rows, 0 elsewhere."""
         if hasattr(self.model, "codes"):
             raise InputError(f"model {model_name(self.model)} is of strings, which have no missing entries to complete")
-        known = torch.tensor(np.asarray(mask, bool), device=self.data.values.device)
-        given = torch.as_tensor(np.where(np.asarray(mask, bool), np.asarray(x_new), 0.0)).to(self.data.values)
-        if known.shape != given.shape or given.shape[1:] != self.data.values.shape[1:]:
-            found = f"mask {tuple(known.shape)} and x_new {tuple(given.shape)}"
-            raise InputError(f"{found} must have the shape of the rows")
+        if self.structure.discrete:
+            raise InputError(f"model {model_name(self.model)} has discrete sites, which no completion draws")
+        known, row = np.asarray(mask, bool), tuple(self.data.values.shape[1:])
+        x, *further = x_new if isinstance(x_new, tuple) else (x_new,)
+        if known.shape != np.shape(x) or known.shape[1:] != row:
+            found = f"mask {known.shape} and x_new {np.shape(x)}"
+            raise InputError(f"{found} must have the shape of the rows, {('M', *row)}")
         check_tells(self.name, self.guide, new=True)
-        return known, given
+        filled = np.where(known, np.asarray(x), 0.0)
+        given = self.new_data((filled, *further) if further else filled)
+        return torch.as_tensor(known, device=given.values.device), given
 
-    def _chain(self, known: Tensor, given: Tensor, steps: int, seed: int) -> Iterator[Tensor]:
+    def _chain(self, known: Tensor, given: Data, steps: int, seed: int) -> Iterator[Tensor]:
         """E[x | z] along the chain of `complete`, a step each: (M, *row)."""
-        data = self.data.take(torch.zeros(len(given), dtype=torch.long))
-        with data.isolated(seed), torch.no_grad():
-            z = RowDensity(self.density, data).prior_draw()
+        with given.isolated(seed), torch.no_grad():
+            rows = RowDensity(self.density, given)
+            z = rows.prior_draw()
             for _ in range(steps):
-                drawn = self.observed(z, data, lambda node: node["fn"].sample())
-                z = self.guide.posterior(torch.where(known, given, drawn), None).sample()
-                yield self.observed(z, data, self._mean_of)
+                drawn = torch.where(known, given.values, self.observed(z, given, lambda node: node["fn"].sample()))
+                filled = replace(rows, data=_with_values(given, drawn))
+                z = row_posterior(self.guide, filled, None).sample()
+                yield self.observed(z, given, self._mean_of)
 
     def prior_draws(self, number: int, seed: int = 0) -> np.ndarray:
         """z drawn from the model's own prior: (number, latent)."""
@@ -230,21 +256,34 @@ class RowFit(Fit):
         check_tells(self.name, self.guide, new)
         return target_of(self.row_density(x_new), self.guide, new=new)
 
+    def _expected(self, z: Tensor, data: Data, mean: Callable[[dict[str, Any]], Tensor]) -> Tensor:
+        """`observed` of means; of rows of a class that is missing, averaged over p(y | x, z): (M, *row)."""
+        if not self.structure.discrete:
+            return self.observed(z, data, mean)
+        if len(self.structure.discrete) != 1 or not self.structure.labels:
+            raise InputError(f"model {model_name(self.model)} has discrete sites: it has no one p(x | z)")
+        rows, parts = RowDensity(self.density, data), []
+        sites = rows.sites(z)[0]
+        share = self.density.assignment_logits(sites, data).softmax(-1).T.unsqueeze(-1)  # (K, M, 1)
+        trace = self.density.enumerated(sites, data)
+        for site in filter(self.structure.by_row, self.structure.observed):
+            node = trace.nodes[site.name]
+            each = mean(node).reshape(-1, *node["value"].shape).movedim(1 + rows.axis(site), 1)
+            parts.append((share * each.flatten(2)).sum(0))
+        return _side_by_side(parts, data)
+
     def observed(self, z: Tensor, data: Data, of: Callable[[dict[str, Any]], Tensor]) -> Tensor:
         """Something of each observed site given z (M, latent) for rows of data, side by side: (M, *row).
 
         of: the site's node in a trace, with name, fn and value -> a tensor that can be expanded to the shape of value.
         """
-        if self.structure.discrete:
-            raise InputError(f"model {model_name(self.model)} has discrete sites: it has no one p(x | z)")
         rows, parts = RowDensity(self.density, data), []
         trace = data.run(poutine.trace(self.density.given(rows.sites(z)[0])).get_trace)
         for site in filter(self.structure.by_row, self.structure.observed):
             node = trace.nodes[site.name]
             value = of(node).expand(node["value"].shape)
             parts.append(value.movedim(rows.axis(site), 0).reshape(len(z), -1))
-        found, row = torch.cat(parts, 1), data.values.shape[1:]
-        return found.reshape(len(z), *row) if found.shape[1] == row.numel() else found
+        return _side_by_side(parts, data)
 
     def _mean_of(self, node: dict[str, Any], beam: int = 1) -> Tensor:
         fn = node["fn"]
@@ -258,6 +297,17 @@ class RowFit(Fit):
             kind = type(fn).__name__
             raise InputError(f"site {node['name']!r} of model {model_name(self.model)} is a {kind}, without a mean")
         return mean
+
+
+def _with_values(data: Data, values: Tensor) -> Data:
+    """Data with another first array."""
+    return data.map(lambda value: values if value is data.values else value)
+
+
+def _side_by_side(parts: list[Tensor], data: Data) -> Tensor:
+    """What sites have, (M, E) each, in the shape of the rows of data where it has as many entries: (M, *row)."""
+    found, row = torch.cat(parts, 1), data.values.shape[1:]
+    return found.reshape(len(found), *row) if found.shape[1] == row.numel() else found
 
 
 def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) -> RowFit:

@@ -153,9 +153,10 @@ def _check(target: Target) -> None:
     if not isinstance(q, Distribution) or tuple(q.batch_shape) != (number,) or len(q.event_shape) != 1:
         found = f"{type(q).__name__}, batch {tuple(getattr(q, 'batch_shape', ()))}"
         raise InputError(f"guide {guide} gives {found}: q(z | x) needs batch ({number},), event (latent,)")
-    draws = Size((3,) if hasattr(model, "log_joint") else ())  # of a trace one draw tells if it runs
+    own = target.density.own_log_joint
+    draws = Size((3,) if own else ())  # of a trace one draw tells if it runs
     try:
-        value = target.density.log_joint(q.sample(draws))
+        value = (own or target.density.traced_log_joint)(q.sample(draws))
     except Exception as error:
         raise InputError(f"log_joint of {model_name(model)} fails on a draw of q: {one_line(error)}") from error
     if value.shape != (*draws, number):

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, FigureBase
+from scipy.spatial import cKDTree
 
 from ...errors import InputError
+from ...models.vae.vae import COLOURS
+from ..data.data import evenly_spaced
 from .losses import draw_losses
 from .style import GREY, attempt, compared, drawn
 
@@ -28,6 +32,7 @@ FARTHEST = 2.5  # sd from a column's mean, at the ends of the colours
 MOST_NAMES = 30  # of columns below a heat map
 SMALLEST_SIDE = 6  # pixels of a picture that a flat row is taken for
 MISSING = "#E8C9A0"  # what no pixel was seen of
+LOOKED_AT, ALIKE = 200, 0.003  # rows, and the share of their variance below which what they decode to is the same
 WRITTEN = 24  # strings below one another in a panel of samples
 
 
@@ -67,10 +72,11 @@ def plot_completion(
 ) -> Figure:
     """Rows with their missing entries marked, their mean completion, several draws of it, and the rows as they were."""
     rows, known = fit.rows(x), np.asarray(mask, bool)
-    mean, each = fit.complete(rows, known, steps, seed), fit.completions(rows, known, draws, steps, seed)
+    given = x if isinstance(x, tuple) else rows  # with its covariates
+    mean, each = fit.complete(given, known, steps, seed), fit.completions(given, known, draws, steps, seed)
     lines = np.concatenate([np.where(known, rows, np.nan), mean, *each, rows])
-    title = f"Rows as observed, their mean completion, {draws} draws of it, and the rows as they were"
-    return drawn(8.0, 0.6 + 0.62 * (3 + draws), _sheet, fit, lines, len(rows), title)
+    title = f"Rows as observed, their mean completion,\n{draws} draws of it, and the rows as they were"
+    return drawn(max(4.2, 0.62 * len(rows)), 0.3 + 0.62 * (3 + draws), _sheet, fit, lines, len(rows), title)
 
 
 def plot_clusters(clusters: Clusters) -> Figure:
@@ -106,8 +112,8 @@ def plot_portrait(fit: RowFit, labels: Any = None) -> Figure:
             return
         upper, lower = right.subfigures(2, 1, height_ratios=[2.1, 1], squeeze=False).ravel()
         attempt(upper, _plane if fit.latent <= 2 else _samples, fit, 13 if fit.latent <= 2 else 64)
-        rows = fit.rows()[:8]
-        attempt(lower, _interpolation, fit, list(zip(rows[::2], rows[1::2], strict=True)), 8)
+        rows = _one_by_one(fit, 8)
+        attempt(lower, _interpolation, fit, list(zip(rows[::2], rows[1::2], strict=False)), 8)
 
     return drawn(11.0, 7.6, draw)
 
@@ -124,7 +130,7 @@ def draw_codes(axis: Axes, fit: RowFit, labels: Any, x: DataLike | None = None) 
     else:
         _coloured(axis, across, up, pd.Series(np.asarray(labels), name=getattr(labels, "name", None)))
     axis.set(xlabel=names[0], ylabel=names[1])
-    axis.set_title("Latent space: the mean of q(z | x)" + _collapsed(fit))
+    axis.set_title(f"Latent space: the mean of q(z | x){', by PCA' if fit.latent > 2 else ''}{_collapsed(fit)}")
 
 
 def _flat(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, str]]:
@@ -141,8 +147,15 @@ def _flat(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, str]]:
 
 
 def _collapsed(fit: RowFit) -> str:
-    """What a title adds where no unit tells rows apart."""
-    return "" if fit.active_units().any() else ": collapsed, q(z | x) is the prior"
+    """What a title adds where no unit tells rows apart, or where the decoder heeds none of them."""
+    if not fit.active_units().any():
+        return ": collapsed, q(z | x) is the prior"
+    if _is_strings(fit):
+        return ""
+    some = evenly_spaced(fit.data.rows or 0, LOOKED_AT)
+    pairs = fit.rows()[some], fit.decode(fit.encode()[some], fit.data.take(some))
+    varies, decoded = (float(rows.var(0).sum()) for rows in pairs)
+    return "" if decoded > ALIKE * varies else ": collapsed, all rows decode alike"
 
 
 def _coloured(axis: Axes, across: np.ndarray, up: np.ndarray, labels: pd.Series) -> None:
@@ -171,16 +184,31 @@ def _samples(figure: FigureBase, fit: RowFit, number: int, seed: int = 0) -> Non
     if _is_strings(fit):
         _written(figure, fit.sample(min(number, 2 * WRITTEN), seed), WRITTEN, "Samples")
         return
-    title, columns = "E[x | z], z drawn from the prior", math.ceil(math.sqrt(number))
-    rows = fit.decode(fit.prior_draws(number, seed))
-    _sheet(figure, fit, rows, number if _is_table(rows) else columns, title)
+    rows, whose = _decoded(fit, fit.prior_draws(number, seed))
+    columns = number if _is_table(rows) else math.ceil(math.sqrt(number))
+    _sheet(figure, fit, rows, columns, f"E[x | z], z drawn from the prior{whose}{_collapsed(fit)}")
 
 
 def _interpolation(figure: FigureBase, fit: RowFit, pairs: list[tuple[Any, Any]], steps: int) -> None:
-    shape = (1, *fit.data.values.shape[1:])
-    one = lambda row: [row] if isinstance(row, str) else np.asarray(row).reshape(shape)  # noqa: E731
+    one = lambda row: fit.rows(fit.together([row]))  # noqa: E731
     lines = [part for a, b in pairs for part in (one(a), fit.interpolate(a, b, steps), one(b))]
-    _sheet(figure, fit, _end_to_end(lines), steps + 2, "Rows at both ends, the decoded way between them")
+    title = "Rows at both ends, the decoded way between them" + _collapsed(fit).replace(": ", "\n")
+    _sheet(figure, fit, _end_to_end(lines), steps + 2, title)
+
+
+def _one_by_one(fit: RowFit, number: int) -> list[Any]:
+    """The first fitted rows, each with its covariates where there are any."""
+    if _is_strings(fit) or len(fit.data.tensors) == 1:
+        return list(fit.rows()[:number])
+    return list(zip(*(value[:number].cpu().numpy() for value in fit.data.tensors), strict=True))
+
+
+def _decoded(fit: RowFit, z: np.ndarray) -> tuple[np.ndarray, str]:
+    """E[x | z], and what a title adds where there are covariates: each z has those of the row with the nearest code."""
+    if len(fit.data.tensors) == 1:
+        return fit.decode(z), ""
+    _, nearest = cKDTree(fit.encode()).query(z)
+    return fit.decode(z, fit.data.take(torch.as_tensor(nearest))), ",\ncovariates of the nearest row"
 
 
 def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
@@ -193,14 +221,21 @@ def _plane(figure: FigureBase, fit: RowFit, side: int) -> None:
     places = [np.linspace(low[unit], high[unit], side) for unit in units]
     grid = [places[0], places[1][::-1]] if len(units) > 1 else places
     z[:, units] = np.stack(np.meshgrid(*grid), -1).reshape(len(z), -1)
-    axis = _sheet(figure, fit, fit.decode(z), side, "E[x | z] over the plane of the codes" + _collapsed(fit))
+    rows, whose = _decoded(fit, z)
+    axis = _sheet(figure, fit, rows, side, f"E[x | z] over the plane of the codes{whose}{_collapsed(fit)}")
     across, down = (np.array(limit) for limit in (axis.get_xlim(), axis.get_ylim()[::-1]))
     shown, at = [0, side // 2, side - 1], (np.array([0, side // 2, side - 1]) + 0.5) / side
     axis.set(xlabel=f"z{units[0]}", xticks=across[0] + at * np.ptp(across))
-    axis.set_xticklabels([f"{grid[0][place]:.1f}" for place in shown])
+    axis.set_xticklabels([_short(grid[0], place) for place in shown])
     if len(units) > 1:
         axis.set(ylabel=f"z{units[1]}", yticks=down[0] + at * np.ptp(down))
-        axis.set_yticklabels([f"{grid[1][place]:.1f}" for place in shown])
+        axis.set_yticklabels([_short(grid[1], place) for place in shown])
+
+
+def _short(values: np.ndarray, place: int) -> str:
+    """One of some numbers, as short as tells its neighbours apart, with one decimal at least and no minus nought."""
+    decimals = max(1, 1 - math.floor(math.log10(max(np.ptp(values), 1e-9))))
+    return f"{round(float(values[place]), decimals) + 0.0:.{decimals}f}"
 
 
 def _most_active(z: np.ndarray) -> list[int]:
@@ -285,10 +320,12 @@ def _is_table(rows: np.ndarray) -> bool:
 
 
 def _pictures(rows: np.ndarray) -> np.ndarray:
-    """Rows that are no table as (M, H, W, C), C of 1 or 3."""
+    """Rows that are no table as (M, H, W, C), C of 1 or 3; the colours may come before the pixels or behind them."""
     if rows.ndim == 2:
         side = math.isqrt(rows.shape[1])
         rows = rows.reshape(len(rows), side, side)
     if rows.ndim == 3:
-        rows = rows[:, None]
-    return rows.transpose(0, 2, 3, 1)[..., : 3 if rows.shape[1] == 3 else 1]
+        rows = rows[..., None]
+    elif rows.shape[1] in COLOURS or rows.shape[3] not in COLOURS:
+        rows = rows.transpose(0, 2, 3, 1)
+    return rows[..., : 3 if rows.shape[3] >= 3 else 1]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
 from ...errors import InputError
+from ..runtime.arviz import kde
 from .parameters import Parameter, chosen, titled
 from .rows.densities import mass_levels
 from .style import GREY, REFERENCE, Compared, Look, canvas, compared, looks, styled
@@ -82,7 +82,7 @@ def _densities(axis: Axes, parameter: Parameter, shown: Compared) -> dict[str, A
         if np.ptp(draws) == 0:
             labelled[label] = axis.axvline(draws[0], **style)
             continue
-        grid, heights = density_of(draws)
+        grid, heights = kde(draws)
         labelled[label] = axis.plot(grid, heights, **style, zorder=2 if is_reference else 3)[0]
         if is_reference:
             axis.fill_between(grid, heights, color=REFERENCE, alpha=0.12, linewidth=0)
@@ -92,12 +92,6 @@ def _densities(axis: Axes, parameter: Parameter, shown: Compared) -> dict[str, A
     axis.spines["left"].set_visible(False)
     axis.xaxis.set_major_locator(MaxNLocator(4))
     return labelled
-
-
-def density_of(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A kernel density of draws as ArviZ has it, cut off at the ends of what was drawn: (grid,), (grid,)."""
-    grid, heights = az.kde(draws)
-    return np.asarray(grid), np.asarray(heights)
 
 
 def _focus(axis: Axes, parameter: Parameter) -> None:

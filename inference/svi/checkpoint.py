@@ -63,10 +63,14 @@ def read(folder: Path, owner: dict[str, Any]) -> dict[str, Any]:
 
 
 def known_by(model: Model) -> str:
-    """What a model is known by in a checkpoint, wherever it runs and in whatever batches."""
+    """What a model is known by in a checkpoint, wherever it runs and in whatever batches.
+
+    A field whose metadata say `later` counts where it is not at its default, so that checkpoints from before it hold.
+    """
     if not is_dataclass(model):
         return model_name(model)
-    held = {each.name: getattr(model, each.name) for each in fields(model) if each.repr}
+    old = lambda each: each.metadata.get("later") and getattr(model, each.name) == each.default  # noqa: E731
+    held = {each.name: getattr(model, each.name) for each in fields(model) if each.repr and not old(each)}
     known = {name: model_name(value) if isinstance(value, FunctionType) else value for name, value in held.items()}
     known |= dict.fromkeys({"batch_size", "device"} & known.keys())
     said = ", ".join(f"{name}={value!r}" for name, value in known.items())

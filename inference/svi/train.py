@@ -17,8 +17,8 @@ from tqdm import std
 
 from ...errors import InputError, check_positive
 from ...guides import Guide, GuideFactory
-from ...models.networks import check_choices
 from ...models.structure import Model, model_name
+from ...models.vae.networks import check_choices
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike, as_new_data, data_for
 from ..data.data import Data, structure_on
@@ -121,6 +121,9 @@ def train(
     grey = data.values
     if binarize is not None:
         check_choices(binarize=(binarize, Binarize))
+        if hasattr(model, "codes"):
+            what = f"model {model_name(model)} is of strings, whose characters are not black or white"
+            raise InputError(f"binarize is of pixels, and {what}: leave it out")
         data = data.map(lambda x: _binary(x, seed, "x"))
         test = None if test is None else test.map(lambda x: _binary(x, seed + 1, "x_test"))
     check = getattr(model, "check", lambda values: None)  # by the model itself, where it does

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ...errors import InputError, check_positive
 from ..gaussians.moments import rows_of
-from ..networks import check_device, load_params
 from ..program import in_training
+from ..vae.networks import check_device, load_params
 from .alphabet import Alphabet, alphabet_of
 from .distribution import StringDistribution
 from .networks import SequenceDecoder, SequenceEncoder

@@ -11,6 +11,7 @@ import arviz as az
 import numpy as np
 import pytest
 from pyrometer import Fit
+from pyrometer.inference.runtime.arviz import groups_of
 from torch import Tensor
 
 FAR = 5.0  # standard errors
@@ -25,7 +26,7 @@ def means_agree(fit: Fit, name: str, mean: Tensor | float, sd: Tensor | float) -
     draws, (truth, width) = fit.idata["posterior"][name].values, _arrays(mean, sd)
     found = draws.reshape(-1, truth.size).mean(0)
     error = FAR * width / np.sqrt(_effective(fit, name, truth.size))
-    slack = 0.0 if "sample_stats" in fit.idata.groups() else TRAINED * width
+    slack = 0.0 if "sample_stats" in groups_of(fit.idata) else TRAINED * width
     assert (np.abs(found - truth) < error + slack).all(), f"{name}: {found} is not {truth} +- {error + slack}"
 
 
@@ -87,7 +88,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, *names: str) -> int:
 def _effective(fit: Fit, name: str, size: int) -> np.ndarray:
     """The effective number of draws of each entry; of a guide's independent draws, all of them."""
     values = fit.idata["posterior"][name].values
-    if "sample_stats" not in fit.idata.groups():
+    if "sample_stats" not in groups_of(fit.idata):
         return np.full(size, values.shape[0] * values.shape[1])
     flat = values.reshape(*values.shape[:2], size)
     bulk, tail = (az.ess(az.convert_to_dataset({"v": flat}), method=kind)["v"].values for kind in ("bulk", "tail"))

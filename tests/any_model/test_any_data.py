@@ -50,6 +50,7 @@ from programs import (
 )
 from pyro.nn import PyroModule
 from pyrometer import Fit, InputError, compare, nuts, svi
+from pyrometer.inference.runtime.arviz import groups_of
 from torch import Tensor
 
 LINEAR = answers.independent(X)
@@ -60,7 +61,7 @@ SHORT: dict[str, Any] = {**TRAINING, "steps": 50, "draws": 50}
 def is_the_regression(fit: Fit, name: str = "beta") -> None:
     """Its posterior is the exact one."""
     means_agree(fit, name, POSTERIOR.mean, POSTERIOR.stddev)
-    if "sample_stats" in fit.idata.groups():
+    if "sample_stats" in groups_of(fit.idata):
         sds_agree(fit, name, POSTERIOR.stddev)
 
 

@@ -18,11 +18,13 @@ from matplotlib import pyplot as plt
 from pyrometer import Calibration, Fit, calibrate, nuts, svi
 from pyrometer.errors import InputError
 from pyrometer.inference.calibration.calibration import holm
+from pyrometer.inference.calibration.plot import _band, _held
 from pyrometer.inference.calibration.quantities import Quantities, quantities_of
 from pyrometer.inference.calibration.simulations import Simulations, simulated
 from pyrometer.inference.data.as_data import data_for
 from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.fit.idata import fit_of
+from pyrometer.inference.runtime.arviz import groups_of, idata_of
 from pyrometer.models import GMM, BayesianGMM, UnivariateMixture
 from scipy import stats
 from torch import Tensor
@@ -64,10 +66,7 @@ def altered(model: Any, x: Any, *, seed: int, progress: bool, name: str, shift: 
     """NUTS with every draw moved and spread about the mean of all: what a broken sampler gives."""
     fit = nuts(model, x, warmup=150, draws=200, chains=1, compile=True, seed=seed, progress=progress, name=name)
     posterior = fit.posterior.map(lambda v: v.mean() + v.std() * shift + widen * (v - v.mean()))
-    idata = fit.idata.copy()
-    for variable, values in posterior.items():
-        idata["posterior"][variable] = values
-    return replace(fit, idata=idata)
+    return replace(fit, idata=idata_of({**groups_of(fit.idata), "posterior": posterior}))
 
 
 def failing(model: Any, x: Any, *, seed: int, progress: bool, name: str) -> Fit:
@@ -304,13 +303,23 @@ def test_the_picture_has_two_panels_a_scalar(number: int) -> None:
 
 
 def test_the_band_of_the_picture_holds_whole_curves_as_often_as_it_says() -> None:
-    from pyrometer.inference.calibration.plot import _band
-
     steps, low, high = _band(100, 99, 0.1)
+    exact = _held(100, steps[:-1] / 100, (100 * low[:-1]).round(), (100 * high[:-1]).round())
     ranks = np.sort(np.random.default_rng(1).integers(0, 100, (4000, 100)), axis=1)
     curves = np.stack([(ranks < step).mean(1) for step in steps], 1)
     inside = ((curves >= low - 1e-12) & (curves <= high + 1e-12)).all(1).mean()
-    assert abs(inside - 0.9) < 0.03  # a curve has whole numbers of ranks: the level is not met exactly
+    assert 0.9 <= exact < 0.93  # a curve has whole numbers of ranks: the level is not met exactly
+    assert inside == pytest.approx(exact, abs=5 * (0.1 * 0.9 / 4000) ** 0.5)
+
+
+def test_the_share_of_curves_in_a_band_is_the_sum_over_all_samples() -> None:
+    at, low, high = np.array([0.2, 0.5, 0.9]), np.array([0, 1, 3]), np.array([2, 4, 5])
+    parts = np.stack(list(np.ndindex(7, 7, 7, 7)))  # six ranks, so many between one point and the next
+    parts = parts[parts.sum(1) == 6]
+    counts = parts.cumsum(1)[:, :3]
+    inside = ((counts >= low) & (counts <= high)).all(1)
+    shares = stats.multinomial.pmf(parts[inside], 6, np.diff(at, prepend=0.0, append=1.0))
+    assert _held(6, at, low, high) == pytest.approx(shares.sum(), rel=1e-12)
 
 
 def autoregression(y: Tensor) -> None:

@@ -1,12 +1,21 @@
 """The command line: what it prints and writes, and one line for every mistake."""
 
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from pyrometer import datasets
-from pyrometer.guides import CATALOGUE
-from pyrometer.inference.cli.main import main
+from pyrometer.guides import CATALOGUE, WORDS
+from pyrometer.inference.cli.main import COMMANDS, NEED_DATA, _parser, main
 from pyrometer.inference.cli.options import split
 from pyrometer.models import GMM, VAE, BayesianGMM
 
@@ -94,7 +103,6 @@ BAD = {
     "no data": ["compare"],
     "no such option": ["compare", "faithful", "--frobnicate"],
     "no such command": ["compute"],
-    "nothing": [],
     "guides of no such model": ["guides", "--model", "nothing"],
 }
 
@@ -158,19 +166,139 @@ def test_guides_lists_all_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in printed for guides in CATALOGUE.values() for name in guides)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["compare", "--help"],
-        ["components", "--help"],
-        ["train", "--help"],
-        ["guides", "--help"],
-        ["--version"],
-    ],
-)
-def test_help_and_version_exit_with_0(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 0
-    assert capsys.readouterr().out.startswith(("usage: pyrometer", "pyrometer "))
+def test_what_a_guide_is_is_told_in_words() -> None:
+    names = {name for guides in CATALOGUE.values() for name in guides}
+    assert names == set(WORDS)
+    for words in WORDS.values():
+        assert not re.search(r"[`=|_]|params|tensor|\w\(\w+ \| ", words), words
+        assert 20 < len(words) < 90
+    assert len(set(WORDS.values())) == len(WORDS)
+
+
+HELP = {"": [], **{name: [name] for name in COMMANDS}}
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_help_has_examples_and_every_example_is_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*HELP[command], "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"usage: pyrometer {command or 'COMMAND'}")
+    examples = [
+        re.split(r"\s{2,}", line.strip())[0] for line in printed.splitlines() if line.startswith("  pyrometer ")
+    ]
+    assert len(examples) >= 3
+    for example in examples:
+        assert _parser(arguments := shlex.split(example)[1:]).parse_args(arguments).run
+
+
+@pytest.mark.parametrize("command", ["", *NEED_DATA])
+def test_a_command_alone_shows_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(HELP[command]) == 0
+    alone = capsys.readouterr()
+    assert main([*HELP[command], "--help"]) == 0
+    assert alone == capsys.readouterr()
+    assert "examples:" in alone.out
+    assert alone.err == ""
+
+
+def test_the_first_help_tells_every_command_and_is_there_at_once() -> None:
+    """Without importing torch, which takes seconds."""
+    code = "import sys; from pyrometer.inference.cli.main import main; main([]); print('torch' in sys.modules)"
+    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [name for name in COMMANDS if any(line.startswith(f"  {name} ") for line in lines)] == list(COMMANDS)
+    assert lines[-1] == "False"
+
+
+def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"pyrometer (\d+\.\d+\.\d+|\(not installed\))\n", capsys.readouterr().out)
+
+
+COMPLETED = {
+    "pyrometer comp": {"compare", "components"},
+    "pyrometer compare fai": {"faithful"},
+    "pyrometer compare faithful --model b": {"bayesian-gmm"},
+    "pyrometer compare faithful --ref": {"--reference"},
+    "pyrometer guides --model sequ": {"sequence-vae"},
+}
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash to complete in")
+def test_bash_completes_commands_options_choices_and_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("shtab", reason="shtab, which writes the completion, is not installed")
+    assert main(["--print-completion", "bash"]) == 0
+    script = [capsys.readouterr().out]
+    for line in COMPLETED:
+        script += [f"COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMPREPLY=()"]
+        script += ["_shtab_pyrometer 2>/dev/null; echo ${COMPREPLY[@]}"]
+    done = subprocess.run(["bash", "-c", "\n".join(script)], capture_output=True, text=True, cwd=tmp_path)
+    assert [set(line.split()) for line in done.stdout.splitlines()] == list(COMPLETED.values()), done.stderr
+    assert main(["--print-completion", "zsh"]) == 0
+    assert capsys.readouterr().out.startswith("#compdef pyrometer")
+
+
+def test_completion_without_shtab_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["--print-completion", "zsh"]) == 2
+    assert capsys.readouterr().err == "pyrometer: error: --print-completion needs shtab: pip install shtab\n"
+
+
+@pytest.fixture
+def nobody_reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Standard output into a pipe whose other end is closed, as after `| head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", stream)
+        yield
+
+
+@pytest.mark.usefixtures("nobody_reads")
+@pytest.mark.parametrize("arguments", [["guides"], ["--help"], ["compare", "--help"]])
+def test_a_closed_pipe_ends_quietly(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 141
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("nobody_reads")
+def test_what_was_computed_is_written_though_nobody_reads(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["compare", "faithful", *QUICK, "--out", str(out)]) == 141
+    assert (out / "table.csv").exists()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_mistake_keeps_its_status_though_nobody_reads(nobody_reads: None) -> None:
+    assert main(["compare", "nothing"]) == 2
+
+
+def test_a_program_that_nobody_reads_ends_quietly() -> None:
+    """In a process of its own, whose interpreter flushes once more as it ends."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "pyrometer.inference.cli.main", "guides"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+def test_ctrl_c_while_it_fits_is_one_line() -> None:
+    code = (
+        "import sys; from pyrometer.inference.cli import main, compare; print('ready', flush=True); sys.exit(main.main("
+    )
+    arguments = ["compare", "galaxies", "--guides", "auto_iaf", "--steps", "1000000", "--quiet", "--reference", "none"]
+    command = [sys.executable, "-c", f"{code}{arguments}))"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    if process.returncode == 130:
+        assert (out, err) == ("", "pyrometer: interrupted\n")
+    else:  # training had begun: what it came to is shown
+        assert (process.returncode, err) == (0, "")
+        assert "interrupted" in out

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import arviz as az
 import numpy as np
 import pytest
 import torch
@@ -13,6 +12,7 @@ from pyrometer import Fit, log_evidence, svi
 from pyrometer.inference.compare.columns import COLUMNS, Scored, scores
 from pyrometer.inference.data.data import Data
 from pyrometer.inference.fit.convergence import convergence, unconverged
+from pyrometer.inference.runtime.arviz import dataset_of, idata_of, psislw
 from pyrometer.models import BayesianGMM
 from scipy import stats
 from truths import assignment_log_evidences, normal_guide, normal_mean, two_clusters
@@ -37,8 +37,10 @@ def with_draws(chains: int = 1, stats: bool = False, **draws: np.ndarray) -> Fit
     """A fit with those posterior draws, (S, ...) laid out as so many chains."""
     posterior = {name: value.reshape(chains, -1, *value.shape[1:]) for name, value in draws.items()}
     shape = next(iter(posterior.values())).shape[:2]
-    sample_stats = {"diverging": np.zeros(shape, bool)} if stats else None
-    return replace(trained(), idata=az.from_dict(posterior=posterior, sample_stats=sample_stats))
+    groups = {"posterior": dataset_of(posterior, {})}
+    if stats:
+        groups["sample_stats"] = dataset_of({"diverging": np.zeros(shape, bool)}, {})
+    return replace(trained(), idata=idata_of(groups))
 
 
 def test_the_columns_are_those_of_the_design_in_its_order() -> None:
@@ -61,7 +63,7 @@ def test_khat_is_small_where_the_guide_covers_the_posterior_and_large_where_it_d
     uncovered = replace(trained(), log_weights=missed)
     assert log_evidence(covered).khat < 0.3
     assert log_evidence(uncovered).khat > 0.7
-    assert log_evidence(uncovered).khat == pytest.approx(float(az.psislw(missed.copy())[1]))
+    assert log_evidence(uncovered).khat == pytest.approx(float(psislw(missed)[1]))
     raised = replace(trained(), log_weights=missed + 1000)
     assert log_evidence(raised).khat == pytest.approx(log_evidence(uncovered).khat, abs=1e-6)
 

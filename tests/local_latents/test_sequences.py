@@ -235,6 +235,8 @@ def test_a_fit_of_strings_is_saved_and_read_back(fit: RowFit, tmp_path: Path) ->
 def test_what_does_not_go_with_strings_is_refused_in_one_line(fit: RowFit) -> None:
     with pytest.raises(InputError, match="which have no missing entries to complete"):
         fit.complete(TEST[:2], np.ones((2, 9), bool))
+    with pytest.raises(InputError, match="binarize is of pixels, and model SequenceVAE is of strings"):
+        pyrometer.train(SMALL, "encoder", TEST, binarize="fixed", epochs=1, progress=False)
     with pytest.raises(InputError, match="beam=0 must be a whole number"):
         fit.decode([[0.0, 1.0]], beam=0)
     with pytest.raises(InputError, match="x_new, row 0: 'CSC' holds 'S', a character not seen in training"):

@@ -6,7 +6,7 @@ import torch
 from pyrometer import datasets
 from pyrometer.guides.vae import Encoder
 from pyrometer.models import VAE
-from pyrometer.models.pca import pca
+from pyrometer.models.vae.pca import pca
 from sklearn.decomposition import PCA
 
 DIGITS = datasets.pixels("digits").to_numpy()

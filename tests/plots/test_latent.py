@@ -4,14 +4,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyro
+import pyro.distributions as dist
 import pyrometer
 import pytest
+import torch
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from pyrometer.inference.local_latents.row_fit import RowFit
 from pyrometer.inference.plots import latent, plot_gaps
 from pyrometer.models import VAE
+from torch import Tensor
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")
 
@@ -76,3 +80,63 @@ def test_hollow_dots_are_explained_where_there_are_any() -> None:
     table = pd.DataFrame(figures, index=["encoder"])
     assert any("hollow: NUTS did not converge" in text for text in texts(plot_gaps(gaps, table)))
     assert not any("hollow" in text for text in texts(plot_gaps(gaps.assign(converged=True), table)))
+
+
+def squares(rows: int = 120) -> np.ndarray:
+    """Pictures (rows, 3, 8, 8) of a square each, in any colour, on black."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((rows, 3, 8, 8), np.float32)
+    x[:, :, 2:6, 2:6] = rng.uniform(0.1, 1, size=(rows, 3, 1, 1))
+    return x
+
+
+def canvas(figure: Figure) -> np.ndarray:
+    """The pixels of a picture's one sheet."""
+    return np.asarray(figure.axes[0].get_images()[0].get_array())
+
+
+def test_colour_pictures_are_shown_in_their_colours_wherever_these_stand() -> None:
+    x = squares()
+    fit = trained(3, x, "mlp")
+    shown = canvas(latent.plot_reconstructions(fit, number=5))
+    for row in range(5):  # below one another a row and its reconstruction, a pixel between two
+        np.testing.assert_allclose(shown[:8, 9 * row : 9 * row + 8], x[row].transpose(1, 2, 0), atol=1e-6)
+
+    def last(x: Tensor) -> None:
+        """A program of pictures with their colours behind the pixels."""
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z[:, :1, None, None].expand(-1, 8, 8, 3), 1.0).to_event(3), obs=x)
+
+    behind = x.transpose(0, 2, 3, 1)[:20].copy()
+    own: Any = pyrometer.svi(last, "auto_normal", behind, steps=5, starts=1, draws=2, progress=False)
+    shown = canvas(latent.plot_reconstructions(own, number=5))
+    np.testing.assert_allclose(shown[:8, :8], behind[0], atol=1e-6)
+
+
+def test_colour_pictures_that_have_collapsed_are_called_collapsed() -> None:
+    model = VAE(2, hidden=(16,), beta=1000.0)
+    fit = pyrometer.train(model, "encoder", squares(), epochs=30, draws=2, lr=0.01, progress=False)
+    figures = latent.plot_reconstructions(fit), latent.plot_samples(fit, 4), latent.plot_plane(fit, 3)
+    rows = fit.rows()
+    for figure in (*figures, latent.plot_latent(fit), latent.plot_interpolation(fit, [(rows[0], rows[1])])):
+        assert any("collapsed, " in text for text in texts(figure))
+
+
+def test_a_decoder_that_heeds_no_unit_is_called_collapsed_though_its_codes_differ() -> None:
+    fit = trained(2, squares(), "mlp")
+    with torch.no_grad():
+        for name, value in fit.params.items():
+            if name.startswith("decoder") and value.shape[-1:] == (2,):  # the first layer's weights
+                value.zero_()
+    assert fit.active_units().any()
+    assert any("collapsed, all rows decode alike" in text for text in texts(latent.plot_reconstructions(fit)))
+
+
+def test_with_labels_every_part_of_the_portrait_is_drawn() -> None:
+    labels = np.where(np.arange(60) < 30, pyrometer.datasets.labels("digits")[:60], np.nan)
+    model = VAE(2, hidden=(16,), labels=10, semi_supervised=True)
+    fit = pyrometer.train(model, "encoder", (X[:60], labels), epochs=1, draws=2, progress=False)
+    said = texts(fit.plot())
+    assert not any("not drawn" in text for text in said)
+    assert any("covariates of the nearest row" in text for text in said)

@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from ...data.data import Data, evenly_spaced
+from ...runtime.arviz import groups_of, idata_of
 
 if TYPE_CHECKING:
     from ...fit.fit import Fit
@@ -89,8 +90,8 @@ def thinned(fit: Fit, draws: int = DRAWS) -> Fit:
 
 def with_draws(fit: Fit, places: np.ndarray) -> Fit:
     """The same with some of its draws: their numbers in each chain, one several times where so many are wanted."""
-    idata = fit.idata.isel(draw=places)
-    return fit if idata is None else replace(fit, idata=idata)
+    groups = {name: group.isel(draw=places, missing_dims="ignore") for name, group in groups_of(fit.idata).items()}
+    return replace(fit, idata=idata_of(groups))
 
 
 def shown_rows(fit: Fit) -> np.ndarray:

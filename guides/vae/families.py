@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["Family", "diagonal", "full", "low_rank"]
+from ...models.vae.networks import SMALLEST_OF_Q
 
-SMALLEST = 1e-4  # standard deviation of q
+__all__ = ["Family", "diagonal", "full", "low_rank"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Family:
 
 
 def _scale(free: Tensor) -> Tensor:
-    return SMALLEST + softplus(free)
+    return SMALLEST_OF_Q + softplus(free)
 
 
 def _diagonal(free: Tensor, latent: int) -> dist.TorchDistribution:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Size, Tensor, nn
 
-from ..errors import InputError
-from .gaussians.moments import rows_of
-from .networks import Decoder, Likelihood, Network, check_choices, check_device, encoder, load_params
+from ...errors import InputError
+from ..gaussians.moments import rows_of
+from .networks import Decoder, Likelihood, Network, begin_at_pca, check_choices, check_device, encoder, load_params
+from .pca import pca
 from .priors import Flow, Mixture, Prior, Vamp, check_prior
 
 __all__ = ["VAE"]
 
+LATER = {"later": True}  # of a field that checkpoints may not know, which then have its default
 COLOURS = (1, 3, 4)  # channels of a picture: grey, red green blue, and with transparency
 
 
@@ -33,7 +36,7 @@ class VAE:
     Parameters
     ----------
     latent : entries of z.
-    decoder : linear, mlp, conv, or a network of your own from (M, latent) to rows; see `models.networks.Decoder`.
+    decoder : linear, mlp, conv, or a network of your own from (M, latent) to rows; see `models.vae.networks.Decoder`.
     likelihood : gaussian (one learned deviation), gaussian_diagonal (one an entry, by the network), bernoulli,
         continuous_bernoulli.
     hidden : sizes of the layers of an mlp, from the data inwards; the encoder's too.
@@ -46,6 +49,9 @@ class VAE:
     beta : the weight of KL(q | prior) in training (Higgins et al. 2017); every score is of the model itself.
     batch_size : rows a minibatch; None takes all of them.
     dtype : what data and networks are in. device : where they are; None leaves the data where they were found.
+    labels : how many classes rows have; x is then followed by a class a row, and the model is a `LabelledVAE`.
+    semi_supervised : whether classes may be missing, and are summed out where they are. weight : of the classifier's
+        log q(y | x) of a row whose class is known, in training (Kingma et al. 2014, eq. 9).
     networks, priors : those made so far, by shape of a row, beginning at the rows they were made for. A copy of the
         model that is to be trained takes copies of them.
     """
@@ -61,10 +67,20 @@ class VAE:
     batch_size: int | None = None
     dtype: torch.dtype = torch.float32
     device: str | torch.device | None = None
+    labels: int | None = field(default=None, kw_only=True, metadata=LATER)
+    semi_supervised: bool = field(default=False, kw_only=True, metadata=LATER)
+    weight: float = field(default=1.0, kw_only=True, metadata=LATER)
     networks: dict[Size, Decoder] = field(default_factory=dict, repr=False, compare=False)
     priors: dict[Size, nn.Module] = field(default_factory=dict, repr=False, compare=False)
 
+    with_labels: ClassVar[type[VAE]]  # the class of a VAE that has labels
+
+    def __new__(cls, *args: Any, labels: int | None = None, **options: Any) -> VAE:
+        """A VAE, or with labels the one that is told them."""
+        return object.__new__(cls if labels is None or cls is not VAE else VAE.with_labels)
+
     def __post_init__(self) -> None:
+        self._check_labels()
         check_choices(likelihood=(self.likelihood, Likelihood))
         if not isinstance(self.decoder, nn.Module):
             check_choices(decoder=(self.decoder, Network))
@@ -78,6 +94,13 @@ class VAE:
             raise InputError(f"beta={self.beta!r} must be a number above 0")
         if self.device is not None:
             check_device(self.device)
+
+    def _check_labels(self) -> None:
+        if self.labels is not None:
+            mend = "derive it from LabelledVAE, whose program takes them"
+            raise InputError(f"{type(self).__name__} takes no labels: {mend}")
+        if self.semi_supervised:
+            raise InputError("semi_supervised=True needs labels, the number of classes")
 
     def __call__(self, x: Tensor) -> None:
         """Run the program on x, (N, D) or (N, C, H, W)."""
@@ -115,7 +138,7 @@ class VAE:
             if self.prior == "mixture":
                 made: nn.Module = Mixture(self.latent, self.clusters)
             elif self.prior == "vamp":
-                made = Vamp(self.latent, self.encoder_for(x, 2 * self.latent), x, self.clusters)
+                made = Vamp(self.latent, self._fresh_encoder(x, 2 * self.latent), x, self.clusters)
             elif self.prior == "flow":
                 made = Flow(self.latent)
             elif isinstance(self.prior, nn.Module):
@@ -126,7 +149,20 @@ class VAE:
         return self.priors[row]
 
     def encoder_for(self, x: Tensor, outputs: int) -> nn.Module:
-        """A fresh network from rows like x to so many numbers: a copy of the user's, or shaped as the decoder."""
+        """The network of a guide, from rows like x to so many numbers: a copy of the user's, or shaped as the decoder.
+
+        That of a vamp prior where this is trained and gives as many. Beside a linear decoder with one deviation, which
+        begins at PCA, a linear one begins at its posterior.
+        """
+        shared = self.learned_prior(x)
+        if isinstance(shared, Vamp) and outputs == 2 * self.latent and not self.is_frozen:
+            return shared.encoder
+        network = self._fresh_encoder(x, outputs)
+        if self.decoder == "linear" and self.likelihood == "gaussian" and self.encoder is None:
+            begin_at_pca(network, pca(x.flatten(1), self.latent))
+        return network
+
+    def _fresh_encoder(self, x: Tensor, outputs: int) -> nn.Module:
         if self.encoder is not None:
             return copy.deepcopy(self.encoder).to(x)
         return encoder(x, outputs, "mlp" if isinstance(self.decoder, nn.Module) else self.decoder, self.hidden)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from .gaussians.moments import rows_of
+from ...errors import InputError
+from ..gaussians.moments import rows_of
 from .vae import VAE
 
 __all__ = ["LabelledVAE"]
@@ -21,7 +20,6 @@ IMPOSSIBLE = -1e6  # log probability of a class that is known to be another: fin
 MISSING = 2**20  # in place of a class
 
 
-@dataclass(frozen=True)
 class LabelledVAE(VAE):
     """A decoder of z and a class y: conditional (Sohn, Lee and Yan 2015), or semi-supervised (Kingma et al. 2014, M2).
 
@@ -29,22 +27,18 @@ class LabelledVAE(VAE):
 
     x: (N, ...), labels: (N,) numbers of classes from 0; NaN, or below 0, where a label is missing. Sites: y, semi-
     supervised only, which is certain where it is known and else left to enumeration; z; x. Missing labels ask for
-    semi_supervised.
-
-    Parameters
-    ----------
-    classes : K. semi_supervised : whether y is a site, of which some rows tell and others do not.
-    weight : of the classifier's log q(y | x) of a row whose label is known, in training (Kingma et al. 2014, eq. 9).
+    semi_supervised. What `VAE(labels=K)` makes, with the VAE's parameters.
     """
 
-    classes: int = 2
-    semi_supervised: bool = False
-    weight: float = 1.0
+    def _check_labels(self) -> None:
+        if not isinstance(self.labels, int) or self.labels < 2:
+            raise InputError(f"labels={self.labels!r} must be the number of classes, 2 or more")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.classes, int) or self.classes < 2:
-            raise InputError(f"classes={self.classes!r} must be a whole number, 2 or more")
+    @property
+    def classes(self) -> int:
+        """K, how many a row may be of."""
+        assert self.labels is not None
+        return self.labels
 
     @property
     def inputs(self) -> int:
@@ -94,3 +88,6 @@ class LabelledVAE(VAE):
         hot = self.one_hot(y, z)
         shape = torch.broadcast_shapes(z.shape[:-1], hot.shape[:-1])
         return torch.cat([z.expand(*shape, -1), hot.expand(*shape, -1)], -1)
+
+
+VAE.with_labels = LabelledVAE

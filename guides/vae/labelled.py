@@ -7,9 +7,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..models.gaussians.moments import rows_of
-from ..models.labelled_vae import LabelledVAE
-from ..models.networks import Centred, mlp
+from ...models.gaussians.moments import rows_of
+from ...models.vae.labelled import LabelledVAE
+from ...models.vae.networks import Centred, mlp
 from .families import diagonal
 
 __all__ = ["LabelledEncoder"]

@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import pyro.distributions as dist
 import torch
 from torch import Size, Tensor, nn
 from torch.nn.functional import softplus
 
-from ..errors import InputError
+from ...errors import InputError
 from .pca import PCA, pca
 
-__all__ = ["Decoder", "Likelihood", "Network", "check_choices", "check_device", "encoder", "mlp"]
+__all__ = ["Decoder", "Likelihood", "Network", "begin_at_pca", "check_choices", "check_device", "encoder", "mlp"]
 
 Likelihood = Literal["gaussian", "gaussian_diagonal", "bernoulli", "continuous_bernoulli"]
 Network = Literal["linear", "mlp", "conv"]
 
 SMALLEST = 1e-3  # standard deviation that a network may give: below it a likelihood has no maximum
+SMALLEST_OF_Q = 1e-4  # standard deviation of z that an encoder may give
 NETWORK_SHARE = 0.5  # of a row's entries, the most directions of PCA that a network's first deviation leaves out
 RAREST = 0.01  # probability of a pixel, at the start
 
@@ -174,6 +175,17 @@ def encoder(x: Tensor, outputs: int, network: Network, hidden: tuple[int, ...]) 
         return nn.Sequential(Centred(x), *convolutions(row, outputs)).to(x)
     layers = mlp((row.numel(), *(() if network == "linear" else hidden), outputs))
     return nn.Sequential(Centred(x), nn.Flatten(), *layers).to(x)
+
+
+def begin_at_pca(network: nn.Module, found: PCA) -> None:
+    """Put a linear encoder's locations and scales, which all families have first, at the posterior of PCA."""
+    layer, (weights, scale) = cast(nn.Linear, cast(nn.Sequential, network)[-1]), found.posterior()
+    latent = len(scale)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.zero_()
+        layer.weight[:latent].copy_(weights * found.unit)
+        layer.bias[latent : 2 * latent].copy_((scale - SMALLEST_OF_Q).expm1().log())  # through softplus
 
 
 def convolutions(row: Size, outputs: int) -> nn.Sequential:

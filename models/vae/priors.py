@@ -14,7 +14,7 @@ from pyro.nn import DenseNN
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..errors import InputError
+from ...errors import InputError
 
 __all__ = ["Flow", "Mixture", "Prior", "Vamp", "check_prior"]
 

@@ -1,0 +1,49 @@
+"""Output that closes before a command ends, as `| head -1` closes it: the work goes on, and nothing is said of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO
+
+
+class Stream:
+    """A text stream that takes everything, also once nobody reads it. closed_early: whether nobody does."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.closed_early = stream, False
+
+    def write(self, text: str) -> int:
+        """Write, where somebody reads."""
+        self._try(self.stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, where somebody reads."""
+        self._try(self.stream.flush)
+
+    def _try(self, do: Callable[..., Any], *arguments: str) -> None:
+        try:
+            do(*arguments)
+        except BrokenPipeError:
+            self.closed_early = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.stream.fileno())  # what is still held back, and what is to come
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def quiet_pipes() -> Iterator[tuple[Stream, Stream]]:
+    """Standard output and standard error that may close; flushed at the end."""
+    streams = Stream(sys.stdout), Stream(sys.stderr)
+    with redirect_stdout(streams[0]), redirect_stderr(streams[1]):  # type: ignore[type-var]
+        try:
+            yield streams
+        finally:
+            for stream in streams:
+                stream.flush()
