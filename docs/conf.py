@@ -97,21 +97,23 @@ def take_in_notebooks(app: Any) -> None:
 
 
 def catalogue_of_guides() -> str:
-    """A section a model: its guides by name, and the classes that they are made from, each once."""
-    from pyrometer.guides import CATALOGUE
-    from pyrometer.inference.cli.guides import describe
+    """A section a model: its own guides by name, and the classes that they are made from, each once."""
+    from pyrometer.guides import CATALOGUE, WORDS
+    from pyrometer.guides.auto import AUTO
 
     known: set[type] = set()
     sections = []
-    for model, guides in CATALOGUE.items():
-        lines = [f"## Of `{model.__name__}`\n\n| name | what it is |\n|---|---|"]
-        lines += [f"| `{name}` | {PIPE_OR_STAR.sub(ESCAPED, describe(guide))} |" for name, guide in guides.items()]
-        made = [factory.func if isinstance(factory, partial) else factory for factory in guides.values()]
+    by_title: dict[str, Any] = {f"Of `{model.__name__}`": guides for model, guides in CATALOGUE.items()}
+    for title, guides in {**by_title, "Of any model": AUTO}.items():
+        own = {name: guide for name, guide in guides.items() if guides is AUTO or name not in AUTO}
+        made = [factory.func if isinstance(factory, partial) else factory for factory in own.values()]
         kinds = [kind for kind in dict.fromkeys(made) if isinstance(kind, type) and kind not in known]
         known |= {*kinds}
-        lines += ["\n```{eval-rst}", *(f".. autoclass:: {kind.__module__}.{kind.__name__}" for kind in kinds), "```\n"]
-        sections.append("\n".join(lines))
-    return "\n".join(sections)
+        table = [f"| `{name}` | {PIPE_OR_STAR.sub(ESCAPED, WORDS[name])} |" for name in own]
+        classes = [f".. autoclass:: {kind.__module__}.{kind.__name__}" for kind in kinds]
+        sections += [f"## {title}", "\n".join(["| name | what it is |", "|---|---|", *table])]
+        sections += ["\n".join(["```{eval-rst}", *classes, "```"])] if classes else []
+    return "\n\n".join(sections)
 
 
 def fill_in(app: Any, name: str, source: list[str]) -> None:
