@@ -39,8 +39,8 @@ EXAMPLES = {
 @cache
 def shown() -> dict[str, Any]:
     """What the examples of pictures draw: a comparison on Old Faithful, a fit of digits and their classes."""
-    model, sizes = BayesianGMM(2), {"warmup": 100, "draws": 100, "chains": 2, "steps": 100, "starts": 1}
-    comparison = pyrometer.compare(model, "faithful", ["structured", "auto_normal"], **sizes, progress=False)
+    sizes: dict[str, Any] = {"warmup": 100, "draws": 100, "chains": 2, "steps": 100, "starts": 1, "progress": False}
+    comparison = pyrometer.compare(BayesianGMM(2), "faithful", ["structured", "auto_normal"], **sizes)
     x, classes = pyrometer.datasets.pixels("digits")[:50], pyrometer.datasets.labels("digits")[:50]
     fit = pyrometer.train(VAE(2), "encoder", x, epochs=1, progress=False)
     return {"comparison": comparison, "fit": fit, "classes": classes}
