@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .inference.evidence.log_evidence import log_evidence
     from .inference.evidence.thames import thames
     from .inference.evidence.widened import widened_evidence
+    from .inference.explore.explore import explore
     from .inference.fit.fit import Fit
     from .inference.local_latents.string_scores import score_strings
     from .inference.mcmc.nuts import nuts
@@ -46,6 +47,7 @@ __all__ = [
     "datasets",
     "em",
     "exact_log_evidence",
+    "explore",
     "guides",
     "laplace",
     "load",
@@ -77,6 +79,7 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
     "em": "inference.closed_form.em",
     "laplace": "inference.deterministic.laplace",
     "exact_log_evidence": "inference.evidence.exact",
+    "explore": "inference.explore.explore",
     "load": "inference.compare.load",
     "log_evidence": "inference.evidence.log_evidence",
     "nuts": "inference.mcmc.nuts",

@@ -2,12 +2,13 @@
 
 import argparse
 from collections.abc import Iterator
+from typing import Any
 
 from ... import datasets
 from ...errors import InputError
 
 DATA = "_pyrometer_data"  # the shell function that knows data sets and files
-FUNCTIONS = {
+FUNCTIONS: Any = {
     "bash": f'{DATA}() {{ compgen -W \'{" ".join(datasets.DATASETS)}\' -- "$1"; compgen -f -- "$1"; }}',
     "zsh": f"{DATA}() {{ _alternative 'names:data set:({' '.join(datasets.DATASETS)})' 'files:file:_files' }}",
 }

@@ -101,7 +101,7 @@ def _run(argv: Sequence[str]) -> int:
 
 def _parser(argv: Sequence[str]) -> Parser:
     """The parser with those commands in full that the arguments name, or all for a shell's completion."""
-    texts = {"usage": "pyrometer COMMAND [options]", "description": __doc__, "epilog": EXAMPLES}
+    texts: Any = {"usage": "pyrometer COMMAND [options]", "description": __doc__, "epilog": EXAMPLES}
     parser = Parser(prog="pyrometer", formatter_class=Help, **texts)
     parser.add_argument("--version", action="version", version=f"pyrometer {_version()}")
     what = "print what makes a shell complete commands and options"

@@ -41,7 +41,7 @@ class Stream:
 def quiet_pipes() -> Iterator[tuple[Stream, Stream]]:
     """Standard output and standard error that may close; flushed at the end."""
     streams = Stream(sys.stdout), Stream(sys.stderr)
-    with redirect_stdout(streams[0]), redirect_stderr(streams[1]):  # type: ignore[type-var]
+    with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
         try:
             yield streams
         finally:

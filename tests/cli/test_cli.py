@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import pandas as pd
@@ -245,33 +246,33 @@ def test_completion_without_shtab_is_one_line(
     assert capsys.readouterr().err == "pyrometer: error: --print-completion needs shtab: pip install shtab\n"
 
 
-@pytest.fixture
-def nobody_reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextmanager
+def nobody_reads() -> Iterator[None]:
     """Standard output into a pipe whose other end is closed, as after `| head -1`."""
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "w") as stream, monkeypatch.context() as patch:
-        patch.setattr("sys.stdout", stream)
+    with os.fdopen(writing, "w") as stream, redirect_stdout(stream):
         yield
 
 
-@pytest.mark.usefixtures("nobody_reads")
 @pytest.mark.parametrize("arguments", [["guides"], ["--help"], ["compare", "--help"]])
 def test_a_closed_pipe_ends_quietly(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 141
-    assert capfd.readouterr().err == ""
+    with nobody_reads():
+        assert main(arguments) == 141
+    assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.usefixtures("nobody_reads")
 def test_what_was_computed_is_written_though_nobody_reads(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert main(["compare", "faithful", *QUICK, "--out", str(out)]) == 141
+    with nobody_reads():
+        assert main(["compare", "faithful", *QUICK, "--out", str(out)]) == 141
     assert (out / "table.csv").exists()
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr() == ("", "")
 
 
-def test_a_mistake_keeps_its_status_though_nobody_reads(nobody_reads: None) -> None:
-    assert main(["compare", "nothing"]) == 2
+def test_a_mistake_keeps_its_status_though_nobody_reads() -> None:
+    with nobody_reads():
+        assert main(["compare", "nothing"]) == 2
 
 
 def test_a_program_that_nobody_reads_ends_quietly() -> None:

@@ -38,6 +38,7 @@ sys.path.insert(0, "tests")
 
 import arviz as az, numpy as np, pyrometer, torch
 from pathlib import Path
+from pyrometer.inference.plots.rows.plane import thinned
 from pyrometer.inference.runtime import arviz
 from pyrometer.models import BayesianGMM
 from truths import normal_mean
@@ -66,6 +67,8 @@ predictive, prior = fits["nuts"].posterior_predictive(), fits["nuts"].prior_pred
 assert list(predictive.children) == ["posterior", "posterior_predictive", "observed_data"]
 assert list(prior.children) == ["prior", "prior_predictive", "observed_data"]
 found["predictive"] = predictive["posterior_predictive"]["x"].values
+assert thinned(fits["nuts"], 50).number == 50
+assert len(pyrometer.plots.plot_densities(fits["nuts"]).lines) == 1
 again = pyrometer.load(folder / "first", MODEL)
 assert isinstance(again.idata, DataTree)
 assert list(az.from_netcdf(next((folder / "first").glob("*.nc"))).children) == list(again.idata.children)

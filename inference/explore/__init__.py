@@ -1,0 +1,1 @@
+"""Guides tried one after the other in a notebook, held to a reference that is sampled once."""
