@@ -25,8 +25,9 @@ from .exploration import Exploration
 from .trial import AUTO, Trial, lr_of, steps_of
 
 SHOWN, COLUMNS = 6, 3  # scalars in the picture, at most, and side by side
-PANEL = (3.2, 2.4)  # inches
-WIDE = widgets.Layout(width="44em")
+PANEL, LEGEND = (3.2, 2.2), 0.5  # inches
+WIDE = {"width": "60em"}
+CLOSE = '<div style="line-height: 1.4">{}</div>'  # lines stand as in text, not as widgets do
 
 
 class Explorer:
@@ -43,8 +44,25 @@ class Explorer:
 
     def __init__(self, model: Model, x: DataLike, structure: Structure, options: Mapping[str, Any]) -> None:
         self._drawing, self._base_seed = RLock(), int(options.get("seed", 0))
+        self._make_choices(model, structure)
+        self.bar = widgets.IntProgress(0, min=0, max=1, layout=WIDE)
+        self.status = widgets.HTML("choose a guide, and press Fit")
+        self.picture = widgets.Image(format="png", layout={"display": "none"})
+        self.table, self.lines = widgets.HTML(layout={"overflow": "auto"}), widgets.HTML()
+        parameters = [self.variables] if self.variables.options else []
+        choices = [self.guide, self.steps, self.lr, self.seed, *parameters, self.fit]
+        self.widget = widgets.VBox([*choices, self.bar, self.status, self.picture, self.table, self.lines])
+        self._exploration = Exploration(model, x, options, self)
+        self.fit.on_click(lambda _: self._asked())
+        self.variables.observe(lambda _: self._draw(), names="value")
+        if options.get("reference", "nuts") is not None and not structure.only_local:
+            self._exploration.sample_reference()
+        self._show_code()
+
+    def _make_choices(self, model: Model, structure: Structure) -> None:
+        """What is to be fitted, and how, and what is looked at."""
         known = catalogue(model)
-        guides = [(f"{name}: {WORDS.get(name, 'a guide of your own')}", name) for name in known]
+        guides = [(f"{name}: {WORDS[name]}", name) for name in known]
         first = next(iter([name for name in defaults(model) if name in known] or known))
         made = [site for site in structure.of_kind("deterministic") if not structure.by_row(site)]
         names = [site.name for site in (*structure.shared, *made)] if structure.shared else []
@@ -53,22 +71,9 @@ class Explorer:
         self.steps = widgets.Text(AUTO, description="steps", **says)
         self.lr = widgets.Text(AUTO, description="learning rate", **says)
         self.seed = widgets.BoundedIntText(self._base_seed, min=0, max=2**32 - 1, description="seed", **says)
-        rows = min(max(len(names), 1), 6)
-        self.variables = widgets.SelectMultiple(options=names, value=names, rows=rows, description="parameters", **says)
+        size = min(max(len(names), 1), 6)
+        self.variables = widgets.SelectMultiple(options=names, value=names, rows=size, description="parameters", **says)
         self.fit = widgets.Button(description="Fit", button_style="primary")
-        self.bar = widgets.IntProgress(0, min=0, max=1, layout=WIDE)
-        self.status = widgets.HTML("choose a guide, and press Fit")
-        self.picture = widgets.Image(format="png", layout={"display": "none"})
-        self.table, self.lines = widgets.HTML(layout={"overflow": "auto"}), widgets.HTML()
-        choices = [self.guide, self.steps, self.lr, self.seed, *([self.variables] if names else []), self.fit]
-        shown = [self.bar, self.status, self.picture, self.table, self.lines]
-        self.widget = widgets.VBox([*choices, *shown])
-        self._exploration = Exploration(model, x, options, self)
-        self.fit.on_click(lambda _: self._asked())
-        self.variables.observe(lambda _: self._draw(), names="value")
-        if options.get("reference", "nuts") is not None and not structure.only_local:
-            self._exploration.sample_reference()
-        self._show_code()
 
     @property
     def comparison(self) -> Comparison | None:
@@ -114,7 +119,7 @@ class Explorer:
     def ended(self, what: str) -> None:
         """Show the comparison as it is now."""
         if self.comparison is not None:
-            self.table.value = self.comparison._repr_html_()
+            self.table.value = CLOSE.format(self.comparison._repr_html_())
         self._show_code()
         self.bar.value, self.bar.bar_style = self.bar.max, "success"
         self._say(f"{what}: done")
@@ -130,7 +135,9 @@ class Explorer:
         self.status.value = html.escape(text, quote=False)
 
     def _show_code(self) -> None:
-        self.lines.value = f"<pre>{html.escape(self.code, quote=False)}</pre>"
+        self.lines.value = CLOSE.format(
+            f"<pre style='font-family: monospace'>{html.escape(self.code, quote=False)}</pre>"
+        )
 
     def _draw(self) -> None:
         """The picture of the chosen parameters, or a line that says why there is none."""
@@ -152,10 +159,15 @@ def picture(comparison: Comparison, variables: Sequence[str] | None) -> Figure:
         return comparison.plot()
     names = None if variables is None else list(variables)
     number = len(chosen(compared(comparison), names, SHOWN))
-    size = (PANEL[0] * min(number, COLUMNS), PANEL[1] * math.ceil(number / COLUMNS))
+    size = (PANEL[0] * min(number, COLUMNS), PANEL[1] * math.ceil(number / COLUMNS) + LEGEND)
     with rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")  # not pyplot's, which would open a window from this thread
         plot_densities(comparison, names, SHOWN, ax=figure.subplots())
+        for inside in filter(None, [axis.get_legend() for axis in figure.axes]):  # which more fits would overflow
+            texts = [text.get_text() for text in inside.get_texts()]
+            handles = [handle for handle in inside.legend_handles if handle is not None]
+            figure.legend(handles, texts, loc="outside lower center", ncols=min(number, COLUMNS))
+            inside.remove()
     return figure
 
 

@@ -168,7 +168,7 @@ class RowFit(Fit):
         check_tells(self.name, self.guide, new=True)
         filled = np.where(known, np.asarray(x), 0.0)
         given = self.new_data((filled, *further) if further else filled)
-        return torch.as_tensor(known, device=given.values.device), given
+        return torch.tensor(known, device=given.values.device), given
 
     def _chain(self, known: Tensor, given: Data, steps: int, seed: int) -> Iterator[Tensor]:
         """E[x | z] along the chain of `complete`, a step each: (M, *row)."""
