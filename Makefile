@@ -63,7 +63,7 @@ notebooks: setup ## execute every notebook in place
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 docs: setup ## build the site into build/docs; a warning is an error
-	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs build/docs
+	$(BIN)/sphinx-build --fresh-env --write-all --fail-on-warning --keep-going --quiet docs build/docs
 
 coverage: setup ## run the tests (or TESTS=tests/fit), and write which lines they reach to build/coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report term:skip-covered \
