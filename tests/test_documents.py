@@ -58,6 +58,7 @@ def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(pyrometer, "svi", small(pyrometer.svi, steps=60, draws=60, progress=False))
     budget = Budget(draws=100, chains=4, temperatures=20)
     monkeypatch.setattr("pyrometer.inference.local_latents.gaps.CAREFUL", budget)
+    monkeypatch.setattr("pyrometer.inference.compare.decoder.ROWS", 4)
     monkeypatch.setattr(comparison, "amortisation_gaps", small(comparison.amortisation_gaps, steps=60))
     monkeypatch.setattr(pyrometer, "score_strings", small(pyrometer.score_strings, budget=budget, ais_rows=2))
     exec(compile(example, EXAMPLES[example], "exec"), {})
