@@ -4,12 +4,19 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-vae test test-all lint typecheck bench bench-quick atlas notebooks docs coverage clean
+.PHONY: help setup browser demo demo-vae test test-all lint typecheck bench bench-quick atlas notebooks docs coverage clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
 
 setup: .venv/.setup ## install the package and its development tools into .venv
+
+# For the tests of the report, and for its graph; without them these tests are skipped, and the graph is left out.
+browser: ## install Chromium and graphviz where this is Debian and you are root; never fails
+	@command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] || exit 0; \
+	command -v chromium >/dev/null && command -v chromedriver >/dev/null && command -v dot >/dev/null && exit 0; \
+	(apt-get update -qq -o Acquire::http::Timeout=20 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	    --no-install-recommends chromium chromium-driver fonts-dejavu-core graphviz) >/dev/null 2>&1 || echo "no browser could be installed: its tests are skipped"
 
 .venv/.setup: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -34,10 +41,10 @@ demo-vae: setup ## a VAE on digits: its pictures, its marginal likelihood, and t
 	    --guides encoder,encoder_full,free --steps 1500 --starts 1 --rows 4 \
 	    --warmup 200 --draws 300 --out build/demo-vae/guides
 
-test: setup ## run the tests: two workers, one thread each
+test: setup browser ## run the tests: two workers, one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-test-all: setup ## run every test, those that take minutes too
+test-all: setup browser ## run every test, those that take minutes too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m ""
 
 lint: setup ## check style, formatting and types

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .imports import undrawn
+
 if TYPE_CHECKING:
     from . import datasets, guides, models, plots
     from .errors import InputError
@@ -95,7 +97,8 @@ _HOMES = {  # of the names that are imported at their first use, so that who nee
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f".{_HOMES.get(name, name)}", __name__)
+    with undrawn():
+        home = import_module(f".{_HOMES.get(name, name)}", __name__)
     globals()[name] = getattr(home, name) if name in _HOMES else home
     return globals()[name]
 

@@ -1,6 +1,18 @@
-"""The one error that a user can mend, and the commonest reason for it."""
+"""The one error that a user can mend, and what is checked in many places: sizes, numbers, seeds and paths."""
 
-__all__ = ["InputError", "check_positive"]
+import math
+import operator
+import os
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+__all__ = ["InputError", "check_between", "check_memory", "check_path", "check_positive", "check_seed"]
+
+LARGEST_SIZE = 10**9  # a slip of the hand beyond it
+MAX_BITS = 1000  # of a whole number that is shown as a float
+LARGEST_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
+LONGEST_SHOWN = 80  # characters of a path in a message
 
 
 class InputError(ValueError):
@@ -19,8 +31,71 @@ class InputError(ValueError):
     """
 
 
-def check_positive(**sizes: int) -> None:
-    """Raise InputError where a size is not a whole number, 1 or more."""
+def check_positive(**sizes: int | None) -> None:
+    """Raise InputError where a size is not a whole number, from 1 to a billion; None is one that was not given."""
     for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
+        if value > LARGEST_SIZE:
+            shown = f"{value:.3g}" if value.bit_length() < MAX_BITS else f"2**{value.bit_length()}"
+            raise InputError(f"{name}={shown} is too large: give at most {LARGEST_SIZE:,}")
+
+
+def check_between(low: float, high: float, **numbers: Any) -> None:
+    """Raise InputError where a number does not lie between these two, both excluded; None is one that was not given."""
+    for name, value in numbers.items():
+        if value is not None and not (isinstance(value, Real) and low < _as_float(value) < high):
+            span = f"a number above {low:g}" if high == math.inf else f"a number between {low:g} and {high:g}"
+            raise InputError(f"{name}={value!r} must be {span}")
+
+
+def _as_float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # of a whole number beyond all floats
+        return math.inf
+
+
+def check_seed(seed: object, largest: int = LARGEST_SEED) -> int:
+    """The seed as Python's own int. Raises InputError where it is not a whole number from 0 to the largest."""
+    try:
+        found = operator.index(seed)  # type: ignore[arg-type] # what has none is refused
+    except TypeError:
+        found = -1
+    if not 0 <= found <= largest:
+        raise InputError(f"seed={seed!r} must be a whole number from 0 to {largest}")
+    return found
+
+
+def check_memory(numbers: int, **draws: int) -> None:
+    """Raise InputError where so many draws, each of so many float64 numbers, are more than this machine holds."""
+    for name, value in draws.items():
+        size, memory = 8 * numbers * value, _memory()
+        if size > memory:
+            has = f"of {numbers} numbers take {size / 2**30:.3g} GiB, and there are {memory / 2**30:.3g}"
+            raise InputError(f"{name}={value:,} {has}: ask for fewer")
+
+
+def check_path(path: str | Path) -> Path:
+    """The path, a leading ~ expanded. Raises InputError where no file or folder can be called so."""
+    try:
+        found = Path(path).expanduser()
+        found.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        shown = repr(str(path))
+        shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}... ({len(str(path))} characters)"
+        raise InputError(f"{shown} cannot be a path ({why.lower().rstrip('.')}): choose another") from error
+    return found
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory; where it does not tell, more than any has."""
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names:
+        return 2**50
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -21,11 +21,12 @@ from .inference.plots import (
     plot_responsibilities,
     plot_unbiasedness,
 )
-from .inference.plots.rows.codes import plot_latent
+from .inference.plots.rows.codes import plot_decoded, plot_latent
 
 __all__ = [
     "plot",
     "plot_components",
+    "plot_decoded",
     "plot_densities",
     "plot_evidence",
     "plot_fit",

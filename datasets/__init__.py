@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pandas import DataFrame
 
-from ..errors import InputError
+from ..errors import InputError, check_path
 from .file_formats import SUFFIXES, read_table
 from .hidden_markov import HiddenMarkovStrings, grammar, molecule_grammar
 from .pictures import LABELLED, WHITE, labels, mnist, pixels
@@ -86,9 +86,9 @@ def load(name_or_path: str | Path) -> DataFrame:
                 f"no data set is called {name_or_path!r}: choose one of {', '.join(DATASETS)}, "
                 f"or give the path of a {' or '.join(SUFFIXES)} file"
             )
-    path = Path(name_or_path)
+    path = check_path(name_or_path)
     return read_strings(path).to_frame() if path.suffix.lower() in TEXT else read_table(path)
 
 
 def _looks_like_a_path(text: str) -> bool:
-    return "/" in text or "\\" in text or Path(text).suffix != "" or Path(text).exists()
+    return "/" in text or "\\" in text or Path(text).suffix != "" or check_path(text).exists()

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas import DataFrame
 from pandas.api.types import is_numeric_dtype
 
-from ..errors import InputError
+from ..errors import InputError, check_path
 
 __all__ = ["SUFFIXES", "read_table"]
 
@@ -38,7 +38,7 @@ def read_table(path: Path) -> DataFrame:
     InputError
         The file is missing, empty, of another kind, or not a table.
     """
-    path = path.expanduser()
+    path = check_path(path)
     _require_file(path)
     try:
         return _read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)

@@ -8,6 +8,7 @@ from typing import Any
 from pandas import DataFrame, Series
 
 from ..errors import InputError
+from ..imports import undrawn
 
 __all__ = ["LABELLED", "WHITE", "labels", "mnist", "pixels"]
 
@@ -41,13 +42,15 @@ def labels(name: str) -> Series:
 
 
 def _loaded(loader: str) -> Any:
-    import sklearn.datasets
+    with undrawn():
+        import sklearn.datasets
 
     return getattr(sklearn.datasets, loader)(as_frame=True)
 
 
 def _mnist() -> Any:
-    from sklearn.datasets import fetch_openml
+    with undrawn():
+        from sklearn.datasets import fetch_openml
 
     try:
         return fetch_openml("mnist_784", version=1, as_frame=True)

@@ -5,6 +5,8 @@ scikit-learn is imported inside each function: it takes a second, and most runs 
 
 from pandas import DataFrame
 
+from ..imports import undrawn
+
 __all__ = ["digits", "iris", "wine"]
 
 
@@ -13,20 +15,23 @@ def digits() -> DataFrame:
 
     Three pixels are 0 in every image, so the columns that hold them are constant.
     """
-    from sklearn.datasets import load_digits
+    with undrawn():
+        from sklearn.datasets import load_digits
 
     return load_digits(as_frame=True).data
 
 
 def iris() -> DataFrame:
     """Fisher's irises: 150 rows, four lengths and widths of petal and sepal in cm, three species."""
-    from sklearn.datasets import load_iris
+    with undrawn():
+        from sklearn.datasets import load_iris
 
     return load_iris(as_frame=True).data
 
 
 def wine() -> DataFrame:
     """Chemical analyses of Italian wines: 178 rows, 13 measurements on very different scales, three cultivars."""
-    from sklearn.datasets import load_wine
+    with undrawn():
+        from sklearn.datasets import load_wine
 
     return load_wine(as_frame=True).data

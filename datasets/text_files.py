@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pandas import Series
 
-from ..errors import InputError
+from ..errors import InputError, check_path
 
 __all__ = ["SMILES", "TEXT", "read_strings"]
 
@@ -22,7 +22,7 @@ def read_strings(path: str | Path) -> Series:
     InputError
         The file is missing, empty or not text, or a line is empty.
     """
-    path = Path(path).expanduser()
+    path = check_path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the path of a file in it")
     if not path.exists():

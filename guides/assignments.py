@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ..display.objects import described
 from ..models import GMM, BayesianGMM, UnivariateMixture
 from ..models.gaussians.distributions import quadratic_features
 from ..models.gaussians.moments import as_matrix, rows_of, units
@@ -19,6 +20,8 @@ Mixture = GMM | BayesianGMM | UnivariateMixture
 @dataclass(frozen=True)
 class RowAssignments:
     """q(z_n) = Categorical(responsibilities_n), enumerated; a parameter for each row, (N, K)."""
+
+    _repr_html_ = described
 
     model: Mixture
 
@@ -34,6 +37,8 @@ class RowAssignments:
 class AmortizedAssignments:
     """q(z_n | x_n) = Categorical(logits=encoder(x_n)), enumerated; `_encode` is the network."""
 
+    _repr_html_ = described
+
     model: Mixture
     hidden: int = 32
 
@@ -47,6 +52,8 @@ class AmortizedAssignments:
 @dataclass(frozen=True)
 class SampledAssignments:
     """q(z_n | x_n) of `AmortizedAssignments`, sampled: black-box VI by the score function."""
+
+    _repr_html_ = described
 
     model: Mixture
     hidden: int = 32

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..display.objects import described
 from ..models import BayesianGMM
 from ..models.gaussians.covariance import inverse_tril, precision_trils, scale_trils
 from ..models.gaussians.distributions import NormalPrecisionCholesky
@@ -27,6 +28,8 @@ class Structured:
     The spread of each mean is tied to its precision. Params: weights_concentration (K,), those of
     `_sample_precisions`, locs_loc (K, D), locs_precision (K,).
     """
+
+    _repr_html_ = described
 
     model: BayesianGMM
 
@@ -46,6 +49,8 @@ class MeanField:
     locs_scale_tril (K, D, D), S_k's Cholesky factors.
     """
 
+    _repr_html_ = described
+
     model: BayesianGMM
 
     def __call__(self, x: Tensor) -> None:
@@ -60,6 +65,8 @@ class MeanField:
 class FullMeanField:
     """`Structured` times an enumerated q(z_n) with parameters for each row: the family of CAVI (Bishop 10.42)."""
 
+    _repr_html_ = described
+
     model: BayesianGMM
 
     def __call__(self, x: Tensor) -> None:
@@ -72,6 +79,8 @@ class FullMeanField:
 class Amortized:
     """`Structured` times an enumerated q(z_n | x_n) from a small network."""
 
+    _repr_html_ = described
+
     model: BayesianGMM
 
     def __call__(self, x: Tensor) -> None:
@@ -83,6 +92,8 @@ class Amortized:
 @dataclass(frozen=True)
 class Sampled:
     """`Structured` times the q(z_n | x_n) of `Amortized`, sampled: black-box VI by the score function."""
+
+    _repr_html_ = described
 
     model: BayesianGMM
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..display.objects import described
 from ..models import CorrelatedGaussian
 from ..models.gaussians.moments import units
 from ..models.gaussians.units import CholeskyIn, RealVectorIn
@@ -22,6 +23,8 @@ class MeanField:
     Params: loc_loc (2,), loc_scale (2,).
     """
 
+    _repr_html_ = described
+
     model: CorrelatedGaussian
 
     def __call__(self, x: Tensor) -> None:
@@ -34,6 +37,8 @@ class MeanField:
 @dataclass(frozen=True)
 class Full:
     """q = Normal(loc | m, S S^T): the posterior's own family. Params: loc_loc (2,), loc_scale_tril (2, 2)."""
+
+    _repr_html_ = described
 
     model: CorrelatedGaussian
 

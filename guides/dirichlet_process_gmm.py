@@ -7,6 +7,7 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..display.objects import described
 from ..models import DirichletProcessGMM
 from ..models.gaussians.moments import as_matrix
 from .assignments import AmortizedAssignments, RowAssignments
@@ -21,6 +22,8 @@ class Structured:
 
     Params: those of `_sample_sticks`, and of `guides.bayesian_gmm.Structured` but for the weights.
     """
+
+    _repr_html_ = described
 
     model: DirichletProcessGMM
 
@@ -39,6 +42,8 @@ class MeanField:
     Params: those of `_sample_sticks`, and of `guides.bayesian_gmm.MeanField` but for the weights.
     """
 
+    _repr_html_ = described
+
     model: DirichletProcessGMM
 
     def __call__(self, x: Tensor) -> None:
@@ -53,6 +58,8 @@ class MeanField:
 class FullMeanField:
     """`Structured` times an enumerated q(z_n) with parameters for each row: the family of CAVI (the paper's eq. 16)."""
 
+    _repr_html_ = described
+
     model: DirichletProcessGMM
 
     def __call__(self, x: Tensor) -> None:
@@ -64,6 +71,8 @@ class FullMeanField:
 @dataclass(frozen=True)
 class Amortized:
     """`Structured` times an enumerated q(z_n | x_n) from a small network."""
+
+    _repr_html_ = described
 
     model: DirichletProcessGMM
 

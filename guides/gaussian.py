@@ -14,6 +14,7 @@ from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import biject_to
 
+from ..display.objects import described
 from ..models.structure import Model, Site, read_structure
 
 __all__ = ["GaussianGuide", "diagonal", "full", "low_rank"]
@@ -29,6 +30,8 @@ class GaussianGuide:
     family: () -> start u (dim,) -> distribution of u, its parameters `pyro.param`. Sites: the model's own continuous
     ones, and the auxiliary `unconstrained` (dim,).
     """
+
+    _repr_html_ = described
 
     model: Model
     family: Callable[[Start], dist.TorchDistribution]

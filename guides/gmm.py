@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..display.objects import described
 from ..models import GMM
 from .assignments import AmortizedAssignments, RowAssignments, SampledAssignments
 
@@ -13,6 +14,8 @@ __all__ = ["AmortizedAssignments", "Marginal", "RowAssignments", "SampledAssignm
 @dataclass(frozen=True)
 class Marginal:
     """The empty guide: the model sums z out, so that the ELBO is the log-likelihood itself."""
+
+    _repr_html_ = described
 
     model: GMM
 

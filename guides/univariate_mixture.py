@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..display.objects import described
 from ..models import UnivariateMixture
 from .assignments import AmortizedAssignments, RowAssignments
 
@@ -17,6 +18,8 @@ __all__ = ["Amortized", "FullMeanField", "MeanField"]
 @dataclass(frozen=True)
 class MeanField:
     """q = prod_k Normal(locs_k | m_k, s_k^2), z summed out. Params: locs_loc (K,), locs_scale (K,)."""
+
+    _repr_html_ = described
 
     model: UnivariateMixture
 
@@ -34,6 +37,8 @@ class MeanField:
 class FullMeanField:
     """`MeanField` times an enumerated q(z_n) with parameters for each row: the family of CAVI (the paper's eq. 16)."""
 
+    _repr_html_ = described
+
     model: UnivariateMixture
 
     def __call__(self, x: Tensor) -> None:
@@ -45,6 +50,8 @@ class FullMeanField:
 @dataclass(frozen=True)
 class Amortized:
     """`MeanField` times an enumerated q(z_n | x_n) from a small network."""
+
+    _repr_html_ = described
 
     model: UnivariateMixture
 

@@ -1,7 +1,9 @@
 """The arguments of a program: what they are called, and which of them it only observes."""
 
 import inspect
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +12,10 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-__all__ = ["Parameters", "only_observes", "parameters_of"]
+from ..errors import InputError
+from .structure import model_name, one_line
+
+__all__ = ["Parameters", "blamed", "only_observes", "parameters_of"]
 
 
 class Parameters(NamedTuple):
@@ -43,6 +48,32 @@ def _signed(model: Callable[..., Any]) -> Callable[..., Any]:
     if isinstance(model, partial):
         return partial(_signed(model.func), *model.args, **model.keywords)
     return model.forward if isinstance(model, nn.Module) else model
+
+
+@contextmanager
+def blamed(*programs: Any) -> Iterator[None]:
+    """What one of these programs of a user's raises becomes an InputError of one line; a bug stays what it is."""
+    codes = {_code(program): program for program in programs if callable(program)}
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_code in codes:
+                raise InputError(f"{model_name(codes[frame.f_code])} fails: {one_line(error)}") from error
+        raise
+
+
+def _code(program: Callable[..., Any]) -> Any:
+    """The code that runs when a program of a user's is called; None of those that are not, or are written in C."""
+    program = _signed(program)
+    while isinstance(program, partial):
+        program = program.func
+    if not inspect.isroutine(program):
+        program = type(program).__call__
+    ours = getattr(program, "__module__", "").partition(".")[0] in ("pyro", __name__.partition(".")[0])
+    return None if ours else getattr(inspect.unwrap(program), "__code__", None)
 
 
 def only_observes(model: Callable[..., Any], arguments: dict[str, Any], key: str, positional: int) -> bool:

@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ..display.objects import described
 from ..errors import InputError
 from .gaussians.covariance import Covariance, check_mixture, inverse_tril, precision_trils
 from .gaussians.distributions import GaussianMixture, NormalPrecisionCholesky
@@ -50,6 +51,8 @@ class BayesianGMM:
         variances shrunk by K^(-2/D), the volume one of K components takes. scale is W^-1 of Bishop: (D, D), (D,) or a
         number. loc: (D,) or a number.
     """
+
+    _repr_html_ = described
 
     components: int
     covariance: Covariance = "full"

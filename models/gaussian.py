@@ -8,6 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ..display.objects import described
 from ..errors import InputError
 from .gaussians.moments import as_matrix, check_table, rows_of
 
@@ -30,6 +31,8 @@ class CorrelatedGaussian:
     prior_scale : of loc.
     batch_size : rows a minibatch; None takes all of them.
     """
+
+    _repr_html_ = described
 
     correlation: float = 0.9
     scales: tuple[float, float] = (1.0, 1.0)

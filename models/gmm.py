@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..display.objects import described
 from .gaussians.covariance import Covariance, check_mixture, scale_trils
 from .gaussians.moments import Moments, as_matrix, check_table, pooled_moments, rows_of, units
 from .gaussians.units import RealVectorIn
@@ -33,6 +34,8 @@ class GMM:
     covariance : full, diagonal, tied or spherical.
     batch_size : rows a minibatch; None takes all of them.
     """
+
+    _repr_html_ = described
 
     components: int
     covariance: Covariance = "full"

@@ -8,6 +8,7 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor
 
+from ..display.objects import described
 from ..errors import InputError
 from .gaussians.covariance import Covariance, check_mixture
 from .gaussians.moments import Moments, as_matrix, check_table, pooled_moments, rows_of
@@ -30,6 +31,8 @@ class UnivariateMixture:
     sd : the standard deviation within a component.
     batch_size : rows a minibatch; None takes all of them.
     """
+
+    _repr_html_ = described
 
     components: int
     sigma: float = 5.0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ["models", "guides", "inference", "datasets"]
+PACKAGES = ["display", "models", "guides", "inference", "datasets"]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,7 @@ def sources() -> set[str]:
     """Every file of the package, as it is called once installed."""
     inside = [*ROOT.glob("*.py"), *(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))]
     inside += [ROOT / "py.typed", *(ROOT / "datasets").glob("*.csv"), *(ROOT / "datasets/posteriordb").iterdir()]
+    inside += (ROOT / "display/templates").iterdir()
     return {f"pyrometer/{path.relative_to(ROOT).as_posix()}" for path in inside}
 
 

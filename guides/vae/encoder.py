@@ -8,6 +8,7 @@ import torch
 from pyro.distributions.transforms import conditional_affine_autoregressive
 from torch import Tensor, nn
 
+from ...display.objects import described
 from ...errors import InputError
 from ...models import VAE
 from ...models.gaussians.moments import rows_of
@@ -24,6 +25,8 @@ class RowGuide(nn.Module):
     trained on.
     """
 
+    _repr_html_ = described
+
     amortized = True
 
     def __init__(self, model: VAE) -> None:
@@ -36,6 +39,9 @@ class RowGuide(nn.Module):
         pyro.module("guide", self)
         with pyro.plate("data", len(x), subsample_size=self.model.batch_size, dim=-1) as rows:
             pyro.sample("z", self.in_training(rows_of(x, rows), rows), infer={"event_dims": ["latent"]})
+
+    def extra_repr(self) -> str:
+        return repr(self.model)
 
     def build(self, x: Tensor) -> None:
         """Make the networks for rows like those of x, where that has not been done."""

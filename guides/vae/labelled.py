@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ...display.objects import described
 from ...models.gaussians.moments import rows_of
 from ...models.vae.labelled import LabelledVAE
 from ...models.vae.networks import Centred, mlp
@@ -21,6 +22,8 @@ class LabelledEncoder(nn.Module):
     In training log q(y | x) of the known labels counts too, by the model's `weight` (eq. 9). y is enumerated, so that
     its gradient has no noise.
     """
+
+    _repr_html_ = described
 
     amortized = True
 

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from pandas import DataFrame, Index
 
-from ...errors import InputError, check_positive
+from ...errors import InputError, check_positive, check_seed
 from ...guides import catalogue
 from ...models.structure import Model, model_name
 from ..compare.columns import first_line
@@ -22,6 +21,7 @@ from ..compare.entries import METHODS, Entry, Problem, chosen_guides, job_of
 from ..data.as_data import DataLike, data_for
 from ..density.batch_size import on_all_rows
 from ..fit.fit import Fit
+from ..runtime.processes import in_processes
 from ..runtime.progress import progress_bar
 from .calibration import MIN_BINS, MIN_EXPECTED, MIN_SIMULATIONS, Calibration
 from .quantities import Quantities, quantities_of, ranked
@@ -65,7 +65,7 @@ def calibrate(
     draws : L, 9 or more, of each fit: chains are thinned to so many, or to half their effective sample size.
     seed : the same seed gives the same ranks, whatever `jobs`.
     jobs : processes at once.
-    progress : show a bar; it is silent where there is no terminal or notebook.
+    progress : show a bar; a line every ten seconds where there is no terminal or notebook.
     dtype : of the data, float64 by default.
 
     Returns
@@ -97,7 +97,8 @@ def calibrate(
     {'uniform'}
     """
     began = time.perf_counter()
-    check_positive(simulations=simulations, draws=draws)
+    check_positive(simulations=simulations, draws=draws, jobs=jobs)
+    seed = check_seed(seed)
     if simulations < MIN_SIMULATIONS:
         needs = f"the chi-square test needs {MIN_EXPECTED} in each of {MIN_BINS} bins"
         raise InputError(f"simulations={simulations} are too few: {needs}, {MIN_SIMULATIONS} or more")
@@ -189,7 +190,7 @@ def _outcomes(task: Task, simulations: Simulations, jobs: int) -> Iterator[Outco
         yield outcome
     size = 1 if jobs == 1 else AT_ONCE
     parts = (simulations.take(slice(start, start + size)) for start in range(done, len(simulations), size))
-    for part in Parallel(n_jobs=jobs, return_as="generator")(delayed(_each)(task, part) for part in parts):
+    for part in in_processes(_each, ((task, part) for part in parts), jobs):
         yield from part
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,13 +11,15 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 from scipy import stats
 
-from ..compare.columns import as_text
+from ...display.table import Mark, as_html, as_text, mark, table_of
+from ..compare.columns import DECIMALS
 from .plot import plot_calibration
 
 ALPHA = 0.05  # the chance that a right method fails, all scalars and both tests together
 BINS, MIN_BINS, MIN_EXPECTED = 20, 10, 5  # of the chi-square test: at most, at least, and the ranks expected in one
 MIN_SIMULATIONS = MIN_BINS * MIN_EXPECTED
 MIN_ENDED = MIN_SIMULATIONS // 2  # as some of them may fail
+TONES: dict[str, Mark] = {"uniform": "good", "too few simulations": "partly"}
 PLAIN = 3.0  # standard errors beyond which a verdict names a bias or an sd
 
 
@@ -141,11 +142,17 @@ class Calibration:
 
     def __repr__(self) -> str:
         what = f"{self.method} on {self.model}: {len(self.ranks)} simulations, {self.draws} draws each"
-        return "\n".join([f"{what}, {self.seconds:.1f} s", as_text(self.table), *self.remarks()])
+        return "\n".join([f"{what}, {self.seconds:.1f} s", as_text(table_of(self.table, DECIMALS)), *self.remarks()])
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.remarks())
-        return self.table.to_html(float_format="{:.3g}".format, na_rep="") + notes
+        table = self.table
+        said = {str(name): word for name, word in table["verdict"].items()}
+
+        def tone(row: str, column: str) -> tuple[Mark, str] | None:
+            return (TONES.get(said[row], "bad"), "") if column == "verdict" else None
+
+        what = f"{self.method} on {self.model}: {len(self.ranks)} simulations, {self.draws} draws each"
+        return str(as_html(mark(table_of(table, DECIMALS), tone), self.remarks(), what))
 
     def plot(self) -> Figure:
         """The ranks of each scalar, and how far their distribution is from uniform, with bands for an exact method."""

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ... import compare
+from ...errors import InputError
 from ...guides import defaults
 from ...models import GMM
+from ..report.page import check_page
 from ..svi.checkpoint import trained
 from .main import Parser
 from .models import MODELS, add_strings, add_vae, model_of
@@ -31,7 +33,8 @@ def add(commands: Any, what: str) -> None:
     add_vae(parser)
     add_strings(parser)
     _add_work(parser)
-    add_output(parser, "the table, the posteriors (NetCDF) and pictures")
+    output = add_output(parser, "the table, the posteriors (NetCDF), pictures and the report, index.html,")
+    output.add_argument("--report", metavar="FILE", help="write the report alone, one HTML file that needs no network")
 
 
 def _add_model(parser: Parser) -> None:
@@ -73,9 +76,13 @@ def _add_work(parser: Parser) -> None:
 
 def _compare(options: argparse.Namespace) -> list[Path]:
     """Check what can be checked, fit, print, write; what was written."""
+    if options.report is not None:
+        check_page(options.report)
     x, x_test = rows_of(options)
     model, guides = model_of(options), options.guides
     if options.checkpoint is not None:
+        if not hasattr(model, "restored"):
+            raise InputError(f"--checkpoint is for --model vae or sequence-vae, not {options.model}: leave it out")
         left = trained(options.checkpoint, model, x)
         model, guides = left.model, {name: name for name in guides or defaults(model)} | {left.name: left}
     usual = "none" if isinstance(model, GMM) else "nuts"  # maximum likelihood has no posterior
@@ -83,4 +90,6 @@ def _compare(options: argparse.Namespace) -> list[Path]:
     named = {"reference": None if reference == "none" else reference, "compile": COMPILE[options.compile]}
     comparison = compare(model, x, guides, x_test=x_test, **{**taken(options, compare), **named})
     print(comparison)
-    return [] if options.out is None else comparison.save(options.out)
+    if options.report is not None:
+        print(f"\nreport written to {comparison.report(options.report, command=options.command)}")
+    return [] if options.out is None else comparison.save(options.out, command=options.command)

@@ -66,4 +66,4 @@ def _choose(options: argparse.Namespace) -> list[Path]:
         model = partial(model, covariance=options.covariance)
     selection = choose_components(x, options.components, model, x_test=x_test, **taken(options, choose_components))
     print(selection)
-    return [] if options.out is None else selection.save(options.out)
+    return [] if options.out is None else selection.save(options.out, command=options.command)

@@ -5,17 +5,17 @@ Fit guides and a reference to one Pyro model and one data set, and read off one 
 
 import argparse
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from textwrap import dedent, indent
 from typing import Any, NoReturn, TextIO
 
 from ...errors import InputError
+from ..runtime.interrupts import asked_to_end, ending_on_signals, exit_status
 from ..runtime.pipes import quiet_pipes
-from ..runtime.progress import lines_without_terminal
 
 COMMANDS = {  # in files of their names, imported by who asks for them: help is there at once
     "compare": "fit several guides and a reference to one data set, and print the table",
@@ -64,11 +64,16 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0; 2 for what the user can mend; 130 when interrupted; 141 when nobody reads on, all files
-        having been written.
+        The exit status: 0; 2 for what the user can mend; 130 when interrupted, 143 when terminated; 141 when nobody
+        reads on, all files having been written.
     """
-    with quiet_pipes() as streams:
+    with ending_on_signals(), quiet_pipes() as streams:
+        for stream in streams:  # a path may hold what is no text
+            getattr(stream.stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
         status = _run(sys.argv[1:] if argv is None else argv)
+        ended = bool(asked_to_end())
+    if argv is None and ended:
+        os._exit(status)  # a program need not take its libraries down one by one
     return status or (CLOSED_EARLY if any(stream.closed_early for stream in streams) else 0)
 
 
@@ -77,26 +82,34 @@ def _run(argv: Sequence[str]) -> int:
         if not argv or (len(argv) == 1 and argv[0] in NEED_DATA):
             argv = [*argv, "--help"]
         options = _parser(argv).parse_args(argv)
+        options.command = shlex.join(["pyrometer", *argv])
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            os.environ["MPLBACKEND"] = "Agg"  # a program without windows
-            if getattr(options, "out", None) is not None:
-                from ..runtime.folder import check_folder
-
-                check_folder(options.out)
-            with lines_without_terminal():
-                written = options.run(options)
-            if written:
-                print(f"\nwritten to {options.out}{os.sep}: {', '.join(path.name for path in written)}")
+            _work(options)
     except InputError as error:
         print(f"pyrometer: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except SystemExit as end:  # of argparse, once help is printed
         return int(end.code or 0)
     except KeyboardInterrupt as interrupt:
-        print(": ".join(["pyrometer: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
-        return 130
+        how = asked_to_end() or "interrupted"
+        print(": ".join([f"pyrometer: {how}", *map(str, interrupt.args)]), file=sys.stderr)
+        return exit_status()
     return 0
+
+
+def _work(options: argparse.Namespace) -> None:
+    """Run a command and say what it wrote. Raises KeyboardInterrupt at the end, too, of what was cut short."""
+    from ..runtime.folder import check_folder  # whose imports take a while, in which Ctrl-C is one line already
+
+    os.environ["MPLBACKEND"] = "Agg"  # a program without windows
+    if getattr(options, "out", None) is not None:
+        check_folder(options.out)
+    written = options.run(options)
+    if written:
+        print(f"\nwritten to {options.out}{os.sep}: {', '.join(path.name for path in written)}")
+    if asked_to_end():
+        raise KeyboardInterrupt
 
 
 def _parser(argv: Sequence[str]) -> Parser:
@@ -131,6 +144,8 @@ def _show_warning(message: Warning | str, *_: Any, file: TextIO | None = None, *
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("pyrometer")
     except PackageNotFoundError:  # run from a folder, not installed

@@ -51,7 +51,7 @@ def add_output(parser: Parser, what: str) -> Any:
     """Where to write, and whether to show progress; what: what is written."""
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", help=f"write {what} here")
-    output.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
+    output.add_argument("--quiet", dest="progress", action="store_false", help="no progress, neither bars nor lines")
     return output
 
 

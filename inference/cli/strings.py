@@ -8,29 +8,35 @@ from typing import Any
 from pandas import DataFrame
 
 from ... import score_strings
-from ..compare.save import pictures, tables
+from ...display.table import Table, table_of
+from ..compare.columns import DECIMALS
 from ..fit.saved import files_of
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses
+from ..report.fits import training_page
+from ..report.save import INDEX, pictures, tables
 from ..runtime.folder import write_all
 
 SAMPLES = 1000
 
 
-def report_strings(options: argparse.Namespace, fit: RowFit, x_test: DataFrame | None) -> list[Path]:
-    """Print the scores of a training, write them, samples and pictures; what was written."""
+def report_strings(options: argparse.Namespace, fit: RowFit, x_test: DataFrame | None, said: str) -> list[Path]:
+    """Print the scores of a training, write them, samples, pictures and report; what was written. said: its summary."""
     files: dict[str, Any] = {}
+    shown: dict[str, Table] = {}
     if tells_q(fit.guide):
         held_out = x_test if tells_new(fit.guide) else None
         scores = score_strings(fit, held_out, samples=SAMPLES, seed=options.seed)
         print(f"\n{scores}")
-        files = tables({"scores": scores.table})
+        files, shown = tables({"scores": scores.table}), {"Scores": table_of(scores.table, DECIMALS)}
     if options.out is None:
         return []
     drawn = "\n".join(fit.sample(SAMPLES, options.seed))
     files["samples.txt"] = lambda path: path.write_text(f"{drawn}\n", encoding="utf-8")
-    return write_all(options.out, {**files_of(fit), **files, **pictures(_draws(fit))})
+    draws = _draws(fit)
+    files[INDEX] = training_page(said, fit, shown, draws, options.command, options.seed)
+    return write_all(options.out, {**files_of(fit), **files, **pictures(draws)})
 
 
 def _draws(fit: RowFit) -> dict[str, Any]:

@@ -17,14 +17,16 @@ import numpy as np
 from pandas import DataFrame, Series
 
 from ... import datasets, train
+from ...display.table import table_of
 from ...errors import InputError
-from ..compare.columns import as_text
-from ..compare.save import pictures, tables
+from ..compare.columns import DECIMALS, as_text
 from ..fit.saved import files_of
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
+from ..report.fits import training_page
+from ..report.save import INDEX, pictures, tables
 from ..runtime.folder import write_all
 from ..svi import checkpoint
 from ..svi.guide_of import NETWORK_LR
@@ -71,7 +73,7 @@ def _train(options: argparse.Namespace) -> list[Path]:
     try:
         return _work(options)
     except KeyboardInterrupt as interrupt:
-        if options.out is None or not (Path(options.out) / checkpoint.TENSORS).exists():
+        if options.out is None or not (Path(options.out) / checkpoint.FILE).exists():
             raise
         raise KeyboardInterrupt(f"--resume goes on from the checkpoint in {options.out}") from interrupt
 
@@ -84,16 +86,20 @@ def _work(options: argparse.Namespace) -> list[Path]:
     of_strings = options.model == STRINGS
     labels = None if of_strings else _labels(options, x)
     fit = train(model_of(options), options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
-    print(_summary(fit))
+    said = _summary(fit)
+    print(said)
     if of_strings:
-        return report_strings(options, fit, x_test)
+        return report_strings(options, fit, x_test, said)
     held_out = x_test if x_test is not None else x
     table = fit.marginal_likelihood(held_out[:ROWS], USUAL, seed=options.seed) if tells_new(fit.guide) else DataFrame()
     if len(table):
         print(f"\nlog p(x), nats a row, over {min(ROWS, len(held_out))} rows by each method:\n{as_text(table)}")
     if options.out is None:
         return []
-    files = {**tables({"marginal": table}), **pictures(_draws(fit, labels, table))}
+    draws = _draws(fit, labels, table)
+    shown = {"Marginal likelihood, nats a row": table_of(table, DECIMALS)} if len(table) else {}
+    index = training_page(said, fit, shown, draws, options.command, options.seed)
+    files = {**tables({"marginal": table}), **pictures(draws), INDEX: index}
     return write_all(options.out, {**files_of(fit), **files})
 
 

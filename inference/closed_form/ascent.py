@@ -18,7 +18,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 from tqdm import std
 
-from ...errors import InputError, check_positive
+from ...errors import InputError, check_memory, check_positive, check_seed
 from ...models.gaussians.sufficient import Components
 from ...models.structure import Site, Structure, read_structure
 from ..data.data import Data
@@ -57,6 +57,7 @@ class Options:
 
     def __post_init__(self) -> None:
         check_positive(max_steps=self.max_steps, starts=self.starts, draws=self.draws)
+        check_seed(self.seed)
         if not 0 <= self.tol < 1:
             raise InputError(f"tol={self.tol!r} must be 0 or more, and below 1")
 
@@ -106,6 +107,8 @@ def mixture_fit(
     Raises InputError where every start is refused: the reason of the last.
     """
     model, whole = replace(model, batch_size=None), blocks.data
+    columns = len(whole.columns)
+    check_memory(model.components * columns * (columns + 1), draws=options.draws)
     starts: Sequence[int | Tensor] = clusters
     if options.responsibilities is not None:
         starts = [_check_responsibilities(options.responsibilities, blocks.rows, model.components)]

@@ -56,7 +56,7 @@ def cavi(
         `start_losses` keeps them all.
     draws : exact draws from q; k-hat comes from their weights, which take a pass over x for each two draws.
     seed : the same seed gives the same numbers.
-    progress : show a bar with the ELBO; it is silent where there is no terminal or notebook.
+    progress : show a bar with the ELBO; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called in tables.
 
     Returns
@@ -80,11 +80,7 @@ def cavi(
     True
     """
     options = Options("CAVI", name, responsibilities, max_steps, tol, starts, seed, progress, draws)
-    if not isinstance(model, BayesianGMM | UnivariateMixture):
-        raise InputError(
-            f"cavi fits a BayesianGMM, DirichletProcessGMM or UnivariateMixture, not {model_name(model)}: "
-            "use em, svi or nuts"
-        )
+    check_cavi(model)
     blocks = as_row_blocks(x, model)
     columns = len(blocks.units.loc)
     if isinstance(model, UnivariateMixture) and columns != 1:
@@ -94,6 +90,13 @@ def cavi(
     fewest = model.components if isinstance(model, UnivariateMixture) else min(model.components, 2)
     clusters = [round(number) for number in np.linspace(model.components, fewest, starts)]
     return mixture_fit(model, blocks, CAVIUpdates, clusters, options)
+
+
+def check_cavi(model: object) -> None:
+    """Raise InputError for a model that `cavi` does not fit."""
+    if not isinstance(model, BayesianGMM | UnivariateMixture):
+        what = "a BayesianGMM, DirichletProcessGMM or UnivariateMixture"
+        raise InputError(f"cavi fits {what}, not {model_name(model)}: use em, svi or nuts")
 
 
 @dataclass(frozen=True, eq=False)

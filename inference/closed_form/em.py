@@ -55,7 +55,7 @@ def em(
         reaches it has collapsed onto a point, line or plane, where the likelihood has no maximum.
     on_collapse : reseed puts a collapsed component at a random row, and `losses` begins anew; refuse gives that start
         up.
-    progress : show a bar with the log-likelihood; it is silent where there is no terminal or notebook.
+    progress : show a bar with the log-likelihood; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called in tables.
 
     Returns
@@ -79,8 +79,7 @@ def em(
     -1130.3
     """
     options = Options("EM", name, responsibilities, max_steps, tol, starts, seed, progress)
-    if not isinstance(model, GMM):
-        raise InputError(f"em fits a GMM, not {model_name(model)}: use cavi, svi or nuts")
+    check_em(model)
     blocks = as_row_blocks(x, model)
     if on_collapse not in ("reseed", "refuse"):
         raise InputError(f"on_collapse={on_collapse!r} is unknown: choose reseed or refuse")
@@ -89,6 +88,12 @@ def em(
     _refuse_dependent(blocks, floor)
     kind = partial(EMUpdates, floor=floor, max_reseeds=MAX_RESEEDS if on_collapse == "reseed" else 0)
     return mixture_fit(model, blocks, kind, [model.components] * starts, options)
+
+
+def check_em(model: object) -> None:
+    """Raise InputError for a model that `em` does not fit."""
+    if not isinstance(model, GMM):
+        raise InputError(f"em fits a GMM, not {model_name(model)}: use cavi, svi or nuts")
 
 
 class Evidence(NamedTuple):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from ...display import table as display
 from ..compilation.batched import over_draws
 from ..data.data import Data, evenly_spaced
 from ..evidence.log_evidence import Evidence, log_evidence
@@ -23,6 +24,7 @@ from ..fit.fit import Fit
 from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
+from ..runtime.interrupts import asked_to_end
 from ..runtime.isolation import one_thread_if_small
 from .verdict import Verdict, parameters_of, standard_of, verdict_by_row, verdict_on
 
@@ -230,6 +232,7 @@ ROW_COLUMNS = (
     Column("active", 0, "latent units that tell rows apart", lambda s: s.active),
     *WORK,
 )
+AT_HAND = ("estimator", "elbo", "elbo_se", *(column.name for column in WORK))  # whatever the haste
 INVARIANTS = (
     Column("lpd_gap", 3, "mean |log p(x_n | x) - the reference's|", lambda s: s.distance("log_predictive")),
     Column("co_clustering_gap", 3, "mean |p(z_i = z_j | x) - the reference's|", lambda s: s.distance("co_clustering")),
@@ -240,14 +243,18 @@ def scores(scored: Scored, columns: Iterable[Column]) -> tuple[dict[str, Any], l
     """A row of the table, name -> value; and a note for each column that could not be computed."""
     row: dict[str, Any] = dict.fromkeys([column.name for column in columns], NAN)
     failed: dict[str, list[str]] = {}
+    interrupted: list[str] = []
     for column in columns:
+        if asked_to_end() and column.name not in AT_HAND:
+            interrupted = [f"{scored.fit.name}: {asked_to_end()} before it was scored"]
+            continue
         try:
             row[column.name] = column.compute(scored)
         except KeyboardInterrupt:
             return row, [f"{scored.fit.name}: interrupted before it was scored"]
         except Exception as error:  # a column that fails costs its own cell and nothing else
             failed.setdefault(first_line(error), []).append(column.name)
-    return row, [f"{scored.fit.name}: no {', '.join(names)} ({why})" for why, names in failed.items()]
+    return row, interrupted + [f"{scored.fit.name}: no {', '.join(names)} ({why})" for why, names in failed.items()]
 
 
 def table_of(fits: Iterable[Scored], columns: Iterable[Column]) -> tuple[pd.DataFrame, list[str]]:
@@ -269,8 +276,4 @@ DECIMALS |= {"bic": 1, "aic": 1, "probability": 3, "log_evidence_se": 2}  # of n
 
 def as_text(table: pd.DataFrame) -> str:
     """The table with each column at its own precision, and a dash where it does not apply."""
-
-    def text(value: Any, decimals: int) -> str:
-        return value if isinstance(value, str) else "-" if pd.isna(value) else f"{value:.{decimals}f}"
-
-    return pd.DataFrame({c: [text(v, DECIMALS.get(c, 3)) for v in table[c]] for c in table}, table.index).to_string()
+    return display.as_text(display.table_of(table, DECIMALS))

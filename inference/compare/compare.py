@@ -8,15 +8,16 @@ import torch
 from pandas import DataFrame
 from pyro.infer import ELBO
 
-from ...errors import InputError
+from ...errors import InputError, check_positive, check_seed
 from ...models.structure import Model, Structure
-from ..compilation.compiled import Compile
+from ..compilation.compiled import Compile, check_compile
 from ..data.as_data import DataLike, as_new_data, data_for
-from ..density.batch_size import on_all_rows
+from ..density.batch_size import on_all_rows, with_batch_size
 from ..fit.fit import Fit
-from ..svi.svi import Optimizer
+from ..mcmc.nuts import check_sampling
+from ..svi.svi import Optimizer, check_training
 from .comparison import Comparison, compared
-from .entries import METHODS, SVI, Entries, Problem, chosen_guides, run
+from .entries import CLOSED_FORM, METHODS, SVI, Entries, Problem, chosen_guides, run
 
 
 def compare(
@@ -60,7 +61,7 @@ def compare(
     reference : nuts, another method, the name of a guide, a Fit made before, or None; it is always run.
     seed : the same seed gives the same table, seconds aside.
     jobs : guides fitted at once, each in a process of its own.
-    progress : show bars; they are silent where there is no terminal or notebook.
+    progress : show bars; a line every ten seconds where there is no terminal or notebook.
     steps, starts, lr, optimizer, estimator, batch_size : of `svi`.
     warmup, chains : of `nuts`. draws : of each guide and of each chain; auto is 1,000 of a guide, and of the chains as
         many as their convergence asks for. compile, dtype : of `svi` and `nuts`.
@@ -89,19 +90,30 @@ def compare(
     >>> comparison.table["verdict"].to_dict()
     {'nuts': 'means and spreads', 'auto_normal': 'means', 'auto_mvn': 'means and spreads'}
     """
+    named, seed = _methods(methods), check_seed(seed)
+    check_positive(jobs=jobs)
+    check_compile(compile)
     both: dict[str, Any] = {"compile": compile, "dtype": dtype}
     trained = {"steps": steps, "starts": starts, "optimizer": optimizer, "estimator": estimator, **both}
     trained |= {} if draws == "auto" else {"draws": draws}
     trained |= {name: value for name, value in {"lr": lr, "batch_size": batch_size}.items() if value is not None}
     chained = {"warmup": warmup, "chains": chains, "draws": draws, **both}
+    check_training(**trained)
+    check_sampling(**chained)
     model = copy.deepcopy(model)  # whose networks are made for these rows
     data, structure = data_for(on_all_rows(model), x, dtype)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
     chosen_vars = None if var_names is None else _variables(var_names, structure)
     problem = Problem(model, data, structure, test, trained, chained, seed, progress, jobs, rows, chosen_vars)
-    named = _methods(methods)
-    entries = chosen_guides(problem, guides) if SVI in named else {}
+    entries = chosen_guides(problem, guides) if SVI in named or guides else {}
+    if entries and SVI not in named:
+        raise InputError("guides are given, and methods leaves out svi, which fits them: add it there")
+    if entries and batch_size is not None:
+        with_batch_size(model, batch_size)  # refused before the work, where the model takes none
     chosen = _reference(problem, reference, entries, named)
+    for method, check in CLOSED_FORM.items():
+        if method in (chosen, *named):
+            check(model)
     extra: dict[str, Any] = {reference.name: reference} if isinstance(reference, Fit) else {}
     if not problem.structure.only_local:
         extra |= {name: name for name in (chosen, *named) if name in METHODS and name not in extra}
@@ -112,6 +124,9 @@ def compare(
 
 
 def _methods(methods: Collection[str]) -> list[str]:
+    methods = [methods] if isinstance(methods, str) else methods
+    if not methods:
+        raise InputError(f"methods is empty: name one of {SVI}, {', '.join(METHODS)}, or leave it out")
     for method in methods:
         if method not in (SVI, *METHODS):
             raise InputError(f"method {method!r} is unknown: choose from {SVI}, {', '.join(METHODS)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from pandas import DataFrame, concat
 
+from ...display.table import Table, as_html, as_text
 from ...models.structure import Model
+from ..data.outliers import outliers
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
 from ..fit.convergence import unconverged
@@ -21,10 +22,15 @@ from ..local_latents.gaps import amortisation_gaps, summarised
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import target_of, tells_new, tells_q
 from ..plots import plot
-from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, as_text, first_line, table_of
+from ..report.comparison import report_of
+from ..report.page import check_page, write_page
+from ..report.save import save
+from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, first_line, table_of
+from ..runtime.interrupts import asked_to_end
 from .decoder import judge_decoder, what_loses
-from .entries import Entries, Outcome, Problem, chosen_guides, run
-from .save import save
+from .entries import METHODS, Entries, Outcome, Problem, chosen_guides, run
+from .marks import NOT_CONVERGED, marked
+from .summary import Headline, Step, advice, headline
 from .verdict import TRUSTED
 
 FAR = 3  # standard errors between two figures for one evidence beyond which a reader should know
@@ -86,11 +92,14 @@ class Comparison:
         return iter(self.fits)
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.remarks())
-        return self.table.to_html(float_format="{:.4g}".format, na_rep="") + notes
+        return str(as_html(self.marked(), self.remarks(), self.headline().sentence))
 
     def __repr__(self) -> str:
-        return "\n".join([as_text(self.table), *self.remarks()])
+        return "\n".join([as_text(self.marked()), self.headline().sentence, *self.remarks()])
+
+    def marked(self) -> Table:
+        """The table as it is shown: rounded, with what is best and what is doubtful marked."""
+        return marked(self.table, {name: fit.posterior.sizes["chain"] for name, fit in self.fits.items()})
 
     def remarks(self) -> list[str]:
         """What stands below the table: the notes, and what was skipped."""
@@ -109,9 +118,27 @@ class Comparison:
         """All that can be drawn of the fits in one picture; `inference.plots` has each part alone."""
         return plot(self)
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write table, fits and pictures into a folder, for `pyrometer.load`; what was written."""
-        return save(self, folder)
+    def headline(self) -> Headline:
+        """The verdicts in a sentence, and whether these are good, partly, or bad."""
+        return headline(self)
+
+    def advice(self) -> list[Step]:
+        """What to try next, with the lines of code that do it; which fit to use, where one can be trusted."""
+        return advice(self)
+
+    def report(self, path: str | Path, *, command: str = "") -> Path:
+        """Write a report into one HTML file that needs no network: verdict, table, pictures, model, how to reproduce.
+
+        command : the shell command that led to it, shown as such. Raises InputError where nothing can be written there.
+        """
+        return write_page(check_page(path), report_of(self, METHODS, command))
+
+    def save(self, folder: str | Path, *, command: str = "") -> list[Path]:
+        """Write table, fits, pictures and report into a folder, for `pyrometer.load`; what was written.
+
+        command : as `report` has it.
+        """
+        return save(self, folder, command)
 
 
 def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: DataFrame) -> Comparison:
@@ -121,7 +148,7 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     first = standard or next(iter(fits.values()))
     pivot, by_row = first.pivot(), problem.structure.only_local
     fits = {name: fit if fit is first else matched_to(fit, pivot) for name, fit in fits.items()}
-    notes = [*_notes(fits)]
+    notes = [*_notes(fits), *outliers(problem.data)]
     if by_row and reference:
         gaps, more = _gaps(problem, fits, model, gaps)
         notes += more
@@ -142,7 +169,7 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     ]
     notes += _disagreements(table)
     if standard is not None and (fault := unconverged(standard)):
-        table.loc[reference, "estimator"] += " (not converged)"
+        table.loc[reference, "estimator"] += f" {NOT_CONVERGED}"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
     has_distances = not by_row and first.structure.rows is not None
     distances, lost = _distances(lead, scored) if has_distances else (DataFrame(), [])
@@ -217,7 +244,7 @@ def _gaps(problem: Problem, fits: Mapping[str, Fit], model: Model, known: DataFr
     told = {name: fit.guide for name, fit in fits.items() if isinstance(fit, RowFit) and tells_q(fit.guide)}
     notes = [f"{name}: its q(z | x) cannot be had row by row, so no gap" for name in fits if name not in told]
     left = {name: guide for name, guide in told.items() if name not in known.index.get_level_values(0)}
-    if left:
+    if left and not asked_to_end():
         given = {name: problem.nuts.get(name, "auto") for name in ("warmup", "draws", "chains")}
         sizes = {name: value for name, value in given.items() if value != "auto"}
         settings = {"progress": problem.progress, **sizes}

@@ -8,13 +8,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 
 from ...errors import InputError
 from ...guides import Guide, GuideFactory, catalogue, defaults
 from ...models.structure import Model, Structure, model_name
-from ..closed_form.cavi import cavi
-from ..closed_form.em import em
+from ..closed_form.cavi import cavi, check_cavi
+from ..closed_form.em import check_em, em
 from ..compilation.batched import over_draws
 from ..data.data import Data, evenly_spaced
 from ..density.batch_size import on_all_rows
@@ -26,10 +25,14 @@ from ..deterministic.laplace import laplace
 from ..deterministic.pathfinder import pathfinder
 from ..fit.fit import Fit
 from ..mcmc.nuts import nuts
+from ..runtime.interrupts import keep_what_is_finished
+from ..runtime.isolation import untouched
+from ..runtime.processes import in_processes
 from ..svi.svi import svi
 
 DETERMINISTIC = {"laplace": laplace, "pathfinder": pathfinder, "dadvi": dadvi, "bam": bam}
 METHODS: dict[str, Callable[..., Fit]] = {"nuts": nuts, "em": em, "cavi": cavi, **DETERMINISTIC}
+CLOSED_FORM = {"em": check_em, "cavi": check_cavi}  # what refuses a model that they do not fit
 SVI = "svi"
 SAME = 1e-6  # relative: two densities at one point
 
@@ -110,6 +113,9 @@ def chosen_guides(problem: Problem, guides: Entries | None) -> dict[str, Entry]:
         if len(guides) < len(given):
             have = f"{len(given)} entries have only the names {', '.join(map(str, guides))}"
             raise InputError(f"{have}: give a dict, each by a name of its own")
+    for name in guides:
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise InputError(f"an entry is called {name!r}: give it a name of printable text")
     known = catalogue(problem.model)
     for entry in guides.values():
         if isinstance(entry, str) and entry not in known and entry not in METHODS:
@@ -178,16 +184,21 @@ def _results(jobs: Sequence[Job], model: Model, at_once: int) -> list[Fit | Base
     """What each job comes to: a Fit, or why there is none."""
     results: list[Fit | BaseException] = []
     try:
-        for result in Parallel(n_jobs=at_once, return_as="generator")(delayed(_attempt)(job, model) for job in jobs):
+        for result in in_processes(_attempt, ((job, model) for job in jobs), at_once):
             results.append(result)
+            if isinstance(result, Fit) and result.message.startswith("interrupted"):  # it keeps what it has
+                raise KeyboardInterrupt
     except KeyboardInterrupt as interrupt:
+        if results:
+            keep_what_is_finished()
         results += [interrupt] * (len(jobs) - len(results))
     return results
 
 
 def _attempt(job: Job, model: Model) -> Fit | Exception:
     try:
-        fit = job(model)
+        with untouched():  # a method of a user's may draw from what is everybody's
+            fit = job(model)
     except Exception as error:  # one guide's failure must not cost the others their work
         return error
     return fit if isinstance(fit, Fit) else InputError(f"it gave a {type(fit).__name__}: a method gives a Fit")

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, check_path
 from ...guides import catalogue
 from ...models.structure import Model, exchangeable_dims
 from ..data.data import Data, structure_on
@@ -21,11 +21,12 @@ from ..fit.fit import Fit
 from ..fit.relabel import Labels
 from ..fit.saved import DATA, FACTS, FIT, FORMAT
 from ..local_latents.row_fit import RowFit
+from ..report.save import COMPARISON
 from ..runtime.arviz import from_netcdf
+from ..runtime.inert import as_it_was, every_text
 from ..svi.guide_of import guide_of
 from .comparison import Comparison
 from .entries import Problem
-from .save import COMPARISON
 
 LONG = {"gaps": ("guide", "row"), "parameters": ("fit", "scalar")}  # tables with an index of two
 FRAMES = ("table", "invariant", *LONG)
@@ -62,7 +63,7 @@ def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None
     >>> bool((again.posterior["loc"] == fit.posterior["loc"]).all())
     True
     """
-    folder, guides = Path(path).expanduser(), guides or {}
+    folder, guides = check_path(path), guides or {}
     parts = {part: _data(folder / DATA, kept) for part, kept in _tensors(folder / DATA).items()}
     data = parts["data"]
     if (folder / FIT).exists():
@@ -135,5 +136,5 @@ def _frame(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     frame = pd.read_csv(path, dtype={"fit": str, "guide": str})  # a name may be a number
     if path.stem in LONG:
-        return frame.set_index(list(LONG[path.stem]))
-    return frame.set_index("fit").rename_axis(None)
+        return every_text(frame.set_index(list(LONG[path.stem])), as_it_was)
+    return every_text(frame.set_index("fit").rename_axis(None), as_it_was)

@@ -19,14 +19,13 @@ from ..evidence.widened import DRAWS, FAR, NEAR, WARMUP, widened_evidence
 from ..fit.convergence import convergence, unconverged
 from ..fit.fit import Fit
 from ..fit.idata import matched_to
-from ..fit.importance import pareto_k
+from ..fit.importance import GOOD_KHAT, pareto_k
 from ..fit.moments import Moments, Scalars, moments_of, scalars_of, weighted_moments
 from ..mcmc.chains import GRADIENTS_A_DRAW
 from ..mcmc.nuts import SHORT, chains_from
 
 GOOD_BIAS = 0.25  # of a mean, in the standard's sd
 GOOD_RATIO = (0.8, 1.25)  # of an sd to the standard's
-GOOD_KHAT = 0.7  # Vehtari et al. 2024
 SURE = 2.0  # standard errors beyond a threshold, that speak against a fit
 SHORT_RHAT, SHORT_ESS = 1.1, 50  # of chains that check a fit
 LONGEST = 60.0  # seconds that they may take, about

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from ...errors import InputError
 from ...models.structure import one_line
 from .fusible import fusible
 from .graph import Graph, NoGraph, agree, changed, graphs_of
@@ -44,8 +45,15 @@ def worth_compiling(calls: int, numbers: int) -> bool:
     return seconds_scripted(calls, numbers) > MIN_SECONDS_FOR_INDUCTOR
 
 
+def check_compile(compile: object) -> None:
+    """Raise InputError for what `compile` cannot be."""
+    if compile not in ("auto", True, False):
+        raise InputError(f"compile={compile!r} is unknown: choose 'auto', True or False")
+
+
 def tiers_for(compile: Compile, calls: int, numbers: int) -> tuple[Tier, ...]:
     """The tiers to try, in their order, for so many gradients: by the size of the work, as above."""
+    check_compile(compile)
     if not compile:
         return ("eager",)
     native = compile is True or seconds_scripted(calls, numbers) > MIN_SECONDS_FOR_NATIVE

@@ -16,7 +16,7 @@ from pandas import DataFrame, Series
 from scipy.special import softmax
 from torch import Tensor
 
-from ...errors import InputError, check_positive
+from ...errors import InputError, check_positive, check_seed
 from ...guides import defaults
 from ...models import GMM, BayesianGMM, UnivariateMixture
 from ...models.structure import Model, model_name
@@ -27,13 +27,14 @@ from ..data.as_data import DataLike, as_new_data, data_for
 from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from ..fit.fit import Fit
+from ..fit.importance import GOOD_KHAT
+from ..runtime.interrupts import keep_what_is_finished
 from ..runtime.progress import progress_bar
 from ..svi.svi import svi
 from .criteria import NAN, bounds, cross_validated, evidence, information_criteria
 from .selection import Selection
 
 Method = Callable[..., Fit]
-GOOD_KHAT = 0.7  # Vehtari et al. 2024
 CERTAIN = 0.01  # nats: weights that vary by less have no tail worth a warning
 COLUMNS = ("elbo", "log_evidence", "log_evidence_se", "khat", "probability", "bic", "aic", "lpd_test", "lpd_test_se")
 
@@ -69,7 +70,7 @@ def choose_components(
         fits to the rows that are left begin at the labels of the fit to all.
     starts : of `cavi`, `svi` and `em`. draws : from each posterior.
     seed : the same seed gives the same table, seconds aside.
-    progress : show a bar; it is silent where there is no terminal or notebook.
+    progress : show a bar; a line every ten seconds where there is no terminal or notebook.
 
     Returns
     -------
@@ -93,6 +94,7 @@ def choose_components(
     """
     numbers = _numbers(components)
     check_positive(starts=starts, draws=draws)
+    seed = check_seed(seed)
     models = {k: _of_size(model, k) for k in numbers}
     largest = on_all_rows(models[max(numbers)])
     data, structure = data_for(largest, x)
@@ -109,6 +111,7 @@ def choose_components(
         except KeyboardInterrupt:
             if not done:
                 raise
+            keep_what_is_finished()
             left = ", ".join(str(k) for k in numbers if k not in done)
             notes.append(f"interrupted: K = {left} not tried")
     return _selection(done, notes)

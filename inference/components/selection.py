@@ -9,9 +9,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from pandas import DataFrame, Series
 
-from ..compare.columns import as_text
-from ..compare.save import pictures, tables
+from ...display.table import Mark, Table, as_html, as_text, mark, table_of
+from ..compare.columns import DECIMALS
 from ..fit.fit import Fit
+from ..report.fits import report_of_fits
+from ..report.page import write_page
+from ..report.save import pictures, tables
 from ..runtime.arviz import to_netcdf
 from ..runtime.folder import write_all
 from .plot import plot_components
@@ -56,19 +59,42 @@ class Selection:
         return Series({name: (SIGNS[name] * self.table[name]).idxmax() for name in known}, name="components", dtype=int)
 
     def __repr__(self) -> str:
-        chosen = ", ".join(f"{name} {k}" for name, k in self.best.items())
-        return "\n".join([as_text(self.table), f"chosen: {chosen or 'none'}", *self.notes])
+        return "\n".join([as_text(self.marked()), self._chosen(), *self.notes])
+
+    def _repr_html_(self) -> str:
+        return str(as_html(self.marked(), self.notes, self._chosen()))
+
+    def _chosen(self) -> str:
+        return f"chosen: {', '.join(f'{name} {k}' for name, k in self.best.items()) or 'none'}"
+
+    def marked(self) -> Table:
+        """The table as it is shown, with the number that each criterion chooses marked."""
+        chosen = {(str(k), name) for name, k in self.best.items()}
+
+        def chooses(row: str, column: str) -> tuple[Mark, str] | None:
+            return ("best", "chosen by this") if (row, column) in chosen else None
+
+        return mark(table_of(self.table, DECIMALS), chooses)
 
     def plot(self) -> Figure:
         """Every criterion against K, with the bound of every start as a point (Bishop 2006, figure 10.7)."""
         return plot_components(self.table, self.starts)
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write table.csv, starts.csv, components.png and one NetCDF a fit into a folder; what was written.
+    def report(self, path: str | Path, *, command: str = "") -> Path:
+        """Write a report into one HTML file that needs no network. command: the shell command that led to it."""
+        fits = [*self.posteriors.values(), *self.likeliest.values()]
+        drawn = {"The criteria": (self.plot, "Every criterion against the number of components")}
+        tables = {"The table": self.marked()}
+        return write_page(path, report_of_fits(self._chosen(), fits[0], tables, drawn, self.notes, command=command))
 
-        They are for pandas and ArviZ. `pyrometer.load` reads a Fit back: `selection.posteriors[k].save(folder)`.
+    def save(self, folder: str | Path, *, command: str = "") -> list[Path]:
+        """Write table.csv, starts.csv, components.png, one NetCDF a fit and index.html into a folder; what was written.
+
+        command : as `report` has it. The tables are for pandas, the fits for ArviZ. `pyrometer.load` reads a Fit back:
+        `selection.posteriors[k].save(folder)`.
         """
         written = {**tables({"table": self.table, "starts": self.starts}), **pictures({"components.png": self.plot})}
         for kind, fits in (("posterior", self.posteriors), ("em", self.likeliest)):
             written |= {f"{kind}_{k}.nc": partial(to_netcdf, fit.idata) for k, fit in fits.items()}
+        written["index.html"] = partial(self.report, command=command)
         return write_all(folder, written, self.notes)

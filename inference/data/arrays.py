@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from ... import datasets
 from ...errors import InputError
+from ..runtime.isolation import untouched
 
 FILL = "drop the row or fill it in"
 
@@ -91,7 +92,7 @@ def matched(table: Table, columns: tuple[str, ...]) -> Table:
 
 def _gathered(loader: DataLoader, name: str) -> Tensor:
     """Every batch of a loader, end to end, or every row where it gives single ones: (N, ...)."""
-    with torch.random.fork_rng([]):  # a loader draws from the generator of all, even for one epoch
+    with untouched():  # a loader draws from the generators of all, even for one epoch
         parts = [batch[0] if isinstance(batch, list | tuple) else batch for batch in loader]
     if not all(isinstance(part, Tensor) for part in parts):
         raise InputError(f"{name} is a DataLoader of {type(parts[0]).__name__}s: let it give tensors, or (x, label)")

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from ...errors import InputError
 from ...models.arguments import Parameters, only_observes, parameters_of
 from ...models.structure import Model, Structure, model_name
+from ..runtime.isolation import SMALL
 from .arrays import as_part, as_table, count, default_columns, listed, matched, numbers_of, opened, refuse_empty
 from .data import Data, structure_on
 from .strings import strings_of
@@ -34,6 +35,9 @@ DataLike: TypeAlias = (
     | Data
 )
 Arguments: TypeAlias = dict[str, tuple[Any, str]]
+FLOATS = (torch.float32, torch.float64)
+RUNS = 6  # of a model, whose sites must be the same
+MARGIN = 1e3  # below the largest number that has a square
 
 
 def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | None = None, name: str = "x") -> Data:
@@ -77,6 +81,13 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
     >>> as_data({"y": np.ones(3), "n": 3}).kwargs["n"]
     3
     """
+    if dtype is not None and dtype not in FLOATS:
+        raise InputError(f"dtype={dtype} cannot be computed in: choose torch.float32 or torch.float64")
+    return _within_range(_as_data(x, model, dtype, name), name)
+
+
+def _as_data(x: DataLike, model: Model | None, dtype: torch.dtype | None, name: str) -> Data:
+    """As `as_data`, without a look at the numbers' size."""
     if isinstance(x, Data):
         return x if dtype is None else x.to(dtype)
     if model is not None and hasattr(model, "codes"):
@@ -112,11 +123,46 @@ def data_for(model: Model, x: DataLike, dtype: torch.dtype | None = None) -> tup
     """What a user handed in as the model takes it, its rows known, and the structure of the model on all of them."""
     data = as_data(x, model, dtype=dtype)
     structure = structure_on(model, data)
+    if not structure.of_kind("latent", "discrete", "param"):
+        raise InputError(f"model {model_name(model)} has no latent site and no param: there is nothing to fit")
+    if not isinstance(x, Data) and data.numel < SMALL:
+        _refuse_other_sites(model, data, structure)
     if structure.subsampled:
         mend = "write it as def model(x, batch_size=None), so that it can be scored on all of them"
         raise InputError(f"model {model_name(model)} always looks at some rows only: {mend}")
     rows = structure.rows.full_size if structure.rows else None
     return replace(data, rows=rows, mixed=structure.mixed), structure
+
+
+def _within_range(data: Data, name: str) -> Data:
+    """The data, refused where a number is too large for its square to be one, or a model wants too few digits."""
+    if data.dtype not in FLOATS:
+        raise InputError(f"{name} is to be in {data.dtype}, which cannot be computed in: take float32 or float64")
+    for key, value in data.named.items():
+        if not (isinstance(value, Tensor) and value.is_floating_point() and value.numel()):
+            continue
+        limit = torch.finfo(value.dtype).max ** 0.5 / MARGIN
+        if all(abs(end) <= limit for end in value.nan_to_num().aminmax()):
+            continue
+        at = (value.nan_to_num().abs() > limit).nonzero()[0].tolist()
+        column = f": column {data.columns[at[1]]!r}" if len(at) == 2 and len(data.columns) > 1 else ""
+        where = f"{name if len(data.named) == 1 else key}{column}, row {at[0] if at else 0}"
+        has = f"{value[tuple(at)].item():.3g} is too large to compute with in {value.dtype}"
+        raise InputError(f"{where}: {has}; rescale the column or mend the value")
+    return data
+
+
+def _refuse_other_sites(model: Model, data: Data, structure: Structure) -> None:
+    """Refuse a model that has other sites from run to run, by a branch that a draw decides."""
+    shapes = {site.name: site.shape for site in structure.sites}
+    for seed in range(1, RUNS):
+        try:
+            others = {site.name: site.shape for site in structure_on(model, data, seed).sites}
+        except InputError:  # a draw at which it cannot be run is no branch
+            continue
+        if odd := [name for name in {**shapes, **others} if shapes.get(name) != others.get(name)]:
+            what = f"site {odd[0]!r} of model {model_name(model)} is there, or of its shape, in some runs only"
+            raise InputError(f"{what}: write the branch that a draw decides as a mixture, or with a mask")
 
 
 def _checked_by(model: Model | None, check: str, name: str, *values: Any) -> Any:
@@ -212,6 +258,11 @@ def as_new_data(x: DataLike, like: Data, model: Model | None = None, *, name: st
         As `as_data`, or a part or column of the fitted data is missing, a category is unknown, rows are of another
         shape, or parts of different lengths.
     """
+    return _within_range(_as_new_data(x, like, model, name), name)
+
+
+def _as_new_data(x: DataLike, like: Data, model: Model | None, name: str) -> Data:
+    """As `as_new_data`, without a look at the numbers' size."""
     if model is not None and hasattr(model, "codes") and not isinstance(x, Data):
         values = model.codes(*strings_of(x, name)).to(like.values)
         return replace(like, args=(values,), rows=len(values))

@@ -126,9 +126,9 @@ def evenly_spaced(number: int, at_most: int) -> Tensor:
     return torch.linspace(0, number - 1, min(number, at_most), dtype=torch.float64).round().long()
 
 
-def structure_on(model: Model, data: Data) -> Structure:
+def structure_on(model: Model, data: Data, seed: int = 0) -> Structure:
     """The structure of a model on its data. Raises InputError where it fails or does not mask what is missing."""
-    with data.isolated(0):
+    with data.isolated(seed):
         try:
             structure = data.run(partial(read_structure, model))
         except InputError as error:

@@ -8,7 +8,7 @@ import pandas as pd
 from pandas import DataFrame, Series
 
 from ... import datasets
-from ...errors import InputError
+from ...errors import InputError, check_path
 
 
 def strings_of(x: Any, name: str) -> tuple[list[str], str]:
@@ -42,7 +42,7 @@ def strings_of(x: Any, name: str) -> tuple[list[str], str]:
 
 def table_of_strings(name_or_path: str | Path) -> DataFrame:
     """A data set by its name, a table by its path, or the lines of any other file: a column ``string``."""
-    path, known = Path(name_or_path), isinstance(name_or_path, str) and name_or_path in datasets.DATASETS
+    path, known = check_path(name_or_path), isinstance(name_or_path, str) and name_or_path in datasets.DATASETS
     if known or path.suffix.lower() in datasets.SUFFIXES:
         return datasets.load(name_or_path)
     if isinstance(name_or_path, str) and not path.exists() and path.name == name_or_path and not path.suffix:

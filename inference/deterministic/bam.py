@@ -52,7 +52,7 @@ def bam(
     draws : of the Gaussian; the ELBO, k-hat and posterior come from these.
     seed : the same seed gives the same numbers.
     compile : run the density as one compiled function, as `nuts` has it.
-    progress : show a bar; it is silent where there is no terminal or notebook.
+    progress : show a bar; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called in tables.
 
     Returns

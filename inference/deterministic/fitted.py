@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError, check_positive
+from ...errors import InputError, check_memory, check_positive, check_seed
+from ...models.arguments import blamed
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike, data_for
@@ -76,12 +77,13 @@ def fitted(model: Model, x: DataLike, options: Options, find: Callable[[Target, 
     """
     began = time.perf_counter()
     check_positive(draws=options.draws)
+    check_seed(options.seed)
     for option in options.unknown:
         whose = f"{options.method} has no option {option!r}"
         raise InputError(f"{whose}: it fits {options.family}; for another guide take svi(model, guide, x)")
     model = on_all_rows(model)
     data, _ = data_for(model, x, options.dtype)
-    with one_thread_if_small(data.numel), data.isolated(options.seed):
+    with blamed(model), one_thread_if_small(data.numel), data.isolated(options.seed):
         density = Density(model, data)
         if not density.structure.latent:
             raise InputError(
@@ -91,6 +93,7 @@ def fitted(model: Model, x: DataLike, options: Options, find: Callable[[Target, 
             have = f"model {model_name(model)} has {density.dim} unconstrained dimensions"
             mend = "take pathfinder, or svi with the guide auto_normal"
             raise InputError(f"{have}, and {options.method} takes at most {options.max_dim}: {mend}")
+        check_memory(density.dim, draws=options.draws)
         target = target_of(density, options.seed, options.calls, options.compile)
         compiled, _, why = target.compiled.partition(": ")
         if why:

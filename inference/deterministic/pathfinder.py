@@ -53,7 +53,7 @@ def pathfinder(
     draws : of the posterior; several paths have as many each before these are resampled.
     seed : the same seed gives the same numbers.
     compile : run the density as one compiled function, as `nuts` has it.
-    progress : show a bar; it is silent where there is no terminal or notebook.
+    progress : show a bar; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called in tables.
 
     Returns

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ...display.fit import fit_html
 from ...errors import InputError
 from ...models.structure import Model, Structure, model_name
 from ..data.as_data import DataLike, as_new_data
@@ -19,6 +20,7 @@ from ..data.data import Data
 from ..density.log_density import Density
 from ..runtime.arviz import InferenceData, groups_of
 from ..runtime.folder import write_all
+from .convergence import figure
 from .predictive import RowPredictive, decoded, from_prior, new_rows, occupied, of_rows, replicated, responsibilities
 from .relabel import Labels, component_features
 from .saved import files_of
@@ -85,7 +87,13 @@ class Fit:
     def __repr__(self) -> str:
         sizes = self.posterior.sizes
         draws = f"{sizes['chain']} x {sizes['draw']} draws"
-        return f"Fit({self.name!r}, {self.estimator}, {model_name(self.model)}, {draws}, {self.seconds:.1f} s)"
+        parts = [repr(self.name), self.estimator, model_name(self.model), draws, f"{self.seconds:.1f} s"]
+        found = figure(self)
+        said = f"not converged: {found.text}" if self.converged is False else found.text
+        return f"Fit({', '.join(filter(None, [*parts, said]))})"
+
+    def _repr_html_(self) -> str:
+        return fit_html(self, figure(self))
 
     @property
     def posterior(self) -> xr.Dataset:

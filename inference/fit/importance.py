@@ -13,6 +13,7 @@ from torch import Tensor
 from ..runtime.arviz import psislw
 
 MIN_WEIGHTS_FOR_KHAT = 100  # a tail fitted to fewer says nothing
+GOOD_KHAT = 0.7  # above it the weights correct nothing (Vehtari et al. 2024)
 
 
 class Estimate(NamedTuple):

@@ -22,7 +22,7 @@ from ..density.laplace import row_modes
 from ..density.row_density import RowDensity
 from ..runtime.arviz import InferenceData, dataset_of, groups_of, idata_of
 from ..runtime.isolation import one_thread_if_small
-from .importance import log_mean
+from .importance import GOOD_KHAT, log_mean
 
 if TYPE_CHECKING:
     from ..data.data import Data
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from .fit import Fit
 
 WIDEN = 2.0  # of a row's Laplace covariance, so that the weights of draws far from the mean stay bounded
-GOOD_KHAT = 0.7  # Vehtari et al. 2024
 NUMBER = "number of the draw"  # which no site is called
 Sites = dict[str, Tensor]
 

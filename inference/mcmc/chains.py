@@ -1,6 +1,5 @@
 """Markov chains side by side in threads, watched and stopped from here."""
 
-import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -15,6 +14,7 @@ from ...models.program import Promoted
 from ..compilation.compiled import Compile, tiers_for, value_and_gradient
 from ..density.log_density import Density
 from ..density.start import start_of
+from ..runtime.interrupts import signals_stop
 from ..runtime.isolation import one_thread
 from ..runtime.progress import progress_bar
 from .engines import ENGINES, LOOK_EVERY, Chain, Task, ValueAndGradient
@@ -78,7 +78,7 @@ def run_chains(plan: Plan, chains: int, jobs: int, name: str, progress: bool) ->
         total = chains * (plan.warmup + plan.draws)
         alone = plan.engine == "pyro" or compiled.startswith("eager")  # Pyro's handlers are one stack for all threads
         pool = ThreadPoolExecutor(1 if alone else jobs)
-        with progress_bar(total, name, progress, unit="draw") as bar, _interrupt_stops(stop), pool:
+        with progress_bar(total, name, progress, unit="draw") as bar, pool, signals_stop(stop), _stopped_by_any(stop):
             futures = [pool.submit(ENGINES[plan.engine], task) for task in tasks]
             while wait(futures, timeout=LOOK_EVERY).not_done:
                 bar.update(min(int(steps.sum()), total) - bar.n)
@@ -118,18 +118,10 @@ def _even(parts: list[Chain]) -> tuple[list[Chain], int]:
 
 
 @contextmanager
-def _interrupt_stops(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C stop the chains, and the second interrupt as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stopped(*_: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, stopped)
+def _stopped_by_any(stop: threading.Event) -> Iterator[None]:
+    """Stop the chains where something is raised here meanwhile, for the pool waits for them."""
     try:
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    except BaseException:
+        stop.set()
+        raise

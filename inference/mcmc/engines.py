@@ -54,9 +54,14 @@ def with_nutpie(task: Task) -> Chain:
     settings["low_rank_modified_mass_matrix"] = task.low_rank
     settings |= {"chains": 1, "cores": 1, "seed": task.seed, "progress_bar": False, "return_raw_trace": True}
     native = isinstance(task.log_density, Native) and all(hasattr(_lib, name) for name in PRIVATE)
-    model = NativeModel(task) if native else _python_model(task)
+    raised: list[Exception] = []
+    model = NativeModel(task) if native else _python_model(task, raised)
     sampler = nutpie.sample(model, blocking=False, **settings)
-    (draws,), (stats,) = _awaited(sampler, task.stopped).get_arrow_trace()
+    try:
+        (draws,), (stats,) = _awaited(sampler, lambda: bool(raised) or task.stopped()).get_arrow_trace()
+    finally:
+        if raised:  # as the density raised it, and not in the sampler's words
+            raise raised[0] from None
     kept = ~_array(stats, "tuning")
     names = {"lp": "logp", "diverging": "diverging", "step_size": "step_size"}
     return Chain(
@@ -93,11 +98,15 @@ class NativeModel(CompiledModel):
         return _lib.PySampler.from_pymc(settings, cores, model, progress, store)
 
 
-def _python_model(task: Task) -> CompiledModel:
-    """A Python function as nutpie's sampler calls it."""
+def _python_model(task: Task, raised: list[Exception]) -> CompiledModel:
+    """A Python function as nutpie's sampler calls it. raised: to be filled with what it raises."""
 
     def log_density(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = task.log_density(torch.as_tensor(flat, dtype=task.start.dtype))
+        try:
+            value, gradient = task.log_density(torch.as_tensor(flat, dtype=task.start.dtype))
+        except Exception as error:  # which the sampler would panic at: it is told to stop
+            raised.append(error)
+            return 0.0, np.ones(len(flat))
         return float(value), gradient.numpy().astype(np.float64, copy=False)
 
     def ready() -> Callable[[np.ndarray], tuple[float, np.ndarray]]:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ...errors import InputError, check_positive
+from ...errors import InputError, check_between, check_memory, check_positive, check_seed
+from ...models.arguments import blamed
 from ...models.structure import Model, model_name
 from ..compilation.batched import over_draws
 from ..compilation.compiled import Compile
@@ -93,7 +94,8 @@ def nuts(
     [3.5, 70.9]
     """
     began = time.perf_counter()
-    check_positive(warmup=warmup, chains=chains, **({} if draws == "auto" else {"draws": draws}))
+    check_sampling(warmup=warmup, draws=draws, chains=chains, jobs=jobs, target_accept=target_accept)
+    seed = check_seed(seed)
     if engine not in ("auto", *ENGINES):
         raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
     if mass_matrix not in ("auto", "diagonal", "low_rank"):
@@ -103,20 +105,36 @@ def nuts(
     model = on_all_rows(model)
     data, _ = data_for(model, x, dtype)
     jobs = jobs or min(chains, os.cpu_count() or 1)
-    with data.isolated(seed):
+    with blamed(model), data.isolated(seed):
         density = Density(model, data)
         if not density.structure.latent:
             raise InputError(f"model {model_name(model)} has no continuous latent site: there is nothing to sample")
+        check_memory(chains * density.dim, draws=FEW if draws == "auto" else draws)
     sampler = "nutpie" if engine == "auto" else engine
     number = FEW if draws == "auto" else draws
     plan = Plan(density, sampler, warmup, number, seed, target_accept, mass_matrix, compile)
-    fit = _sampled(plan, chains, jobs, name, progress)
-    while draws == "auto" and not fit.message and (better := _improved(plan, fit, chains)):
-        again = _sampled(better, chains, jobs, name, progress)
-        if better.starts is not None and plan.starts is None and _passed_over(fit, again):
-            break
-        plan, fit = better, again
+    with blamed(model):
+        fit = _sampled(plan, chains, jobs, name, progress)
+        while draws == "auto" and not fit.message and (better := _improved(plan, fit, chains)):
+            again = _sampled(better, chains, jobs, name, progress)
+            if better.starts is not None and plan.starts is None and _passed_over(fit, again):
+                break
+            plan, fit = better, again
     return replace(fit, seconds=time.perf_counter() - began)
+
+
+def check_sampling(
+    *,
+    warmup: int,
+    draws: int | Literal["auto"],
+    chains: int,
+    jobs: int | None = None,
+    target_accept: float | None = None,
+    **_: object,
+) -> None:
+    """Refuse options of `nuts` that cannot be, whatever the model."""
+    check_positive(warmup=warmup, chains=chains, jobs=jobs, draws=None if draws == "auto" else draws)
+    check_between(0, 1, target_accept=target_accept)
 
 
 def chains_from(

@@ -12,7 +12,7 @@ from .forest import draw_forest, forest_height
 from .losses import draw_losses
 from .marginal import draw_gaps, gaps_height
 from .rows.densities import draw_densities, has_density
-from .rows.predictive import SITES, draw_predictive
+from .rows.predictive import SITES, draw_predictive, sites_of
 from .style import Canvas, Compared, attempt, canvas_a_row, columns_of, compared, drawn, styled
 
 WIDTH = 10.0  # inches
@@ -84,7 +84,7 @@ def _of_fits(shown: Compared) -> tuple[Callable[[Sequence[Canvas], Compared], No
     """What draws the fits, and how many rows of panels it wants."""
     if has_density(shown.main):
         return draw_densities, 1
-    return draw_predictive, min(len(shown.main.structure.observed), SITES)
+    return draw_predictive, min(len(sites_of(shown.main.structure)), SITES)
 
 
 def _shares(draw: Any) -> dict[str, bool]:
@@ -93,7 +93,7 @@ def _shares(draw: Any) -> dict[str, bool]:
 
 def _fits_height(shown: Compared) -> float:
     rows = math.ceil(len(shown.fits) / columns_of(len(shown.fits)))
-    return 0.4 + 2.3 * rows * min(len(shown.main.structure.observed), SITES)
+    return 0.4 + 2.3 * rows * min(len(sites_of(shown.main.structure)), SITES)
 
 
 def _inches(height: Callable[[Compared], float], shown: Compared) -> float:

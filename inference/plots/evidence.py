@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from ...errors import InputError
 from ..evidence.log_evidence import log_evidence
+from ..fit.importance import MIN_WEIGHTS_FOR_KHAT
 from .style import GREY, Compared, canvas, compared, styled
 
 BAND = 2  # standard errors either side
@@ -62,7 +63,7 @@ def plot_evidence(shown: Any, ax: Any = None, figsize: tuple[float, float] | Non
         labelled[f"{kind}, ± {BAND} se"] = axis.plot([], [], "o", color=GREY, fillstyle=columns[2])[0]
     axis.set_xlim(low, high)
     _rows(axis, table)
-    by_row = "log_p_test" in table and table["log_p_test"].notna().any()
+    by_row = parts.main.structure.only_local
     axis.set(xlabel="nats a row" if by_row else "nats", title="Evidence and its bound")
     panels.legend(labelled)
     return axis
@@ -96,7 +97,7 @@ def plot_khat(shown: Any, ax: Any = None, figsize: tuple[float, float] | None = 
     parts = compared(shown)
     table = _table(parts, "khat").dropna(subset=["khat"])
     if table.empty:
-        raise InputError(f"{', '.join(parts.fits)}: no fit has importance weights, so there is no k-hat to draw")
+        raise InputError(f"{', '.join(parts.fits)}: {_no_weights(parts)}, so there is no k-hat to draw")
     panels = canvas(ax, 1, 1, (6.4, 1.1 + 0.3 * len(table)), figsize)
     axis, looks = panels.axes[0], parts.looks
     values = table["khat"].clip(-0.5, 3.0)
@@ -120,6 +121,15 @@ def plot_khat(shown: Any, ax: Any = None, figsize: tuple[float, float] | None = 
 
 
 _WORD: Any = {"color": GREY, "fontsize": 7.5, "ha": "center"}
+
+
+def _no_weights(shown: Compared) -> str:
+    """Why no fit has a k-hat, and what would mend it."""
+    if shown.main.structure.only_local:
+        return "no k-hat of held-out rows is known (give `compare` some by x_test)"
+    if any(len(fit.log_weights) for fit in shown.fits.values()):
+        return f"k-hat needs {MIN_WEIGHTS_FOR_KHAT} importance weights that differ (take more draws)"
+    return "no fit has importance weights"
 
 
 def _table(shown: Compared, *columns: str) -> pd.DataFrame:

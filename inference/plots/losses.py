@@ -17,16 +17,16 @@ from .style import GREY, Canvas, Compared, canvas, compared, on_figure, say, sty
 if TYPE_CHECKING:
     from ..fit.fit import Fit
 
-SHARE = 0.02  # of the steps, what a smoothed line averages over
+SHARE = 0.03  # of the steps, what a smoothed line averages over
 BURN = 0.1  # of the steps, what the scale of the axis leaves out of account
-NOISE = (0.1, 0.9)  # quantiles of the losses that a smoothed line averages over
-POINTS = 2000  # of a line: a picture needs no more
+NOISE = (0.25, 0.75)  # quantiles of the losses that a smoothed line averages over
+POINTS, MARKS = 2000, 6  # of a line: a picture needs no more
 SENTENCE = 76  # characters of a line of the legend
 
 
 @styled
 def plot_losses(shown: Any, ax: Any = None, figsize: tuple[float, float] | None = None) -> Axes:
-    """The loss, minus the ELBO in nats, by step: a running mean, four fifths of what it averages over faintly behind.
+    """The loss, minus the ELBO in nats, by step: a running mean, half of what it averages over faintly behind.
 
     Where training ended stands a mark: filled where it converged, hollow where it did not; the legend says by what
     figure. A row, where rows share no latent; the loss of held-out rows dotted, where it is known. Early spikes run out
@@ -100,9 +100,10 @@ def _draw(axis: Axes, trained: dict[str, Fit], shown: Compared) -> dict[str, Any
         look, held_out = looks[name], getattr(trained[name], "test_losses", ())
         steps = np.unique(np.linspace(0, len(loss) - 1, min(len(loss), POINTS)).astype(int))
         bottom, top = (values[steps] for values in noise(loss))
-        axis.fill_between(steps, bottom, top, color=look.colour, alpha=0.12, linewidth=0)
+        axis.fill_between(steps, bottom, top, color=look.colour, alpha=0.1, linewidth=0)
         line = smoothed(loss)
         style: Any = {"color": look.colour, "linestyle": look.dashes, "linewidth": 1.4, "label": name}
+        style |= {"marker": look.marker, "markersize": 3.5, "markevery": max(1, len(steps) // MARKS)}
         labelled[name] = axis.plot(steps, line[steps], **style)[0]
         full: Any = {"fillstyle": "none" if trained[name].converged is False else "full", "clip_on": False}
         axis.plot(len(loss) - 1, line[-1], look.marker, color=look.colour, markersize=6, zorder=3, **full)
@@ -123,7 +124,7 @@ _SMALL: Any = {"color": GREY, "fontsize": 7.5}
 
 
 def smoothed(loss: np.ndarray) -> np.ndarray:
-    """A running mean over a fiftieth of the steps: (steps,) -> (steps,)."""
+    """A running mean over some of the steps: (steps,) -> (steps,)."""
     return _windows(loss).mean().to_numpy()
 
 

@@ -12,7 +12,8 @@ from .style import GREY, PALETTE, REFERENCE, colours, drawn
 BAND = 2  # standard errors either side
 BLUE, RED = PALETTE[:2]
 COLOURS = {"naive": RED, "importance": BLUE, "ais": PALETTE[2], "ais_guide": PALETTE[3]}
-GAPS = {"approximation: the family": BLUE, "amortisation: the encoder": PALETTE[4], "not told apart": "#B6B6B6"}
+# Greys, for a colour is a method's.
+GAPS = {"approximation: the family": "#4D4D4D", "amortisation: the encoder": "#A6A6A6", "not told apart": "#D9D9D9"}
 LINES = {"naive": "naive, from the prior", "ais": "AIS from the prior", "ais_guide": "AIS from the guide"}
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from ...errors import InputError, check_positive
 from ..fit.moments import varies
-from .style import GREY, Compared
+from .style import GREY, Compared, cut
 
 LONGEST = 10  # characters of a coordinate in a label
 MOST_OF_ROWS = 3  # scalars of a variable that has an entry a row, the worst, unless it is asked for
@@ -140,7 +140,7 @@ def _scalars(shown: Compared, variable: str, badness: dict[str, float]) -> Itera
 
 def _short(coords: list[str]) -> list[str]:
     """Coordinates cut to LONGEST characters; numbered where that would make two alike."""
-    short = [text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…" for text in coords]
+    short = [cut(text, LONGEST) for text in coords]
     return short if len(set(short)) == len(short) else [str(i) for i in range(len(coords))]
 
 

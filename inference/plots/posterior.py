@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,7 @@ def _densities(axis: Axes, parameter: Parameter, shown: Compared) -> dict[str, A
         if is_reference:
             axis.fill_between(grid, heights, color=REFERENCE, alpha=0.12, linewidth=0)
     _focus(axis, parameter)
+    _arrows(axis, parameter, known)
     titled(axis, parameter, shown)
     axis.set(yticks=[], ylim=(0, None))
     axis.spines["left"].set_visible(False)
@@ -101,6 +102,15 @@ def _focus(axis: Axes, parameter: Parameter) -> None:
     reach = REACH * (high - low)
     if reach > 0:
         axis.set_xlim(max(left, low - reach), min(right, high + reach))
+
+
+def _arrows(axis: Axes, parameter: Parameter, known: Mapping[str, Look]) -> None:
+    """What lies beyond the panel, as an arrow at its edge."""
+    for name, draws in parameter.draws.items():
+        edge = np.clip(draws.mean(), *axis.get_xlim())
+        if edge != draws.mean():
+            arrow: Any = {"color": known[name].colour, "markersize": 6, "clip_on": False}
+            axis.plot(edge, 0, "<" if draws.mean() < edge else ">", **arrow)
 
 
 @styled

@@ -13,8 +13,12 @@ from zlib import crc32
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import cbook
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.mathtext import MathTextParser
+from matplotlib.text import Text
 
 from ...errors import InputError
 from ...models.structure import one_line
@@ -53,6 +57,7 @@ STYLE: Any = {
     "savefig.dpi": 150,
 }
 LINE = 40  # characters of a message on a picture
+LEGEND = 2.0  # inches of an entry of a legend
 
 
 class Look(NamedTuple):
@@ -130,7 +135,7 @@ def _free(first: int, used: set[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _look(hue: int, tier: int) -> Look:
-    dashes, marker = DASHES[(hue + 2 * tier) % len(DASHES)], MARKERS[(hue + tier) % len(MARKERS)]
+    dashes, marker = DASHES[(hue + tier) % len(DASHES)], MARKERS[(hue + tier) % len(MARKERS)]
     return Look(PALETTE[hue], dashes, marker)
 
 
@@ -149,7 +154,11 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
         before = set(plt.get_fignums())
         with plt.rc_context(STYLE):
             try:
-                return draw(*args, **kwargs)
+                found = draw(*args, **kwargs)
+                parts = np.asarray(found, dtype=object).ravel()
+                for figure in {part.figure for part in parts if isinstance(part, Artist)} - {None}:
+                    _literal_where_no_formula(figure)
+                return found
             except BaseException:
                 for number in set(plt.get_fignums()) - before:
                     plt.close(number)
@@ -181,7 +190,9 @@ class Canvas(NamedTuple):
         if self.spare:
             self.spare[0].legend(labelled.values(), labelled, loc="center left", markerscale=1.6)
         elif self.part is not None:
-            style: Any = {"loc": "outside lower center", "ncols": columns or min(len(labelled), 4), "markerscale": 1.6}
+            room: Any = self.part
+            fitting = max(1, min(len(labelled), round(room.bbox.width / room.dpi / LEGEND)))
+            style: Any = {"loc": "outside lower center", "ncols": columns or fitting, "markerscale": 1.6}
             self.part.legend(labelled.values(), labelled, **style)
         else:
             self.axes[-1].legend(labelled.values(), labelled, loc="best", fontsize=7)
@@ -235,6 +246,16 @@ def _in_place_of(axis: Axes, number: int, columns: int) -> list[Axes]:
     return [figure.add_subplot(cells[i // columns, i % columns]) for i in range(number)]
 
 
+def in_place_of(axis: Any) -> FigureBase:
+    """A part of a figure where an Axes of it is."""
+    place = axis.get_subplotspec() if isinstance(axis, Axes) else None
+    if place is None or axis.figure is None:
+        raise InputError(f"ax={axis!r} must be one Axes of plt.subplots")
+    axis.set_axis_off()
+    part: FigureBase = axis.figure.add_subfigure(place)
+    return part
+
+
 def figure_of(plot: Callable[..., Any], *args: Any, **kwargs: Any) -> Figure:
     """The Figure of a picture; pyplot forgets it, so that a notebook shows it once."""
     found = plot(*args, **kwargs)
@@ -251,12 +272,23 @@ def root_of(axes: Any) -> Figure:
     return part
 
 
+def _literal_where_no_formula(figure: FigureBase) -> None:
+    """Show as it is what looks like a formula and cannot be read as one: a column called `$x_{$`, for example."""
+    for text in figure.findobj(Text):
+        if cbook.is_math_text(text.get_text()):
+            try:
+                MathTextParser("path").parse(text.get_text())
+            except ValueError:
+                text.set_parse_math(False)
+
+
 def drawn(width: float, height: float, draw: Callable[..., object], *args: Any) -> Figure:
     """A Figure of so many inches, filled by `draw(figure, *args)`; pyplot forgets it: a notebook shows it once."""
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(width, height), layout="constrained")
         try:
             draw(figure, *args)
+            _literal_where_no_formula(figure)
         finally:
             plt.close(figure)
     return figure
@@ -280,6 +312,11 @@ def say(part: Axes | FigureBase, text: str) -> None:
     part.text(0.5, 0.5, textwrap.fill(text, LINE), **style)
 
 
+def cut(text: str, longest: int) -> str:
+    """At most so many characters."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def columns_of(number: int) -> int:
     """How many panels stand side by side."""
     return 2 if number == 4 else min(number, 3)
@@ -298,7 +335,8 @@ def canvas_a_row(place: Any, rows: int, shown: Compared, figsize: Any = None, he
     number = len(shown.fits)
     columns = columns_of(number)
     if place is None:
-        size = (3.3 * columns, 0.3 + height * rows * math.ceil(number / columns))
+        wide, high = (3.3, height) if number > 1 else (4.6, 1.4 * height)
+        size = (wide * columns, 0.3 + high * rows * math.ceil(number / columns))
         place = plt.figure(figsize=figsize or size, layout="constrained")
     if isinstance(place, FigureBase):
         parts = place.subfigures(rows, 1, squeeze=False).ravel()

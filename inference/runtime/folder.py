@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ...errors import InputError
+from ...errors import InputError, check_path
 from ...models.structure import one_line
 
 NOTES = "notes.txt"
@@ -24,7 +24,7 @@ def write_all(
     the end. A file that fails for any reason but the disk leaves the others, and is named in notes.txt, below the
     remarks. Raises InputError where nothing can be written.
     """
-    folder, remarks = Path(folder).expanduser(), [*remarks]
+    folder, remarks = check_path(folder), [*remarks]
     with _aside(folder) as (ground, aside):
         ready = aside / folder.absolute().relative_to(ground)  # with what is missing above it, to be moved as one
         ready.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def write_all(
                 done = "drawn" if name.endswith(".png") else "written"
                 remarks.append(f"{name} could not be {done}: {one_line(error)}")
         if remarks:
-            (ready / NOTES).write_text("\n".join(remarks) + "\n", encoding="utf-8")
+            (ready / NOTES).write_text("\n".join(remarks) + "\n", "utf-8", "backslashreplace")
         written = sorted(path.name for path in ready.iterdir())
         for path in sorted(aside.iterdir()):
             os.replace(path, ground / path.name)
@@ -49,7 +49,7 @@ def write_all(
 
 def check_folder(folder: str | Path) -> None:
     """Raise InputError where `save` could not write into this folder; nothing is left there."""
-    with _aside(Path(folder).expanduser()):
+    with _aside(check_path(folder)):
         pass
 
 

@@ -1,12 +1,15 @@
 """Run Pyro without leaving a trace: parameters, random state, dtype and validation are as they were afterwards."""
 
+import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import RLock
 
+import numpy as np
 import pyro
 import torch
 
+from ...errors import check_seed
 from ...models.program import permissive
 
 ALONE = RLock()  # Pyro's and torch's state is one for all threads: who changes it keeps the others waiting
@@ -14,22 +17,35 @@ SMALL = 200_000  # numbers; an operation on fewer is over before a second thread
 
 
 @contextmanager
-def isolated(seed: int, dtype: torch.dtype, params: dict | None = None, promote: bool = False) -> Iterator[None]:
-    """A param store, a generator seeded with `seed`, and a default dtype of one's own.
+def untouched(params: dict | None = None) -> Iterator[None]:
+    """Afterwards all is as it was: the generators of torch, NumPy and Python, the param store, the default dtype.
 
-    params: a state of the param store to start from; None starts empty. promote: whether what mixes float32 and float64
-    is done in float64. Validation is off inside. One thread at a time.
+    params: a state of the param store to start from; None starts empty. One thread at a time.
     """
-    devices, random = range(torch.cuda.device_count()), torch.random.fork_rng
-    with ALONE, random(devices), pyro.get_param_store().scope(params), pyro.validation_enabled(False):
-        before = torch.get_default_dtype()
-        torch.manual_seed(seed)
-        torch.set_default_dtype(dtype)
+    with ALONE, torch.random.fork_rng(range(torch.cuda.device_count())), pyro.get_param_store().scope(params):
+        dtype, of_numpy, of_python = torch.get_default_dtype(), np.random.get_state(), random.getstate()  # noqa: NPY002
         try:
-            with permissive(promote):
-                yield
+            yield
         finally:
-            torch.set_default_dtype(before)
+            torch.set_default_dtype(dtype)
+            np.random.set_state(of_numpy)  # noqa: NPY002
+            random.setstate(of_python)
+
+
+@contextmanager
+def isolated(seed: int, dtype: torch.dtype, params: dict | None = None, promote: bool = False) -> Iterator[None]:
+    """A param store, generators seeded with `seed`, and a default dtype of one's own.
+
+    params: as `untouched` has them. promote: whether what mixes float32 and float64 is done in float64. Validation is
+    off inside. One thread at a time.
+    """
+    seed = check_seed(seed, 2**63)
+    with untouched(params), pyro.validation_enabled(False), permissive(promote):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        torch.set_default_dtype(dtype)
+        yield
 
 
 @contextmanager

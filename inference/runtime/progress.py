@@ -1,4 +1,4 @@
-"""Progress bars: in a terminal, or a notebook that has ipywidgets; lines for a command without one; else silent."""
+"""Progress: a bar in a terminal or notebook, a line every ten seconds where there is neither."""
 
 import io
 import sys
@@ -15,33 +15,34 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", TqdmWarning)  # a notebook without widgets is no fault of the user's
     from tqdm.auto import tqdm
 
-FIRST, EVERY = 1.0, 5.0  # seconds before the first line, and between lines
+EVERY = 10.0  # seconds before the first line, and between lines
 LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed}{postfix}"
 
-_lines = False
 Watcher = Callable[[str, int, int], None]  # of what is under way, the units done, and all of them
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
 class Lines(std.tqdm):
-    """A bar that writes a line now and then, where nothing can be drawn over."""
+    """A bar that writes a line now and then, where nothing can be drawn over: a pipe, a file, the log of a CI run."""
 
     disable: bool
-    said = 0.0  # when the last line was written
+    said: float  # when the last line was written; of the first, when the work began
+    wrote = False
 
     def refresh(self, *args: Any, **kwargs: Any) -> bool:
         """Write a line where the last is old enough."""
         now = time.monotonic()
+        self.said = vars(self).get("said", now)
         if now - self.said < EVERY:
             return False
-        self.said = now
+        self.said, self.wrote = now, True
         return bool(super().refresh(*args, **kwargs))
 
     def close(self) -> None:
-        """Write the last line, of work that took a while."""
+        """Write a last line where there was one before; work of less than ten seconds says nothing."""
         if not self.disable:
-            if time.time() - self.start_t >= FIRST:
-                self.said = 0.0
+            if self.wrote:
+                self.said -= EVERY
                 self.refresh()
             self.disable = True
             self._decr_instances(self)
@@ -52,7 +53,7 @@ class Lines(std.tqdm):
 
         def say(text: str) -> None:
             if text:
-                file.write(f"{text}\n")
+                file.write(text.replace(" of ? ", " ") + "\n")
                 file.flush()
 
         return say
@@ -90,24 +91,19 @@ def watched(watcher: Watcher) -> Iterator[None]:
         _watcher.reset(token)
 
 
-@contextmanager
-def lines_without_terminal() -> Iterator[None]:
-    """Let bars write lines to standard error where that is no terminal."""
-    global _lines
-    before, _lines = _lines, True
-    try:
-        yield
-    finally:
-        _lines = before
-
-
 def progress_bar(total: int, what: str, show: bool, unit: str = "step") -> std.tqdm:
     """A bar over `total` units, to be used as a context manager. show: False is silent."""
     if show and total and (watcher := _watcher.get()) is not None:
         return Watched(watcher, total=total, desc=what, unit=unit)
-    notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
-    if show and total and _lines and not sys.stderr.isatty():
-        return Lines(
-            total=total, desc=what, unit=unit, bar_format=LINE, delay=FIRST, mininterval=EVERY, maxinterval=1e9
-        )
-    return tqdm(total=total, desc=what, unit=unit, leave=False, disable=not show or (False if notebook else None))
+    if show and total and sys.stderr is not None and not _can_be_drawn_over():
+        return Lines(total=total, desc=what, unit=unit, bar_format=LINE, mininterval=1.0, maxinterval=EVERY)
+    return tqdm(total=total, desc=what, unit=unit, leave=False, disable=not show or sys.stderr is None)
+
+
+def _can_be_drawn_over() -> bool:
+    """Whether standard error is a terminal, or goes to a notebook, be it without widgets."""
+    if any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__) or sys.stderr.isatty():
+        return True
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"

@@ -20,6 +20,7 @@ from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from .iwae import IWAE
 
+AUTO = "auto"
 ESTIMATORS: dict[str, type[ELBO]] = {
     "Trace": infer.Trace_ELBO,
     "TraceMeanField": infer.TraceMeanField_ELBO,
@@ -156,14 +157,20 @@ def _closed_form(model: Model, guide_trace: poutine.Trace, structure: Structure,
     return not any(isinstance(q[name]["fn"], Delta) for name in names)
 
 
+def check_estimator(estimator: str) -> str:
+    """The key of ESTIMATORS that an estimator is called by, or auto. Raises InputError where there is none."""
+    name = str(estimator).removesuffix("ELBO").removesuffix("_")
+    if name not in (AUTO, *ESTIMATORS):
+        known = f"{AUTO}, {', '.join(ESTIMATORS)}, or an ELBO of Pyro's"
+        raise InputError(f"estimator={estimator!r} is unknown: choose {known}")
+    return name
+
+
 def _make(estimator: str | ELBO, structure: Structure) -> ELBO:
     """A fresh estimator of that name; an ELBO as it is."""
     if isinstance(estimator, ELBO):
         return estimator
-    name, nesting = estimator.removesuffix("ELBO").removesuffix("_"), structure.max_plate_nesting
-    if name not in ESTIMATORS:
-        known = f"auto, {', '.join(ESTIMATORS)}, or an ELBO of Pyro's"
-        raise InputError(f"estimator={estimator!r} is unknown: choose {known}")
+    name, nesting = check_estimator(estimator), structure.max_plate_nesting
     if name == "IWAE" and structure.shared:  # one weight for all rows together
         return infer.RenyiELBO(alpha=0, num_particles=5, max_plate_nesting=nesting)
     options = {"num_particles": 10} if name == "Renyi" else {}

@@ -1,9 +1,11 @@
-"""A training on disk: all that changes in one file of tensors, replaced at once; whose it is in JSON beside it."""
+"""A training on disk: whose it is and all that changes, in one file that bears its checksum and is replaced at once."""
 
+import hashlib
 import json
 import os
 import pickle
 from dataclasses import fields, is_dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -11,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ...errors import InputError
+from ...errors import InputError, check_path
 from ...models.structure import Model, model_name
 from ..data.as_data import DataLike, data_for
 from ..density.batch_size import on_all_rows
@@ -23,7 +25,10 @@ from ..steps.pairing import pair
 from .guide_of import guide_of
 from .training import Start
 
-TENSORS, OWNER = "checkpoint.pt", "checkpoint.json"
+FILE = "checkpoint.pt"
+PARTS = {"values", "losses", "buffers", "test_losses", "best"}
+DAMAGED = "is no checkpoint, or a damaged one: remove it"
+DIGEST_BYTES = 32  # of the SHA-256 of all that is before it
 
 
 def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any]) -> None:
@@ -31,33 +36,50 @@ def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any
     guide = start.pairing.guide
     buffers = dict(guide.named_buffers()) if isinstance(guide, nn.Module) else {}
     kept: dict[str, Any] = {"values": start.values, "losses": start.losses, "buffers": buffers, **more}
+    kept["owner"] = json.dumps(owner)
     if start.fast:
         kept["adam"] = vars(start.fast.adam)
     else:
         with start.at_work(start.seed):  # Pyro's optimizer goes by the names in the store
             kept["optimizer"] = start.svi.optim.get_state()
+    written = BytesIO()
+    torch.save(kept, written)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / OWNER, lambda path: path.write_text(json.dumps(owner, indent=1)))
-        _replace(folder / TENSORS, lambda path: torch.save(kept, path))
+        aside = folder / f"{FILE}.new"
+        aside.write_bytes(sealed(written.getvalue()))
+        os.replace(aside, folder / FILE)
     except OSError as error:
         raise InputError(f"cannot write a checkpoint into {folder}: {error.strerror or error}") from error
 
 
+def sealed(content: bytes) -> bytes:
+    """The content with its checksum behind it."""
+    return content + hashlib.sha256(content).digest()
+
+
 def read(folder: Path, owner: dict[str, Any]) -> dict[str, Any]:
     """What was written. Raises InputError where there is nothing, or where it belongs to another training."""
+    path = folder / FILE
     try:
-        found = json.loads((folder / OWNER).read_text())
-        kept = torch.load(folder / TENSORS, weights_only=True)
-        differs = [name for name, value in owner.items() if found[name] != value]
-        if not {"values", "losses"} <= set(kept):
-            raise KeyError("values, losses")
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{folder} holds no checkpoint: train without resume first") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): remove it, or choose another folder") from error
+    damaged = InputError(f"{path} {DAMAGED}")
+    if sealed(content[:-DIGEST_BYTES]) != content:
+        raise damaged
+    try:
+        kept = torch.load(BytesIO(content[:-DIGEST_BYTES]), weights_only=True)
+        kept["owner"] = json.loads(kept["owner"])
+        differs = [name for name, value in owner.items() if kept["owner"][name] != value]
+        if not set(kept) >= PARTS or kept.keys() & {"adam", "optimizer"} == set():
+            raise damaged
     except (ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"what lies in {folder} is no checkpoint, or a damaged one: remove it") from error
+        raise damaged from error
     for name in differs:
-        other = f"is of another training, {name} {found[name]} instead of {owner[name]}"
+        other = f"is of another training, {name} {kept['owner'][name]} instead of {owner[name]}"
         raise InputError(f"the checkpoint in {folder} {other}: choose another folder, or train as it was")
     return kept
 
@@ -83,14 +105,14 @@ def trained(folder: str | Path, model: Any, x: DataLike, guide: Any = None, draw
     model: as it was given to `train`. x: the rows it was trained on. guide: what made it, where it is none of the
     catalogue's names. Raises InputError where the checkpoint is none, or of another model or architecture.
     """
-    folder = Path(folder).expanduser()
+    folder = check_path(folder)
     try:
         data, structure = data_for(on_all_rows(model), x)  # which tells a model of strings its alphabet, too
     except InputError:
         read(folder, {"model": known_by(model)})  # another model than was trained is the better reason
         raise
     kept = read(folder, {"model": known_by(model)})
-    name = json.loads((folder / OWNER).read_text())["guide"]
+    name = kept["owner"]["guide"]
     values, done = kept.get("best") or kept["values"], len(kept["losses"])
     with data.isolated(0):
         try:
@@ -122,16 +144,39 @@ def restore(start: Start, kept: dict[str, Any], folder: Path) -> None:
         was = "compiled" if "adam" in kept else "not compiled"
         these = f"and these are {start.compiled}: see compile"
         raise InputError(f"the steps of the checkpoint in {folder} were {was}, {these}")
-    start.losses = list(kept["losses"])
-    start.values = kept["values"]
-    start.minibatches.draw(len(start.losses))
-    if start.fast:
-        start.fast.adam = Adam(**kept["adam"])
-    else:
-        start.svi.optim.set_state(kept["optimizer"])
+    _check_shapes(start, kept, folder)
+    try:
+        start.losses = [float(loss) for loss in kept["losses"]]
+        start.values = kept["values"]
+        start.minibatches.draw(len(start.losses))
+        if isinstance(start.pairing.guide, nn.Module):
+            start.pairing.guide.load_state_dict(kept["buffers"], strict=False)
+        if start.fast:
+            start.fast.adam = Adam(**kept["adam"])
+        else:
+            start.svi.optim.set_state(kept["optimizer"])
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{folder / FILE} {DAMAGED}") from error
 
 
-def _replace(path: Path, write: Any) -> None:
-    aside = path.with_name(f"{path.name}.new")
-    write(aside)
-    os.replace(aside, path)
+def _check_shapes(start: Start, kept: dict[str, Any], folder: Path) -> None:
+    """Refuse what was kept of params of other names or shapes than the training has."""
+    wanted = _shapes(start.values)
+    parts = {"values": (kept["values"], wanted)}
+    if kept["best"]:
+        parts["best"] = (kept["best"], wanted)
+    if start.fast and kept["adam"].get("taken"):
+        names = list(start.fast.training.params)
+        for part in ("means", "squares"):
+            moments = dict(zip(names, kept["adam"].get(part, ()), strict=False))
+            parts[part] = (moments, {name: wanted[name] for name in names})
+    for part, (values, asked) in parts.items():
+        has = _shapes(values)
+        for name in {**asked, **has}:
+            if has.get(name) != asked.get(name):
+                what = f"has other {part} of {name!r} than this training"
+                raise InputError(f"the checkpoint in {folder} {what}: choose another folder")
+
+
+def _shapes(values: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: (value.shape, value.dtype) for name, value in values.items()}

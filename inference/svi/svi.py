@@ -2,10 +2,11 @@
 
 import copy
 import inspect
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from pyro.infer.autoguide import AutoGuide
 from pyro.optim import Adam, ClippedAdam, PyroOptim
 from torch import Tensor
 
-from ...errors import InputError, check_positive
+from ...errors import InputError, check_between, check_memory, check_positive, check_seed
 from ...guides import Guide, GuideFactory
 from ...guides.auto import start_at
+from ...models.arguments import blamed
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile, seconds_scripted
 from ..data.as_data import DataLike, data_for
@@ -32,7 +34,7 @@ from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..runtime.pyro_private import copied_guide
 from ..steps.compiled_steps import Schedule
-from ..steps.pairing import Pairing, pair
+from ..steps.pairing import Pairing, check_estimator, pair
 from .guide_of import BATCH, NETWORK_LR, guide_of, local_kind
 from .training import Start, begin
 from .until_done import BLOCK, judge_fixed, train_until_done
@@ -93,7 +95,7 @@ def svi(
         second, and Inductor where it makes up for its quarter of a minute; True: Inductor; False: `pyro.infer.SVI`
         itself. Where it cannot be done that is what runs, with a warning that says why; `Fit.compiled` says what was
         done.
-    progress : show a bar; it is silent where there is no terminal or notebook.
+    progress : show a bar; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called; the guide's name by default.
 
     Returns
@@ -118,7 +120,9 @@ def svi(
     True
     """
     began = time.perf_counter()
-    check_positive(starts=starts, draws=draws, **({} if steps == AUTO else {"steps": steps}))
+    asked: dict[str, Any] = {"lr": lr, "batch_size": batch_size, "optimizer": optimizer, "estimator": estimator}
+    check_training(steps=steps, starts=starts, draws=draws, **asked)
+    seed = check_seed(seed)
     model = copy.deepcopy(model)  # a module in it is trained in place
     data, whole = data_for(on_all_rows(model), x, dtype)
     by_row, amortized = local_kind(guide, model) if whole.only_local else (False, False)
@@ -145,10 +149,12 @@ def svi(
 
     falls = optimizer == "ClippedAdam" and steps != AUTO
 
-    with one_thread_if_small(data.numel):
+    if not local:
+        check_memory(sum(site.shape.numel() for site in structure.latent), draws=draws)
+    with blamed(model, guide), one_thread_if_small(data.numel):
         best = _race(start, starts, steps, progress, name, falls, bool(structure.of_kind("param")))
     best.warn(name, "lower lr, or try more starts")
-    with one_thread_if_small(data.numel), best.at_work(seed):
+    with blamed(model, guide), one_thread_if_small(data.numel), best.at_work(seed):
         how = {**best.record(), "start_losses": np.array([best.recent_loss()])}
         if local:
             trained = copy.deepcopy(best.pairing).on_all_rows()  # as trained: the start puts its own back
@@ -161,6 +167,25 @@ def svi(
             how |= {"elbo_draws": result.elbo_draws, "log_weights": result.log_weights}
             fit = fit_of(name, trained.estimator, density, sites, guide=_as_trained(trained.guide), **how)
     return replace(fit, seconds=time.perf_counter() - began)
+
+
+def check_training(
+    *,
+    steps: int | Literal["auto"],
+    lr: float | None = None,
+    batch_size: int | None = None,
+    starts: int = 1,
+    draws: int = 1000,
+    optimizer: Optimizer = "ClippedAdam",
+    estimator: str | ELBO = "auto",
+    **_: object,
+) -> None:
+    """Refuse options of `svi` that cannot be, whatever the model."""
+    check_positive(starts=starts, draws=draws, batch_size=batch_size, steps=None if steps == AUTO else steps)
+    check_between(0, math.inf, lr=lr)
+    optimizer_of(optimizer, LR, AUTO)
+    if not isinstance(estimator, ELBO):
+        check_estimator(estimator)
 
 
 def _placed(guide: Guide, density: Density, seed: int) -> Mapping[str, Tensor]:

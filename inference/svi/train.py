@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,9 @@ from pyro.infer import ELBO
 from torch import Tensor
 from tqdm import std
 
-from ...errors import InputError, check_positive
+from ...errors import InputError, check_between, check_path, check_positive, check_seed
 from ...guides import Guide, GuideFactory
+from ...models.arguments import blamed
 from ...models.structure import Model, model_name
 from ...models.vae.networks import check_choices
 from ..compilation.compiled import Compile
@@ -28,6 +30,8 @@ from ..density.row_density import RowDensity
 from ..local_latents.inactive import why_inactive
 from ..local_latents.row_fit import RowFit, row_fit
 from ..local_latents.target import row_posterior, tells_new, tells_q
+from ..runtime.folder import check_folder
+from ..runtime.interrupts import asked_to_end
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..steps.compiled_steps import Schedule
@@ -112,7 +116,13 @@ def train(
         raise InputError(f"train wants a model whose continuous latents are each row's own, {what}: use svi")
     patience = (None if x_test is None else PATIENCE) if patience == "auto" else patience
     epochs = (EPOCHS if patience is None else LONGEST) if epochs is None else epochs
-    check_positive(epochs=epochs, draws=draws, **({} if batch_size is None else {"batch_size": batch_size}))
+    check_positive(epochs=epochs, draws=draws, batch_size=batch_size, patience=patience)
+    check_positive(warmup=warmup or None)
+    check_between(0, math.inf, lr=lr)
+    seed = check_seed(seed)
+    folder = None if checkpoint is None else check_path(checkpoint)
+    if folder is not None:
+        check_folder(folder)
     batch_size = min(batch_size or getattr(model, "batch_size", None) or _usual_batch(data.rows), data.rows or 1)
     model = with_batch_size(model, batch_size)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
@@ -140,7 +150,7 @@ def train(
     def paired() -> Pairing:
         return pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator)
 
-    with one_thread_if_small(data.numel):
+    with blamed(model, guide), one_thread_if_small(data.numel):
         start = begin(paired, optimizer_of(optimizer, lr, schedule.steps, data.rows or 1), seen, seed, schedule)
         if test is not None:
             check(test.values)
@@ -149,7 +159,6 @@ def train(
         asked = {"batch_size": batch_size, "lr": lr, "optimizer": optimizer, "warmup": warmup, "seed": seed}
         lasts = epochs if optimizer == "ClippedAdam" else None  # its rate falls by them
         owner = _owner(model, name, start, rows=list(grey.shape), epochs=lasts, binarize=binarize, **asked)
-        folder = None if checkpoint is None else Path(checkpoint).expanduser()
         held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
         run = Epochs(start, epochs, steps, held_out, patience, grey if changing else None, folder, owner)
         with progress_bar(epochs, name, progress, unit="epoch") as bar:
@@ -218,6 +227,8 @@ class Epochs:
                     held_out = {"held_out": f"{-self.test_losses[-1]:.2f}"} if self.test_losses else {}
                     bar.set_postfix(elbo=f"{elbo:.2f}", **held_out)  # of the last epoch, nats a row
             except KeyboardInterrupt:
+                if asked_to_end():  # a program, which goes on from its checkpoint another time
+                    raise
                 self.message = f"interrupted after {self.done} epochs"
         if not self.start.losses:
             raise InputError(f"no step could be taken: {self.start.message or self.message}")

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import std
 
 from ...guides import Guide
-from ...models.structure import sites_of
+from ...models.structure import one_line, sites_of
 from ..data.data import Data
 from ..steps.compiled_steps import CompiledSteps, Schedule, compiled_steps
 from ..steps.minibatches import Minibatches
@@ -32,6 +32,7 @@ class Start:
 
     minibatches: which rows each step sees. schedule: what is to come if it wins. losses: minus the ELBO a step, nats.
     compiled: how the steps are taken, empty before the first. message: why it stopped, empty while it may go on.
+    failure: what was raised in the last step, empty where nothing was.
     judged: whether it is at its optimum, None where that was not asked, and why. units: of parameters, by name, in
     which compiled steps move them.
     rows: that the ELBO is told by where no two of them share a latent, else 1.
@@ -52,6 +53,7 @@ class Start:
     losses: list[float] = field(default_factory=list)
     message: str = ""
     compiled: str = ""
+    failure: str = ""
     judged: tuple[bool | None, str] = (None, "")
     units: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     fast: CompiledSteps | None = field(default=None, repr=False)
@@ -76,7 +78,10 @@ class Start:
                 sound = len(self.losses) - before
                 bar.update(sound)
                 if odd is not None:
-                    self.message = f"the loss became {odd} at step {len(self.losses)}{self._culprits()}"
+                    culprits = self._culprits()
+                    what = f"step {len(self.losses)} failed, {self.failure}"
+                    odd_loss = f"the loss became {odd} at step {len(self.losses)}{culprits}"
+                    self.message = what if self.failure and not culprits else odd_loss
                     _restore(params, candidate if sound else good)
                     break
                 good = candidate
@@ -95,7 +100,7 @@ class Start:
             with self.at_work(0), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 losses = [self._loss(batch) / self.rows for batch in batches]
-        except (ValueError, RuntimeError):  # a factorization of NaNs, say
+        except Exception:  # a factorization of NaNs, or a program that fails there
             losses = [math.nan] * number
         finally:
             self.values = kept
@@ -156,10 +161,10 @@ class Start:
         for batch in self.minibatches.draw(size):
             try:
                 loss = self._step(batch, len(self.losses))
-            except (ValueError, RuntimeError):  # a factorization of NaNs, say
+            except Exception as error:  # a factorization of NaNs, or a program that fails late
                 if not (self.fast or self.losses):
                     raise
-                loss = math.nan
+                loss, self.failure = math.nan, one_line(error)
             if not math.isfinite(loss):
                 return loss
             self.losses.append(loss)
@@ -200,7 +205,7 @@ class Start:
                 trace.compute_log_prob()
                 sites = sites_of(trace).items()
                 bad += [f"site {name!r}" for name, node in sites if not node["log_prob"].isfinite().all()]
-        except (ValueError, RuntimeError):
+        except Exception:
             pass  # what the parameters tell must do
         return f" ({', '.join(dict.fromkeys(bad))} not finite)" if bad else ""
 

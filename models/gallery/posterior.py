@@ -1,7 +1,7 @@
 """A published posterior: its model, its data, and what is known about it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from pandas import DataFrame
 
 from ...datasets.published import published_data, reference
+from ...display.objects import described
 
 __all__ = ["Posterior"]
 
@@ -26,9 +27,11 @@ class Posterior:
     arguments : the program's arguments from the published data, by default those of the same name.
     """
 
+    _repr_html_ = described
+
     name: str
     model: Callable[..., None]
-    arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=dict, repr=False)
 
     def data(self) -> dict[str, Any]:
         """What the model is called with, by the names of its parameters: arrays of float64 or int64, and numbers."""

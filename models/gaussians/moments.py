@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...imports import undrawn
 from .covariance import Covariance, structured
 
 __all__ = ["Moments", "as_matrix", "check_table", "kmeans_moments", "pooled_moments", "rows_of", "units"]
@@ -61,7 +62,8 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
     never singular. seed: None takes the seed of torch's generator, so that a model and its guide, called in one run,
     start from the same clusters.
     """
-    from sklearn.cluster import KMeans  # whose import takes a second
+    with undrawn():
+        from sklearn.cluster import KMeans  # whose import takes a second
 
     seed = torch.initial_seed() % 2**32 if seed is None else seed
     values = as_matrix(x).detach().cpu().double().numpy()
@@ -69,7 +71,7 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
         values = values[np.random.default_rng(seed).choice(len(values), ROWS, replace=False)]
     whole = values.var(0)
     scale = np.sqrt(np.where(whole > 0, whole, 1.0))
-    kmeans = KMeans(components, n_init=1, random_state=seed).fit(values / scale)
+    kmeans = KMeans(components, n_init=1, random_state=seed % 2**32).fit(values / scale)
     locs, labels = kmeans.cluster_centers_ * scale, kmeans.labels_
     counts = np.bincount(labels, minlength=components)
     centred = values - locs[labels]

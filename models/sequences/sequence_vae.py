@@ -12,6 +12,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ...display.objects import described
 from ...errors import InputError, check_positive
 from ..gaussians.moments import rows_of
 from ..program import in_training
@@ -44,6 +45,8 @@ class SequenceVAE:
     dtype : of codes and networks. device : where they are; None is the CPU.
     known, networks : what was found in the first strings, and the decoder made for it.
     """
+
+    _repr_html_ = described
 
     latent: int = 16
     embedding: int = 32

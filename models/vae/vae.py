@@ -12,6 +12,7 @@ import pyro.distributions as dist
 import torch
 from torch import Size, Tensor, nn
 
+from ...display.objects import described
 from ...errors import InputError
 from ..gaussians.moments import rows_of
 from .networks import Decoder, Likelihood, Network, begin_at_pca, check_choices, check_device, encoder, load_params
@@ -55,6 +56,8 @@ class VAE:
     networks, priors : those made so far, by shape of a row, beginning at the rows they were made for. A copy of the
         model that is to be trained takes copies of them.
     """
+
+    _repr_html_ = described
 
     latent: int = 10
     decoder: Network | nn.Module = "mlp"

@@ -109,6 +109,7 @@ def test_a_broken_method_fails_and_the_verdict_says_how(broken: Any, verdict: st
     assert found.centred == centred
     assert found.table.loc[["log_joint", "log_likelihood"], "symmetry"].isna().all()
     assert "not calibrated: loc" in repr(found)
+    assert f'<span class="chip bad" title="">{verdict}</span>' in found._repr_html_()
 
 
 @pytest.mark.parametrize(("broken", "verdict"), [({"widen": 0.5}, "too narrow"), ({"shift": 1.0}, "too high")])

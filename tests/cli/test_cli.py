@@ -46,7 +46,7 @@ def test_it_prints_the_table_and_where_things_are(run: tuple[str, Path]) -> None
 def test_it_writes_table_posteriors_and_pictures(run: tuple[str, Path]) -> None:
     _, out = run
     names = {path.name for path in out.iterdir()}
-    assert {"table.csv", "auto_normal.nc", "auto_delta.nc", "comparison.png", "fit.png", "losses.png"} <= names
+    assert {"table.csv", "auto_normal.nc", "auto_delta.nc", "comparison.png", "fit.png", "index.html"} <= names
 
 
 def test_held_out_rows_are_scored(run: tuple[str, Path]) -> None:

@@ -34,7 +34,7 @@ def test_a_file_of_strings_is_trained_scored_and_compared(
         f"{name}.png" for name in ("training", "samples", "latent", "portrait", "reconstructions", "interpolation")
     }
     names = {path.name for path in out.iterdir()}
-    assert pictures | {"scores.csv", "samples.txt", "checkpoint.pt", "encoder.nc"} <= names
+    assert pictures | {"scores.csv", "samples.txt", "checkpoint.pt", "encoder.nc", "index.html"} <= names
     assert "notes.txt" not in names
     assert pd.read_csv(out / "scores.csv", index_col=0).loc["iwae", "strings"] == 8
     assert len((out / "samples.txt").read_text().splitlines()) == 50

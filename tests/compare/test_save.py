@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyrometer
 import pytest
-from pyrometer.inference.compare import save as saving
+from pyrometer.inference.report import save as saving
 from pyrometer.inference.runtime.arviz import groups_of
 from pyrometer.inference.runtime.folder import stems_of, write_all
 from pyrometer.models import BayesianGMM
@@ -32,6 +32,7 @@ def folder(comparison: pyrometer.Comparison, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saving, "PICTURES", {})
+    monkeypatch.setattr(pyrometer.Comparison, "report", lambda self, path, command: path.write_text(command))
 
 
 def test_the_netcdfs_reopen_with_the_same_posterior(comparison: pyrometer.Comparison, folder: Path) -> None:
@@ -56,7 +57,7 @@ def test_what_is_said_to_be_written_is_all_there_is(
     assert sorted(written) == sorted(tmp_path.iterdir())
     fits = {f"{name}{suffix}" for name in comparison for suffix in (".nc", ".pt")}
     tables = {"table.csv", "parameters.csv", "invariant.csv", "notes.txt"}  # a note has the reason of each verdict
-    assert {*fits, *tables, "data.pt", "comparison.json"} == {path.name for path in written}
+    assert {*fits, *tables, "data.pt", "comparison.json", "index.html"} == {path.name for path in written}
 
 
 def test_the_pictures_are_pictures(folder: Path) -> None:

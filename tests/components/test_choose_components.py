@@ -153,6 +153,8 @@ def test_what_fails_is_a_dash_and_a_note() -> None:
     assert found.table["elbo"].notna().all()
     assert any(note.startswith("K = 2: no bic, aic (the columns of x depend") for note in found.notes)
     assert "no bic" in repr(found)
+    assert "no bic" in found._repr_html_()
+    assert 'title="chosen by this"' in found._repr_html_()
 
 
 def test_ctrl_c_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

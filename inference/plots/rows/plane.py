@@ -11,12 +11,13 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from ...data.data import Data, evenly_spaced
 from ...runtime.arviz import groups_of, idata_of
+from ..style import cut
 
 if TYPE_CHECKING:
     from ...fit.fit import Fit
 
 ROWS, DRAWS = 2000, 300  # at most so many, evenly spaced, behind a plane or a picture
-NAMED = 3  # columns named on an axis, those that weigh most
+NAMED, LONGEST = 3, 11  # columns named on an axis, those that weigh most, and characters of such a name
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class Plane:
     @property
     def label_size(self) -> float:
         """Points of the labels: what says how a direction was found is long."""
-        return 9 if max(map(len, self.labels)) < 30 else 6.5
+        return 9 if "\n" not in self.labels[0] else 7
 
     def of_covariances(self, covariances: np.ndarray) -> np.ndarray:
         """Theirs in the plane: (..., D, D) -> (..., 2, 2)."""
@@ -115,7 +116,7 @@ def _discriminants(fit: Fit, scaled: np.ndarray, names: tuple[str, ...]) -> tupl
     shares = found.explained_variance_ratio_[:2]
     directions = found.scalings_.T[: len(shares)]
     how = [f"discriminant {k + 1} ({share:.0%})" for k, share in enumerate(shares)]
-    return directions, [f"{said}: {_weighty(each, names)}" for said, each in zip(how, directions, strict=True)]
+    return directions, [f"{said}\n{_weighty(each, names)}" for said, each in zip(how, directions, strict=True)]
 
 
 def _principal(
@@ -126,11 +127,11 @@ def _principal(
     found = PCA(number).fit(scaled - scaled @ units.T @ units)
     of = "of the rest" if len(taken) else "({:.0%} of the variance)"
     how = [f"principal direction {k + 1} {of.format(share)}" for k, share in enumerate(found.explained_variance_ratio_)]
-    said = [f"{text}: {_weighty(each, names)}" for text, each in zip(how, found.components_, strict=True)]
+    said = [f"{text}\n{_weighty(each, names)}" for text, each in zip(how, found.components_, strict=True)]
     return found.components_, said
 
 
 def _weighty(direction: np.ndarray, names: tuple[str, ...]) -> str:
     """The columns that weigh most in a direction of scaled columns, in that order, with their signs."""
     most = np.argsort(-np.abs(direction))[:NAMED]
-    return ", ".join(f"{'−' if direction[i] < 0 else '+'}{names[i]}" for i in most)
+    return " ".join(f"{'−' if direction[i] < 0 else '+'}{cut(names[i], LONGEST)}" for i in most)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ....errors import InputError, check_positive
-from ....models.structure import Site
+from ....models.structure import Site, Structure
 from ..style import GREY, REFERENCE, Canvas, Compared, canvas_a_row, compared, panel_a_fit, styled
 from .densities import has_density
 from .plane import with_draws
@@ -96,25 +96,36 @@ def _named(names: Sequence[str], var_names: Collection[str] | None, what: str) -
 def _by_site(
     shown: Compared, predicted: Callable[[str], Any], var_names: Collection[str] | None, num: int
 ) -> Sequence[Callable[[Axes, str, str], None]]:
-    """What draws a fit, one for each observed site."""
-    main = shown.main
-    observed, sites = main.density.observed(), {site.name: site for site in main.structure.observed}
+    """What draws a fit, one for each observed site, or for all together."""
+    main, together = shown.main, sites_of(shown.main.structure)
+    observed = main.density.observed()
 
-    def draw(site: Site, axis: Axes, name: str, colour: str) -> None:
-        drawn = predicted(name)[site.name]
-        seen = np.broadcast_to(observed[site.name], drawn.shape[1:]).ravel()
-        known = np.isfinite(seen)
-        seen, drawn = seen[known], drawn.reshape(len(drawn), -1)[:, known]
-        discrete = site.support is not None and site.support.is_discrete
+    def draw(label: str, axis: Axes, name: str, colour: str) -> None:
+        sites = together[label]
+        found = [predicted(name)[site.name] for site in sites]
+        parts = zip(sites, found, strict=True)
+        seen = np.concatenate([np.broadcast_to(observed[site.name], each.shape[1:]).ravel() for site, each in parts])
+        drawn, known = np.concatenate([each.reshape(len(each), -1) for each in found], 1), np.isfinite(seen)
+        seen, drawn = seen[known], drawn[:, known]
+        discrete = sites[0].support is not None and sites[0].support.is_discrete
+        series = main.structure.rows is None
         if ((drawn == 0) | (drawn == 1)).all() and seen.min() >= 0 and seen.max() <= 1:
             _shares_of_ones(axis, seen, drawn, colour)
-        elif discrete and len(np.union1d(seen, drawn)) <= CATEGORIES:
-            _frequencies(axis, seen, drawn, colour, main.data.coords.get(site.name, ()))
+        elif discrete and not (series and len(sites) > 1) and len(np.union1d(seen, drawn)) <= CATEGORIES:
+            _frequencies(axis, seen, drawn, colour, main.data.coords.get(sites[0].name, ()))
         else:
-            _intervals(axis, seen, drawn, colour, in_order=main.structure.rows is None)
-        axis.set_ylabel(": ".join(filter(None, (site.name, axis.get_ylabel()))))
+            _intervals(axis, seen, drawn, colour, in_order=series)
+        axis.set_ylabel(": ".join(filter(None, (label, axis.get_ylabel()))))
 
-    return [partial(draw, sites[name]) for name in _named([*sites], var_names, "observed site")][:num]
+    return [partial(draw, label) for label in _named([*together], var_names, "observed site")][:num]
+
+
+def sites_of(structure: Structure) -> dict[str, list[Site]]:
+    """The observed sites of each panel: one, or many of one number each, as a program for a series has them."""
+    sites = structure.observed
+    if len(sites) > SITES and all(site.shape.numel() == 1 for site in sites):
+        return {f"{sites[0].name} … {sites[-1].name}": list(sites)}
+    return {site.name: [site] for site in sites}
 
 
 def _by_column(
@@ -184,7 +195,7 @@ def _intervals(axis: Axes, seen: np.ndarray, drawn: np.ndarray, colour: str, in_
     order = np.arange(len(seen)) if in_order else np.argsort(drawn.mean(0), kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(len(order), POINTS)).astype(int)]
     seen, drawn = seen[chosen], drawn[:, chosen]
-    beyond = REACH * np.ptp(seen)
+    beyond = REACH * np.ptp(seen) or np.inf
     drawn = drawn.clip(seen.min() - beyond, seen.max() + beyond)
     _bands(axis, range(len(seen)), seen, drawn, colour, 0.7 if len(seen) <= SINGLE else None)
     axis.set(xlabel="in the order of the data" if in_order else "ordered by predicted mean", xticks=[])

@@ -15,11 +15,13 @@ from ..plots import plot, plot_fit, plot_forest, plot_losses
 from ..plots.latent import plot_latent, plot_portrait, plot_reconstructions
 from ..plots.style import figure_of
 from ..runtime.folder import NOTES, Files, stems_of, write_all
+from ..runtime.inert import every_text, inert
+from ..runtime.interrupts import asked_to_end
 
 if TYPE_CHECKING:
-    from .comparison import Comparison
+    from ..compare.comparison import Comparison
 
-COMPARISON = "comparison.json"
+COMPARISON, INDEX = "comparison.json", "index.html"
 OPTIONS = ("seed", "jobs", "progress")
 PICTURES: dict[str, Any] = {
     "comparison.png": plot,
@@ -30,17 +32,19 @@ PICTURES: dict[str, Any] = {
 ROW_PICTURES: dict[str, Any] = {"portrait.png": plot_portrait, "latent.png": plot_latent}
 ROW_PICTURES |= {"reconstructions.png": plot_reconstructions}
 FRAMES = ("table", "parameters", "invariant", "gaps")
-STALE = (NOTES, *(f"{name}.csv" for name in FRAMES[1:]), *PICTURES, *ROW_PICTURES)  # an earlier call may have left them
+TABLES = tuple(f"{name}.csv" for name in FRAMES[1:])
+STALE = (NOTES, INDEX, *TABLES, *PICTURES, *ROW_PICTURES)  # an earlier call may have left them
 
 
-def save(comparison: Comparison, folder: str | Path) -> list[Path]:
+def save(comparison: Comparison, folder: str | Path, command: str = "") -> list[Path]:
     """Write a comparison into a folder, made where it is missing.
 
     table.csv; parameters.csv and invariant.csv, the label-invariant distances, or gaps.csv; one NetCDF a fit for ArviZ,
     and what `pyrometer.load` needs beside: data.pt, one file of tensors a fit, comparison.json;
     comparison.png, losses.png where a fit was trained, fit.png and forest.png, and in place of the last two, where the
     first fit tells q(z | x) of a row, portrait.png, latent.png and reconstructions.png; notes.txt where there is
-    something to note, a picture that could not be drawn for example.
+    something to note, a picture that could not be drawn for example; index.html, the report, with the shell
+    command that led to it.
 
     Returns
     -------
@@ -61,7 +65,9 @@ def save(comparison: Comparison, folder: str | Path) -> list[Path]:
     files = {**tables(frames), **data_files(first.data, problem.test), COMPARISON: json_file(facts)}
     for name, fit in comparison.fits.items():
         files |= fit_files(fit, stems[name])
-    return write_all(folder, {**files, **pictures(_drawings(comparison))}, comparison.remarks(), STALE)
+    if not asked_to_end():  # pictures take a while
+        files |= {INDEX: partial(comparison.report, command=command), **pictures(_drawings(comparison))}
+    return write_all(folder, files, comparison.remarks(), STALE)
 
 
 def _drawings(comparison: Comparison) -> dict[str, Callable[[], Any]]:
@@ -91,4 +97,6 @@ def _png(draw: Callable[[], Any], path: Path) -> None:
 
 
 def _csv(frame: DataFrame, path: Path) -> None:
-    frame.to_csv(path, index_label="fit" if None in frame.index.names else None)
+    """A CSV file in which no name, of a column of the data or of a guide, is a formula to a spreadsheet."""
+    label = "fit" if None in frame.index.names else None
+    every_text(frame, inert).to_csv(path, index_label=label, errors="backslashreplace")

@@ -1,0 +1,1 @@
+"""How things show themselves: tables, models and guides as text and as HTML, whatever they hold escaped."""

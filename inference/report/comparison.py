@@ -1,0 +1,76 @@
+"""The report of a comparison: verdict, table, what to try next, pictures, the model, the data, how to do it again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ...display.html import render
+from ...display.table import as_html
+from ...models.structure import model_name
+from ..fit.fit import Fit
+from ..local_latents.row_fit import RowFit
+from ..local_latents.target import tells_q
+from ..plots import plot, plot_densities, plot_evidence, plot_fit, plot_forest, plot_khat, plot_losses
+from ..plots.latent import plot_latent, plot_reconstructions
+from .data_summary import data_sentence
+from .page import Section, page
+from .parts import Drawings, columns_legend, data_section, model_section, picture_sections, reproduction_section
+from .reproduce import lines_of
+
+if TYPE_CHECKING:
+    from ..compare.comparison import Comparison
+
+WORST = 3  # densities, where nothing says which parameter is the worst
+
+
+def report_of(comparison: Comparison, methods: Collection[str], command: str = "") -> str:
+    """The text of the report. methods: names of entries that stand for methods. command: that of a shell, if any."""
+    headline, problem, table = comparison.headline(), comparison.problem, comparison.marked()
+    about = f"{model_name(problem.model)}, {data_sentence(problem.data, problem.test)}"
+    shown = as_html(table, comparison.remarks(), style=False)
+    steps = comparison.advice()
+    sections = [
+        Section("The table", [shown, columns_legend(table)]),
+        *([Section("What to try next", [render("steps.html", steps=steps)])] if steps else []),
+        *picture_sections(_drawings(comparison)),
+        model_section(problem.model, problem.data, problem.structure),
+        data_section(problem.data, problem.test),
+        reproduction_section(lines_of(comparison, methods), command, problem.seed),
+    ]
+    return page(f"Pyrometer: {model_name(problem.model)}", headline.sentence, sections, headline.tone, about)
+
+
+def _drawings(comparison: Comparison) -> Drawings:
+    """The pictures, by their titles."""
+    first, names = next(iter(comparison.fits.values())), ", ".join(comparison.fits)
+    evidence = partial(plot_evidence, comparison), f"Log evidence and ELBO of {names}, with their errors"
+    khat = partial(plot_khat, comparison), f"Pareto k of the importance weights of {names}"
+    shown: dict[str, Any] = {"Training": (partial(plot_losses, comparison), f"Minus the ELBO by step of {names}")}
+    shown |= {"Evidence": evidence} | ({"k-hat": khat} if comparison.table["khat"].notna().any() else {})
+    if first.structure.only_local:
+        lost = f"What the ELBO of {names} lacks, and how far their means are off, row by row"
+        gaps = {"Gaps": (partial(plot, comparison), lost)} if len(comparison.gaps) else {}
+        return gaps | shown | _latent_drawings(first)
+    worst = _worst(comparison)
+    overlay = partial(plot_densities, comparison, var_names=worst, num=WORST, figsize=(9.6, 2.8))
+    forest = partial(plot_forest, comparison), f"Mean and 94 % interval of the worst parameters by {names}"
+    fitted = partial(plot_fit, comparison), f"The data, and what {names} fitted to them"
+    title = f"The worst parameter: {worst[0]}" if worst else "The parameters, one by one"
+    return {title: (overlay, f"{title}, by {names}"), "The parameters": forest, **shown, "The fits": fitted}
+
+
+def _worst(comparison: Comparison) -> list[str] | None:
+    """The scalar whose mean is farthest off, of all fits; None where there is nothing to hold them to."""
+    bias = comparison.table["bias"].dropna()
+    return [str(comparison.table.loc[bias.idxmax(), "worst"])] if len(bias) else None
+
+
+def _latent_drawings(fit: Fit) -> dict[str, Any]:
+    """What the first guide makes of the rows."""
+    if not (isinstance(fit, RowFit) and tells_q(fit.guide)):
+        return {}
+    latent = partial(plot_latent, fit), f"The rows in the latent space of {fit.name}"
+    made = partial(plot_reconstructions, fit), f"Rows, and what {fit.name} makes of them"
+    return {"Latent space": latent, "Reconstructions": made}

@@ -1,0 +1,198 @@
+"""Who is asked to end does so at once and in one line, and no process outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyrometer
+import pytest
+from programs import X, Y, regression
+from pyrometer.inference.compare.load import load
+from pyrometer.inference.runtime.interrupts import asked_to_end
+from pyrometer.inference.runtime.processes import in_processes
+from pyrometer.models import BayesianGMM
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+SOON = 2.0  # seconds
+COMPARE = ["-m", "pyrometer.inference.cli.main", "compare", "faithful", "--quiet", "--starts", "1", "--steps", "20000"]
+SLEEPERS = """
+import time
+from pyrometer.inference.runtime.processes import in_processes
+list(in_processes(time.sleep, [(600,)] * 4, 2))
+"""
+SLEEPING_PROGRAM = """
+import time
+from types import SimpleNamespace
+from pyrometer.inference.cli import main
+from pyrometer.inference.runtime.processes import in_processes
+main._parser = lambda argv: SimpleNamespace(parse_args=lambda argv: None)
+main._work = lambda options: list(in_processes(time.sleep, [(600,)] * 4, 2))
+main.main()
+"""
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a Python process in a group of its own; whatever is left of the group is killed at the end."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        running.append(subprocess.Popen([sys.executable, *arguments], start_new_session=True, **both))  # type: ignore[call-overload]
+        return running[-1]
+
+    yield start
+    for process in running:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes that came from one, itself left out."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            children.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
+        except (OSError, ProcessLookupError):
+            continue
+    found, left = set[int](), [pid]
+    while left:
+        left += (new := children.get(left.pop(), []))
+        found.update(new)
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, ProcessLookupError):
+        return False
+
+
+def until(true: Callable[[], bool], seconds: float) -> bool:
+    """Whether something becomes true in so many seconds."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    return true()
+
+
+def with_workers(process: subprocess.Popen[str]) -> set[int]:
+    """Its two workers at work, and what else belongs to them."""
+    assert until(lambda: len(descendants(process.pid)) >= 3, 60)  # with who cleans up after them
+    return descendants(process.pid)
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.3, 3.0])
+def test_no_worker_outlives_a_parent_that_is_killed(wait: float, started: Callable[..., subprocess.Popen[str]]) -> None:
+    """While the workers begin, and while they work."""
+    process = started("-c", SLEEPERS)
+    workers = with_workers(process)
+    time.sleep(wait)
+    workers |= descendants(process.pid)
+    process.kill()
+    process.wait()
+    assert until(lambda: not any(map(alive, workers)), 10 if wait < 1 else SOON)
+
+
+@pytest.mark.parametrize("whom", ["the parent", "the group"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_program_with_workers_ends_in_one_line(
+    number: signal.Signals, whom: str, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = started("-c", SLEEPING_PROGRAM)
+    workers = with_workers(process)
+    time.sleep(1.0)
+    began = time.monotonic()
+    (os.kill if whom == "the parent" else os.killpg)(process.pid, number)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < SOON
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    assert (process.returncode, out, err) == (128 + number, "", f"pyrometer: {word}\n")
+    assert until(lambda: not any(map(alive, workers)), SOON)
+
+
+def check_compare(process: subprocess.Popen[str], number: signal.Signals, moment: float) -> None:
+    """A comparison that is asked to end does so in one line, soon."""
+    time.sleep(moment)
+    workers, began = descendants(process.pid), time.monotonic()
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < SOON, err
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    assert (process.returncode, err) == (128 + number, f"pyrometer: {word}\n"), moment
+    assert until(lambda: not any(map(alive, workers)), SOON)
+
+
+@pytest.mark.parametrize("moment", [0.4, 6.0])
+def test_ctrl_c_ends_a_comparison(moment: float, started: Callable[..., subprocess.Popen[str]]) -> None:
+    check_compare(started(*COMPARE, "--reference", "none", "--jobs", "2"), signal.SIGINT, moment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ten_signals_at_random_moments(
+    number: signal.Signals, jobs: str, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    for moment in np.random.default_rng(number).uniform(0.4, 12, 10):
+        check_compare(started(*COMPARE, "--reference", "none", "--jobs", jobs), number, float(moment))
+
+
+def test_what_was_finished_before_a_signal_is_written(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """cavi is over in a moment, the guide takes its time, and says so."""
+    arguments = [argument for argument in COMPARE if argument != "--quiet"]
+    kept = tmp_path / "out"
+    process = started(*arguments, "--guides", "auto_normal", "--reference", "cavi", "--out", str(kept))
+    assert process.stderr
+    while "auto_normal" not in process.stderr.readline():
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert err.splitlines()[-1] == "pyrometer: terminated"
+    assert "Traceback" not in err
+    assert "auto_normal was skipped: interrupted" in out
+    found = load(kept, BayesianGMM(2))
+    assert list(found) == ["cavi"]  # type: ignore[arg-type]
+    assert not [path for path in kept.iterdir() if path.suffix == ".png" or path.name.startswith(".")]
+
+
+def test_a_training_that_is_terminated_says_how_it_goes_on(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    work = ["train", "digits", "--hidden", "16", "--epochs", "100000", "--quiet", "--out", str(out)]
+    process = started("-m", "pyrometer.inference.cli.main", *work)
+    assert until((out / "checkpoint.pt").exists, 60)
+    began = time.monotonic()
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < SOON
+    assert err == f"pyrometer: terminated: --resume goes on from the checkpoint in {out}\n"
+    assert process.returncode == 143
+
+
+def test_a_call_in_processes_gives_what_it_gives_alone_in_order() -> None:
+    calls = [(base, 2) for base in range(7)]
+    assert list(in_processes(pow, calls, 1)) == list(in_processes(pow, calls, 2)) == [n * n for n in range(7)]
+
+
+def test_in_a_notebook_ctrl_c_keeps_chains_and_scores_as_ever() -> None:
+    """Who calls the library, and has set up nothing, is asked nothing."""
+    assert not asked_to_end()
+    before = signal.getsignal(signal.SIGTERM)
+    fit = pyrometer.nuts(regression, (X, Y), warmup=20, draws=20, chains=1, compile=False, progress=False)
+    assert fit.message == ""
+    assert signal.getsignal(signal.SIGTERM) is before
