@@ -75,7 +75,8 @@ def read_as_plain_text(app: Any, what: str, name: str, documented: Any, options:
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         if HEADING.match(after.strip()) and line.strip():
             section = line.strip()
-        named = NAMED.match(line)
+        alone = not after.strip() or after.startswith(" ") or NAMED.match(after)  # else it is a sentence with a colon
+        named = NAMED.match(line) if alone else None
         if section == "Examples" or HEADING.match(line):
             read.append(line)
         elif named:

@@ -25,8 +25,8 @@ from ..plots import plot
 from ..report.comparison import report_of
 from ..report.page import check_page, write_page
 from ..report.save import save
-from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, first_line, table_of
 from ..runtime.interrupts import asked_to_end
+from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, first_line, table_of
 from .decoder import judge_decoder, what_loses
 from .entries import METHODS, Entries, Outcome, Problem, chosen_guides, run
 from .marks import NOT_CONVERGED, marked
