@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo demo-vae test test-all lint typecheck bench bench-quick atlas notebooks clean
+.PHONY: help setup browser demo demo-vae test test-all lint typecheck bench bench-quick atlas notebooks docs coverage clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -69,6 +69,13 @@ bench-quick: .venv-bench/.setup ## one pair of each of the measurements of NUTS
 notebooks: setup ## execute every notebook in place
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
+docs: setup ## build the site into build/docs; a warning is an error
+	$(BIN)/sphinx-build --fresh-env --write-all --fail-on-warning --keep-going --quiet docs build/docs
+
+coverage: setup ## run the tests (or TESTS=tests/fit), and write which lines they reach to build/coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report term:skip-covered \
+	    --cov-report html:build/coverage $(TESTS)
+
 clean: ## remove what was built, .venv included
-	rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench build dist docs/notebooks *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

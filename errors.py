@@ -19,6 +19,15 @@ class InputError(ValueError):
     """One line: what is wrong, where (site, column, row, option), and what would mend it.
 
     Raised wherever the mistake is in what was handed in. The command line prints the line and exits with status 2.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import GMM
+    >>> GMM(components=0)
+    Traceback (most recent call last):
+        ...
+    pyrometer.errors.InputError: components=0 must be a whole number, 1 or more
     """
 
 

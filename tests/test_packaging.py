@@ -58,8 +58,10 @@ def test_the_sdist_holds_the_package_its_tests_and_its_notebooks_and_no_environm
     expected |= {"LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml", ".ci/run"}
     expected |= {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/**/*.py")}
     expected |= {path.relative_to(ROOT).as_posix() for path in ROOT.glob("notebooks/*.ipynb")}
+    expected |= {path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md")}
+    expected |= {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", ".github/workflows/tests.yml", "docs/conf.py"}
     assert expected <= inside
-    assert not [name for name in inside if name.startswith((".venv", "build", "decoys", ".git/"))]
+    assert not [name for name in inside if name.startswith((".venv", "build", "decoys", ".git/", "docs/notebooks"))]
 
 
 def test_the_installed_wheel_imports_and_reads_its_data_away_from_the_checkout(built: Path, tmp_path: Path) -> None:

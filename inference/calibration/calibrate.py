@@ -83,7 +83,18 @@ def calibrate(
 
     Examples
     --------
-    >>> calibrate(BayesianGMM(2, loc=0.0, scale=1.0), "nuts", 50, jobs=2).plot()  # doctest: +SKIP
+    >>> from functools import partial
+    >>> import pyro
+    >>> import pyro.distributions as dist
+    >>> import pyrometer
+    >>> def height(y):
+    ...     mu = pyro.sample("mu", dist.Normal(0.0, 10.0))
+    ...     with pyro.plate("data", len(y)):
+    ...         pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+    >>> method = partial(pyrometer.laplace, starts=1, draws=20)  # exact: the posterior is Gaussian
+    >>> found = pyrometer.calibrate(height, method, 4, simulations=50, draws=9, progress=False)  # data of 4 rows
+    >>> set(found.table["verdict"])
+    {'uniform'}
     """
     began = time.perf_counter()
     check_positive(simulations=simulations, draws=draws, jobs=jobs)

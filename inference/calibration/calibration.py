@@ -37,6 +37,15 @@ class Calibration:
     failures : why the other simulations did not end, number -> one line.
     notes : what a reader must know.
     seconds : wall clock.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import pyrometer
+    >>> ranks = pd.DataFrame({"mu": np.arange(500) % 10, "tau": np.arange(500) % 5})  # tau's never above the middle
+    >>> pyrometer.Calibration("mine", "model", ranks, draws=9).table["verdict"].str.startswith("uniform").to_dict()
+    {'mu': True, 'tau': False}
     """
 
     method: str

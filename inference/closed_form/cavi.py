@@ -70,6 +70,14 @@ def cavi(
     ------
     InputError
         Another model, bad data or options.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import BayesianGMM
+    >>> fit = pyrometer.cavi(BayesianGMM(components=2), "faithful", progress=False)
+    >>> bool((fit.losses[1:] <= fit.losses[:-1] + 1e-8).all())  # minus the ELBO, which never falls
+    True
     """
     options = Options("CAVI", name, responsibilities, max_steps, tol, starts, seed, progress, draws)
     check_cavi(model)

@@ -69,6 +69,14 @@ def em(
     InputError
         Another model, bad data or options, columns that depend on each other linearly, or a collapse that no start
         escaped.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import GMM
+    >>> fit = pyrometer.em(GMM(components=2), "faithful", progress=False)
+    >>> round(-float(fit.losses[-1]), 1)  # the log-likelihood, nats
+    -1130.3
     """
     options = Options("EM", name, responsibilities, max_steps, tol, starts, seed, progress)
     check_em(model)

@@ -83,7 +83,12 @@ def compare(
 
     Examples
     --------
-    >>> compare(BayesianGMM(2), "faithful", ["structured", "auto_mvn"]).table  # doctest: +SKIP
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> guides = ["auto_normal", "auto_mvn"]  # the first without correlations, which this posterior has
+    >>> comparison = pyrometer.compare(CorrelatedGaussian(), "faithful", guides, starts=1, progress=False)
+    >>> comparison.table["verdict"].to_dict()
+    {'nuts': 'means and spreads', 'auto_normal': 'means', 'auto_mvn': 'means and spreads'}
     """
     named, seed = _methods(methods), check_seed(seed)
     check_positive(jobs=jobs)

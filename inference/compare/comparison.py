@@ -55,6 +55,17 @@ class Comparison:
     gaps : a row each (guide, data row), see `amortisation_gaps`; empty where rows share a latent.
     model : what was fitted; where rows share no latent, with its params as the first guide trained them.
     problem : the model and the data as `compare` was given them, and its options.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> model, exact = CorrelatedGaussian(), pyrometer.laplace(CorrelatedGaussian(), "faithful", progress=False)
+    >>> comparison = pyrometer.compare(model, "faithful", [], methods=["dadvi"], reference=exact, progress=False)
+    >>> comparison.reference, list(comparison), comparison["dadvi"].estimator
+    ('laplace', ['laplace', 'dadvi'], 'DADVI')
+    >>> float(comparison.table.loc["dadvi", "sd_ratio"]) < 0.5  # mean field leaves sqrt(1 - 0.9^2) of it
+    True
     """
 
     fits: dict[str, Fit]

@@ -50,6 +50,18 @@ def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None
     ------
     InputError
         There is nothing that was saved, it is damaged, or the model is another.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> from tempfile import TemporaryDirectory
+    >>> fit = pyrometer.laplace(CorrelatedGaussian(), "faithful", progress=False)
+    >>> with TemporaryDirectory() as folder:
+    ...     files = fit.save(folder)
+    ...     again = pyrometer.load(folder, CorrelatedGaussian())
+    >>> bool((again.posterior["loc"] == fit.posterior["loc"]).all())
+    True
     """
     folder, guides = check_path(path), guides or {}
     parts = {part: _data(folder / DATA, kept) for part, kept in _tensors(folder / DATA).items()}

@@ -84,7 +84,13 @@ def choose_components(
 
     Examples
     --------
-    >>> choose_components("faithful", range(1, 5)).best  # doctest: +SKIP
+    >>> import numpy as np
+    >>> import pyrometer
+    >>> from pyrometer.models import UnivariateMixture
+    >>> x = np.array([-5.1, -4.9, -4.0, 3.2, 4.1, 5.0])
+    >>> selection = pyrometer.choose_components(x, [1, 2], UnivariateMixture, starts=1, folds=0, progress=False)
+    >>> int(selection.best["log_evidence"])
+    2
     """
     numbers = _numbers(components)
     check_positive(starts=starts, draws=draws)

@@ -35,6 +35,15 @@ class Selection:
     starts : a row a start, by K: elbo, its bound, log K! added.
     posteriors : K -> the approximate posterior. likeliest : K -> maximum likelihood by EM.
     notes : what a reader of the table must know.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import GMM
+    >>> galaxies = pyrometer.datasets.galaxies()
+    >>> selection = pyrometer.choose_components(galaxies, [1, 3], GMM, starts=2, folds=0, progress=False)
+    >>> selection.best.to_dict(), list(selection.likeliest)
+    ({'bic': 3, 'aic': 3}, [1, 3])
     """
 
     table: DataFrame

@@ -65,6 +65,14 @@ def bam(
     InputError
         Bad data or options, a model without continuous sites or with more than 2,000 unconstrained dimensions, one
         whose discrete sites cannot be summed out, or whose density is finite nowhere it was tried.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> fit = pyrometer.bam(CorrelatedGaussian(), "faithful", progress=False)
+    >>> fit.posterior["loc"].mean(("chain", "draw")).values.round(1).tolist()
+    [3.5, 70.9]
     """
     check_positive(max_steps=max_steps, **({} if batch is None else {"batch": batch}))
     find = partial(_found, batch=batch, max_steps=max_steps, draws=draws, seed=seed, progress=progress, name=name)

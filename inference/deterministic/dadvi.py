@@ -78,6 +78,15 @@ def dadvi(
     InputError
         Bad data or options, a model without continuous sites or with more than 1,000 unconstrained dimensions, one
         whose discrete sites cannot be summed out, or whose density is finite nowhere it was tried.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> fit = pyrometer.dadvi(CorrelatedGaussian(), "faithful", progress=False)
+    >>> own, lost = float(fit.posterior["loc"][..., 0].std()), float(fit.linear_response["loc"][0])
+    >>> abs(lost * 272**0.5 - 1) < 0.01, own < 0.5 * lost  # the posterior's sd is 272^-0.5
+    (True, True)
     """
     check_positive(fixed_draws=fixed_draws, max_fixed_draws=max_fixed_draws)
     if fixed_draws < 4:

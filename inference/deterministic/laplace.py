@@ -62,6 +62,14 @@ def laplace(
     InputError
         Bad data or options, a model without continuous sites or with more than 2,000 unconstrained dimensions, one
         whose discrete sites cannot be summed out, or whose density is finite nowhere it was tried.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> fit = pyrometer.laplace(CorrelatedGaussian(), "faithful", progress=False)
+    >>> float(fit.log_weights.std()) < 1e-6  # the posterior is Gaussian
+    True
     """
     check_positive(starts=starts)
     find = partial(_found, starts=starts, draws=draws, seed=seed, progress=progress, name=name)

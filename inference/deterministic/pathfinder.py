@@ -68,6 +68,14 @@ def pathfinder(
     InputError
         Bad data or options, a model without continuous sites, one whose discrete sites cannot be summed out, or whose
         density is finite nowhere it was tried, or not along any path.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> fit = pyrometer.pathfinder(CorrelatedGaussian(), "faithful", paths=2, progress=False)
+    >>> fit.posterior["loc"].mean(("chain", "draw")).values.round(1).tolist()
+    [3.5, 70.9]
     """
     check_positive(paths=paths)
     find = partial(_found, paths=paths, draws=draws, seed=seed, progress=progress, name=name)

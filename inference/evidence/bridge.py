@@ -51,6 +51,15 @@ def bridge(fit: Fit, proposal: Distribution | None = None, seed: int = 0) -> Est
     ------
     InputError
         The fit is none of Markov chains, or has too few draws.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> chains = pyrometer.nuts(CorrelatedGaussian(), "faithful", warmup=300, draws=500, progress=False)
+    >>> exact = pyrometer.log_evidence(pyrometer.laplace(CorrelatedGaussian(), "faithful", progress=False))
+    >>> abs(pyrometer.bridge(chains).value - exact.value) < 0.1
+    True
     """
     ends = halves(fit, "bridge")
     if any(site.flat for site in fit.structure.latent):

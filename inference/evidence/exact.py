@@ -39,6 +39,15 @@ def exact_log_evidence(model: Model, x: DataLike) -> float:
     ------
     InputError
         Another model, or too many partitions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pyrometer
+    >>> from pyrometer.models import UnivariateMixture
+    >>> x = np.array([-4.0, -3.0, 3.0, 4.0, 5.0])
+    >>> round(pyrometer.exact_log_evidence(UnivariateMixture(components=2), x), 4)
+    -13.3045
     """
     if not isinstance(model, BayesianGMM | UnivariateMixture) or isinstance(model, DirichletProcessGMM):
         known = "BayesianGMM and UnivariateMixture have"

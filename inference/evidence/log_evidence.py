@@ -46,6 +46,14 @@ def log_evidence(fit: Fit) -> Evidence:
     -------
     Evidence
         Value and standard error are NaN under a flat prior, and all is NaN where a fit has neither weights nor chains.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> found = pyrometer.log_evidence(pyrometer.laplace(CorrelatedGaussian(), "faithful", progress=False))
+    >>> found.se < 1e-6  # the posterior is Gaussian, and every weight the evidence
+    True
     """
     if fit.is_mcmc:
         found = Evidence(*bridge(fit))

@@ -53,6 +53,14 @@ def thames(fit: Fit, seed: int = 0) -> Estimated:
 
     Raises InputError where the fit is none of Markov chains, has too few draws, or labellings are more than 720. Under
     a flat prior both numbers are NaN.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> chains = pyrometer.nuts(CorrelatedGaussian(), "faithful", warmup=300, draws=500, progress=False)
+    >>> abs(pyrometer.thames(chains).value - pyrometer.bridge(chains).value) < 0.3
+    True
     """
     first, second = halves(fit, "thames")
     labellings = labellings_of(fit)

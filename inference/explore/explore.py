@@ -38,8 +38,11 @@ def explore(model: Model, x: DataLike, **options: Any) -> Explorer:
 
     Examples
     --------
-    >>> explorer = explore(BayesianGMM(2), "faithful")  # doctest: +SKIP
-    >>> explorer  # doctest: +SKIP
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> explorer = pyrometer.explore(CorrelatedGaussian(), "faithful", reference=None)
+    >>> explorer.guide.value, explorer.comparison  # before the first fit
+    ('auto_normal', None)
     """
     try:
         from .explorer import Explorer

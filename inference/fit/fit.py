@@ -51,6 +51,16 @@ class Fit:
     message : why it stopped early, empty if it did not. remarks : what else a reader must know.
     compiled : what ran the density or the training steps: native (C), script (TorchScript), inductor, or eager and why;
         empty where nothing was to be compiled.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import BayesianGMM
+    >>> fit = pyrometer.cavi(BayesianGMM(components=2), "faithful", progress=False)
+    >>> fit.estimator, fit.number
+    ('CAVI', 1000)
+    >>> fit.predict().value_counts().to_list()  # rows in each component
+    [175, 97]
     """
 
     name: str

@@ -94,6 +94,16 @@ def score_strings(
     ------
     InputError
         The model is not of strings, strings are unfit, or `valid` fails on one.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import SequenceVAE
+    >>> strings = ["CC", "CO", "NC", "ON"] * 10
+    >>> fit = pyrometer.train(SequenceVAE(2, hidden=8), "encoder", strings, epochs=1, progress=False)
+    >>> scores = pyrometer.score_strings(fit, strings[:4], samples=20, ais_rows=1)
+    >>> bool(scores.table.loc["iwae", "value"] < 0), scores.active.shape
+    (True, (2,))
     """
     if not hasattr(fit.model, "as_given"):
         raise InputError(f"model {model_name(fit.model)} is not of strings: give a fit of a SequenceVAE")

@@ -84,6 +84,14 @@ def nuts(
     ------
     InputError
         Bad data or options, a model without continuous sites, or one whose density is finite nowhere it was tried.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> fit = pyrometer.nuts(CorrelatedGaussian(), "faithful", warmup=300, draws=500, progress=False)
+    >>> fit.posterior["loc"].mean(("chain", "draw")).values.round(1).tolist()
+    [3.5, 70.9]
     """
     began = time.perf_counter()
     check_sampling(warmup=warmup, draws=draws, chains=chains, jobs=jobs, target_accept=target_accept)

@@ -66,7 +66,7 @@ def plot_fit(shown: Any, ax: Any = None, figsize: tuple[float, float] | None = N
 
     Examples
     --------
-    >>> plot_fit(comparison)  # doctest: +SKIP
+    >>> axes = plot_fit(comparison)
     """
     parts = compared(shown)
     draw, rows = _of_fits(parts)

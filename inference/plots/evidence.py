@@ -47,7 +47,7 @@ def plot_evidence(shown: Any, ax: Any = None, figsize: tuple[float, float] | Non
 
     Examples
     --------
-    >>> plot_evidence(comparison)  # doctest: +SKIP
+    >>> axes = plot_evidence(comparison)
     """
     parts = compared(shown)
     table = _table(parts, "elbo", "log_evidence", "log_p_test")
@@ -92,7 +92,7 @@ def plot_khat(shown: Any, ax: Any = None, figsize: tuple[float, float] | None = 
 
     Examples
     --------
-    >>> plot_khat(comparison)  # doctest: +SKIP
+    >>> axes = plot_khat(comparison)
     """
     parts = compared(shown)
     table = _table(parts, "khat").dropna(subset=["khat"])

@@ -52,7 +52,7 @@ def plot_forest(
 
     Examples
     --------
-    >>> plot_forest(comparison, var_names=["locs", "weights"])  # doctest: +SKIP
+    >>> axes = plot_forest(comparison, var_names=["locs", "weights"])
     """
     parts = compared(shown)
     found = chosen(parts, var_names, num)

@@ -48,7 +48,7 @@ def plot_losses(shown: Any, ax: Any = None, figsize: tuple[float, float] | None 
 
     Examples
     --------
-    >>> plot_losses(comparison)  # doctest: +SKIP
+    >>> axes = plot_losses(comparison)
     """
     parts = compared(shown)
     trained = _trained(parts)

@@ -57,7 +57,7 @@ def plot_densities(
 
     Examples
     --------
-    >>> plot_densities(comparison, var_names=[comparison.table.loc["auto_normal", "worst"]])  # doctest: +SKIP
+    >>> axes = plot_densities(comparison, var_names=[comparison.table.loc["auto_normal", "worst"]])
     """
     parts = compared(shown)
     found = chosen(parts, var_names, num)
@@ -146,7 +146,7 @@ def plot_pairs(
 
     Examples
     --------
-    >>> plot_pairs(comparison, "auto_normal", var_names=["locs"])  # doctest: +SKIP
+    >>> axes = plot_pairs(comparison, "auto_normal", var_names=["locs"])
     """
     parts = compared(shown)
     name = _held_to_reference(parts, fit)

@@ -108,6 +108,16 @@ def svi(
     ------
     InputError
         Bad data or options, or a model and guide that do not fit; before any training.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import CorrelatedGaussian
+    >>> fit = pyrometer.svi(CorrelatedGaussian(), "auto_normal", "faithful", progress=False)
+    >>> fit.converged
+    True
+    >>> float(fit.posterior["loc"][..., 0].std()) < 0.5 * 272**-0.5  # which is the posterior's own
+    True
     """
     began = time.perf_counter()
     asked: dict[str, Any] = {"lr": lr, "batch_size": batch_size, "optimizer": optimizer, "estimator": estimator}

@@ -98,6 +98,15 @@ def train(
     ------
     InputError
         Bad data or options, before any training; a checkpoint of another training, or none.
+
+    Examples
+    --------
+    >>> import pyrometer
+    >>> from pyrometer.models import VAE
+    >>> digits = pyrometer.datasets.pixels("digits")[:200]
+    >>> fit = pyrometer.train(VAE(latent=2), "encoder", digits, epochs=3, progress=False)
+    >>> fit.encode(digits).shape, fit.sample(9).shape
+    ((200, 2), (9, 64))
     """
     began = time.perf_counter()
     model = copy.deepcopy(model)  # whose networks are made for these rows, and trained in place

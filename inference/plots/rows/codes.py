@@ -46,7 +46,7 @@ def plot_latent(
 
     Examples
     --------
-    >>> plot_latent(fit, labels=classes)  # doctest: +SKIP
+    >>> axes = plot_latent(fit, labels=classes)
     """
     parts = compared(shown)
     fits = _of_rows(parts, "plot_latent")
@@ -80,7 +80,7 @@ def plot_decoded(shown: Any, number: int = 49, ax: Any = None, figsize: tuple[fl
 
     Examples
     --------
-    >>> plot_decoded(fit)  # doctest: +SKIP
+    >>> axes = plot_decoded(fit)
     """
     check_positive(number=number)
     fit = _of_rows(compared(shown), "plot_decoded")[0]

@@ -63,7 +63,7 @@ def plot_predictive(
 
     Examples
     --------
-    >>> plot_predictive(comparison["structured"], var_names=["waiting"])  # doctest: +SKIP
+    >>> axes = plot_predictive(comparison["structured"], var_names=["waiting"])
     """
     check_positive(num=num)
     parts = compared(shown)

@@ -50,7 +50,7 @@ def plot_responsibilities(shown: Any, ax: Any = None, figsize: tuple[float, floa
 
     Examples
     --------
-    >>> plot_responsibilities(comparison["structured"])  # doctest: +SKIP
+    >>> axes = plot_responsibilities(comparison["structured"])
     """
     parts = compared(shown)
     main = parts.main
