@@ -102,8 +102,9 @@ def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:
     """What a fit is held to without a reference: its weighted draws, or short chains; else why it is to nothing."""
     own = scalars_of(fit, var_names)
     weights = weights_of(fit).log_weights if len(fit.log_weights) else fit.log_weights
-    k = float(pareto_k(weights[:, None])[0]) if len(weights) == fit.number else math.nan
-    if k < GOOD_KHAT:
+    k = float(pareto_k(weights[:, None])[0]) if len(weights) else math.nan
+    known = f"k-hat {k:.2f}" if len(weights) else "no k-hat"
+    if k < GOOD_KHAT and len(weights) == fit.number:  # else its draws were resampled by them already
         if unseen := _unseen(fit):
             return f"{unseen}, of which its weights know nothing (k-hat {k:.2f})"
         varying = own.moving()
@@ -113,12 +114,12 @@ def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:
         return f"it has no draws of {', '.join(sorted(missing))}"
     work = seconds_scripted(4 * 2 * SHORT * GRADIENTS_A_DRAW, fit.data.numel)
     if work > LONGEST:
-        return f"k-hat is {k:.2f}, and chains to check it would take {work:.0f} s"
+        return f"{known}, and chains to check it would take {work:.0f} s"
     chains = matched_to(chains_from(fit), fit.pivot())
     found = convergence(chains)
     if not (found["rhat"] < SHORT_RHAT and found["ess_bulk"] > SHORT_ESS):
-        return f"k-hat is {k:.2f}, and short chains from its draws do not agree (R-hat {found['rhat']:.2f})"
-    return _standard(scalars_of(chains, var_names), own, f"short chains' from its draws (k-hat {k:.2f})")
+        return f"{known}, and short chains from its draws do not agree (R-hat {found['rhat']:.2f})"
+    return _standard(scalars_of(chains, var_names), own, f"short chains' from its draws ({known})")
 
 
 def _unseen(fit: Fit) -> str:

@@ -59,6 +59,14 @@ def chosen(
     return found
 
 
+def in_order(found: list[Parameter], var_names: Collection[str] | None) -> list[Parameter]:
+    """Chosen scalars in the order in which var_names asks for them; as they were, where it does not."""
+    asked = [var_names] if isinstance(var_names, str) else list(var_names or ())
+    places = {name: place for place, name in reversed(list(enumerate(asked)))}
+    first = lambda each: min(places.get(name, len(asked)) for name in (each.variable, each.name))  # noqa: E731
+    return sorted(found, key=first)
+
+
 def badness_of(parameters: pd.DataFrame) -> dict[str, float]:
     """How far off the worst fit is, scalar -> the larger of |bias| (in the reference's sd) and |log sd_ratio|."""
     if not {"bias", "sd_ratio"} <= set(parameters):

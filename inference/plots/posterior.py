@@ -12,7 +12,7 @@ from scipy.stats import gaussian_kde
 
 from ...errors import InputError
 from ..runtime.arviz import kde
-from .parameters import Parameter, chosen, titled
+from .parameters import Parameter, chosen, in_order, titled
 from .rows.densities import mass_levels
 from .style import GREY, REFERENCE, Compared, Look, canvas, compared, looks, styled
 
@@ -130,7 +130,7 @@ def plot_pairs(
     ----------
     shown : Comparison or Fit.
     fit : the fit that is held to the reference; None takes the one whose worst mean is farthest off, else the first.
-    var_names : variables, or scalars by the names that tables give them; None for all.
+    var_names : variables, or scalars by the names that tables give them, in the order to be drawn; None for all.
     num : scalars paired, at most, the worst of this fit.
     ax : Axes, row by row, for a square of num - 1 by num - 1 panels, or one in whose place all are drawn. None makes a
         new figure of `figsize` inches.
@@ -151,7 +151,7 @@ def plot_pairs(
     parts = compared(shown)
     name = _held_to_reference(parts, fit)
     held = _alone(parts, name)
-    found = chosen(held, var_names, num, least=2)
+    found = in_order(chosen(held, var_names, num, least=2), var_names)
     side = len(found) - 1
     panels = canvas(ax, side * side, side, (2.3 if side > 1 else 3.6,) * 2, figsize)
     square: Any = np.array(panels.axes, dtype=object).reshape(side, side)

@@ -157,3 +157,9 @@ def test_the_verdict_on_an_encoder_says_whether_it_or_its_family_loses_more() ->
     sound = verdict_by_row(fit, 0.1, 1.0, 0.3, 0.1)
     assert sound is not None
     assert sound.word == "means and spreads"
+
+
+def test_draws_that_were_resampled_by_their_weights_are_held_to_chains_and_their_k_hat_is_told() -> None:
+    found = pyrometer.compare(line, Y, ["pathfinder"], reference=None, progress=False)
+    khat = found.table.loc["pathfinder", "khat"]
+    assert any(f"short chains' from its draws (k-hat {khat:.2f})" in note for note in found.notes)

@@ -229,6 +229,12 @@ def test_pairs_are_those_of_the_worst_fit_below_the_diagonal() -> None:
     np.testing.assert_array_equal(np.sort(np.asarray(dots.get_xdata())), np.sort(drawn))
 
 
+@pytest.mark.parametrize("names", [["a", "b"], ["b", "a"]])
+def test_pairs_stand_in_the_order_in_which_they_are_asked_for(names: list[str]) -> None:
+    axis = closed(plots.plot_pairs(regression(), "auto_normal", var_names=names))
+    assert [axis.get_xlabel(), axis.get_ylabel()] == names
+
+
 def test_the_loss_is_its_running_mean_with_the_mark_and_the_sentence_of_its_end() -> None:
     fits = dict(regression().fits)
     fits["auto_normal"] = replace(fits["auto_normal"], converged=False, why="a thousand steps gained 9 nats")
