@@ -72,7 +72,7 @@ def _code(program: Callable[..., Any]) -> Any:
         program = program.func
     if not inspect.isroutine(program):
         program = type(program).__call__
-    ours = getattr(program, "__module__", "").partition(".")[0] in ("pyro", __name__.partition(".")[0])
+    ours = (getattr(program, "__module__", None) or "").partition(".")[0] in ("pyro", __name__.partition(".")[0])
     return None if ours else getattr(inspect.unwrap(program), "__code__", None)
 
 

@@ -50,7 +50,7 @@ def test_the_table_grows_row_by_row_beside_the_reference(explorer: Explorer) -> 
     assert isinstance(explorer.comparison, Comparison)
     assert list(explorer.comparison) == rows
     assert explorer.comparison.reference == "laplace"
-    assert all(f"<th>{row}</th>" in explorer.table.value for row in rows)
+    assert all(f">{row}</th>" in explorer.table.value for row in rows)
     found = explorer.comparison[rows[1]].posterior["loc"].values
     assert found.mean() == pytest.approx(MEAN, abs=0.1)  # half a posterior standard deviation
 

@@ -33,7 +33,7 @@ import time
 from types import SimpleNamespace
 from pyrometer.inference.cli import main
 from pyrometer.inference.runtime.processes import in_processes
-main._parser = lambda argv: SimpleNamespace(parse_args=lambda argv: None)
+main._parser = lambda argv: SimpleNamespace(parse_args=lambda argv: SimpleNamespace())
 main._work = lambda options: list(in_processes(time.sleep, [(600,)] * 4, 2))
 main.main()
 """
