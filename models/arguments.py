@@ -28,9 +28,9 @@ class Parameters(NamedTuple):
 
 def parameters_of(model: Callable[..., Any] | None) -> Parameters:
     """The parameters of a program that data can be given for; `batch_size` is none of them."""
-    program = model and _signed(model)
+    program = None if model is None else _signed(model)
     try:
-        found = inspect.signature(program).parameters.values() if program else None
+        found = None if program is None else inspect.signature(program).parameters.values()
     except (TypeError, ValueError):  # what is written in C may have no signature
         found = None
     if found is None:

@@ -137,6 +137,12 @@ def test_what_is_no_model_to_fit_is_refused_at_once(method: Callable[..., Any]) 
         assert message in one_line(caught)
 
 
+@pytest.mark.parametrize("method", [compare, nuts, svi, laplace])
+def test_data_in_the_place_of_the_model_are_refused(method: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match="model is a DataFrame, which cannot be called"):
+        method(pd.DataFrame({"x": [1.0, 2.0]}), regression)
+
+
 @pytest.mark.parametrize(
     ("method", "error"),
     [
