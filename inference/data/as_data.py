@@ -84,7 +84,9 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
     if dtype is not None and dtype not in FLOATS:
         raise InputError(f"dtype={dtype} cannot be computed in: choose torch.float32 or torch.float64")
     if model is not None and not callable(model):
-        raise InputError(f"model is a {type(model).__name__}, which cannot be called: give a Pyro program, then its data")
+        raise InputError(
+            f"model is a {type(model).__name__}, which cannot be called: give a Pyro program, then its data"
+        )
     return _within_range(_as_data(x, model, dtype, name), name)
 
 
