@@ -1,6 +1,7 @@
 """What a Pyro model consists of, read off one trace: its sites, their kinds, and the names of their dims."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -29,6 +30,7 @@ __all__ = [
     "model_name",
     "one_line",
     "read_structure",
+    "shapes_of_sites",
     "sites_of",
 ]
 
@@ -198,15 +200,7 @@ def read_structure(model: Model, *args: Any, **kwargs: Any) -> Structure:
 
     Raises InputError where the model fails on this data, or observes nothing.
     """
-    # Blocked, because a guide may ask within a trace.
-    with poutine.block(), pyro.get_param_store().scope(), torch.no_grad(), permissive(promote=True) as mode:
-        try:
-            trace = poutine.trace(model).get_trace(*args, **kwargs)
-        except InputError as error:
-            raise InputError(str(error).splitlines()[0]) from error  # Pyro adds pages to it
-        except Exception as error:
-            where = _shapes(args, kwargs)
-            raise InputError(f"model {model_name(model)} fails on {where}: {one_line(error)}") from error
+    with _traced(model, args, kwargs) as (trace, mode):
         nodes = sites_of(trace)
         undefined = any(node["is_observed"] and _is_undefined(node) for node in nodes.values())
     plates = {plate.name: plate for node in nodes.values() for plate in _plates(node)}
@@ -219,6 +213,28 @@ def read_structure(model: Model, *args: Any, **kwargs: Any) -> Structure:
     around = next((site.plates for site in observed if site.plates), (None,))
     rows = plates.get("data", around[0])
     return Structure(sites, plates, rows, mode.happened, undefined)
+
+
+def shapes_of_sites(model: Model, *args: Any, **kwargs: Any) -> dict[str, Size]:
+    """The shapes of sites and params in one run of the model, by name; as `read_structure` runs it, and much sooner."""
+    with _traced(model, args, kwargs) as (trace, _):
+        params = {name: node for name, node in trace.nodes.items() if node["type"] == "param"}
+        return {name: node["value"].shape for name, node in {**sites_of(trace), **params}.items()}
+
+
+@contextmanager
+def _traced(model: Model, args: Any, kwargs: Any) -> Iterator[tuple[poutine.Trace, Any]]:
+    """One run of a model, and whether it mixed float types. Raises InputError where it fails."""
+    # Blocked, because a guide may ask within a trace.
+    with poutine.block(), pyro.get_param_store().scope(), torch.no_grad(), permissive(promote=True) as mode:
+        try:
+            trace = poutine.trace(model).get_trace(*args, **kwargs)
+        except InputError as error:
+            raise InputError(str(error).splitlines()[0]) from error  # Pyro adds pages to it
+        except Exception as error:
+            where = _shapes(args, kwargs)
+            raise InputError(f"model {model_name(model)} fails on {where}: {one_line(error)}") from error
+        yield trace, mode
 
 
 def exchangeable_dims(model: Model) -> Mapping[str, Mapping[str, Callable[[Any, Any], Any]]]:

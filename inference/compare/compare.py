@@ -11,7 +11,8 @@ from pyro.infer import ELBO
 from ...errors import InputError, check_positive, check_seed
 from ...models.structure import Model, Structure
 from ..compilation.compiled import Compile, check_compile
-from ..data.as_data import DataLike, as_new_data, data_for
+from ..data.as_data import DataLike, data_for
+from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..fit.fit import Fit
 from ..mcmc.nuts import check_sampling

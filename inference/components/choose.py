@@ -23,8 +23,9 @@ from ...models.structure import Model, model_name
 from ..closed_form.cavi import cavi
 from ..closed_form.em import em
 from ..compare.columns import first_line
-from ..data.as_data import DataLike, as_new_data, data_for
+from ..data.as_data import DataLike, data_for
 from ..data.data import Data
+from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows
 from ..fit.fit import Fit
 from ..fit.importance import GOOD_KHAT

@@ -15,8 +15,9 @@ from torch import Tensor
 from ...display.fit import fit_html
 from ...errors import InputError
 from ...models.structure import Model, Structure, model_name
-from ..data.as_data import DataLike, as_new_data
+from ..data.as_data import DataLike
 from ..data.data import Data
+from ..data.new_data import as_new_data
 from ..density.log_density import Density
 from ..runtime.arviz import InferenceData, groups_of
 from ..runtime.folder import write_all

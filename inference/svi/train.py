@@ -22,8 +22,9 @@ from ...models.arguments import blamed
 from ...models.structure import Model, model_name
 from ...models.vae.networks import check_choices
 from ..compilation.compiled import Compile
-from ..data.as_data import DataLike, as_new_data, data_for
+from ..data.as_data import DataLike, data_for
 from ..data.data import Data, structure_on
+from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..density.log_density import Density
 from ..density.row_density import RowDensity

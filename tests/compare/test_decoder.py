@@ -9,7 +9,7 @@ import pyrometer
 import pytest
 import torch
 from pyrometer.inference.compare.decoder import Judged, judge_decoder, what_loses
-from pyrometer.inference.data.as_data import as_new_data
+from pyrometer.inference.data.new_data import as_new_data
 from pyrometer.models import VAE
 from torch import Tensor, nn
 

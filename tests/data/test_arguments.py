@@ -12,8 +12,9 @@ import pytest
 import torch
 from pyro.nn import PyroModule
 from pyrometer.errors import InputError
-from pyrometer.inference.data.as_data import as_data, as_new_data
+from pyrometer.inference.data.as_data import as_data
 from pyrometer.inference.data.data import Data
+from pyrometer.inference.data.new_data import as_new_data
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import torch
 from pyrometer.errors import InputError
-from pyrometer.inference.data.as_data import as_data, as_new_data
+from pyrometer.inference.data.as_data import as_data
 from pyrometer.inference.data.data import Data
+from pyrometer.inference.data.new_data import as_new_data
 from pyrometer.models import GMM, VAE, BayesianGMM, CorrelatedGaussian, UnivariateMixture
 
 NUMBERS = np.array([[1.0, 5.0], [2.0, 4.0], [3.0, 9.0]])

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from pyrometer.errors import InputError
-from pyrometer.inference.data.as_data import as_data, as_new_data
+from pyrometer.inference.data.as_data import as_data
+from pyrometer.inference.data.new_data import as_new_data
 from pyrometer.models import SequenceVAE
 
 STRINGS = ["CCO", "N", "C=O"]
