@@ -29,7 +29,7 @@ def by_hand(x: np.ndarray, phi: np.ndarray, sigma: float, steps: int) -> tuple[n
         phi = np.exp(logits - np.logaddexp.reduce(logits, 1, keepdims=True))
         log_prior = -0.5 * np.log(2 * np.pi * sigma**2) - (m**2 + s2) / (2 * sigma**2)
         log_rows = -0.5 * np.log(2 * np.pi) - ((x[:, None] - m) ** 2 + s2) / 2 - np.log(len(m))
-        entropy = 0.5 * np.log(2 * np.pi * np.e * s2).sum() - (phi * np.log(np.maximum(phi, 1e-300))).sum()
+        entropy = 0.5 * (np.log(2 * np.pi * s2) + 1).sum() - (phi * np.log(np.maximum(phi, 1e-300))).sum()
         elbos.append(float(log_prior.sum() + (phi * log_rows).sum() + entropy))
     return m, s2, elbos
 
