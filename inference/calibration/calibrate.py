@@ -20,6 +20,7 @@ from ..compare.columns import first_line
 from ..compare.entries import METHODS, Entry, Problem, chosen_guides, job_of
 from ..data.as_data import DataLike, data_for
 from ..density.batch_size import on_all_rows
+from ..distributed.group import check_alone
 from ..fit.fit import Fit
 from ..runtime.processes import in_processes
 from ..runtime.progress import progress_bar
@@ -96,6 +97,7 @@ def calibrate(
     >>> set(found.table["verdict"])
     {'uniform'}
     """
+    check_alone("calibrate")
     began = time.perf_counter()
     check_positive(simulations=simulations, draws=draws, jobs=jobs)
     seed = check_seed(seed)

@@ -8,12 +8,14 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from textwrap import dedent, indent
 from typing import Any, NoReturn, TextIO
 
 from ...errors import InputError
+from ..distributed.launched import launched_rank
 from ..runtime.interrupts import asked_to_end, ending_on_signals, exit_status
 from ..runtime.pipes import quiet_pipes
 
@@ -67,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         The exit status: 0; 2 for what the user can mend; 130 when interrupted, 143 when terminated; 141 when nobody
         reads on, all files having been written.
     """
-    with ending_on_signals(), quiet_pipes() as streams:
+    with ending_on_signals(), quiet_pipes() as streams, _first_speaks():
         for stream in streams:  # a path may hold what is no text
             getattr(stream.stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
         status = _run(sys.argv[1:] if argv is None else argv)
@@ -75,6 +77,16 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None and ended:
         os._exit(status)  # a program need not take its libraries down one by one
     return status or (CLOSED_EARLY if any(stream.closed_early for stream in streams) else 0)
+
+
+@contextmanager
+def _first_speaks() -> Iterator[None]:
+    """Of several processes the first alone prints."""
+    if not launched_rank():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -87,13 +99,15 @@ def _run(argv: Sequence[str]) -> int:
             warnings.showwarning = _show_warning
             _work(options)
     except InputError as error:
-        print(f"pyrometer: error: {' '.join(str(error).split())}", file=sys.stderr)
+        who = f"pyrometer: process {launched_rank()}" if launched_rank() else "pyrometer"  # one of several
+        print(f"{who}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except SystemExit as end:  # of argparse, once help is printed
         return int(end.code or 0)
     except KeyboardInterrupt as interrupt:
         how = asked_to_end() or "interrupted"
-        print(": ".join([f"pyrometer: {how}", *map(str, interrupt.args)]), file=sys.stderr)
+        if not launched_rank():
+            print(": ".join([f"pyrometer: {how}", *map(str, interrupt.args)]), file=sys.stderr)
         return exit_status()
     return 0
 
@@ -139,8 +153,9 @@ class _PrintCompletion(argparse.Action):
 
 
 def _show_warning(message: Warning | str, *_: Any, file: TextIO | None = None, **__: Any) -> None:
-    """A warning as one line."""
-    print(f"pyrometer: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
+    """A warning as one line, of several processes by the first."""
+    if not launched_rank():
+        print(f"pyrometer: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
 
 
 def _version() -> str:

@@ -20,6 +20,7 @@ from ... import datasets, train
 from ...display.table import table_of
 from ...errors import InputError
 from ..compare.columns import DECIMALS, as_text
+from ..distributed.launched import launched_rank
 from ..fit.saved import files_of
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
@@ -86,6 +87,8 @@ def _work(options: argparse.Namespace) -> list[Path]:
     of_strings = options.model == STRINGS
     labels = None if of_strings else _labels(options, x)
     fit = train(model_of(options), options.guide, x, x_test=x_test, checkpoint=options.out, **taken(options, train))
+    if launched_rank():  # of several processes the first says and writes what all of them trained
+        return []
     said = _summary(fit)
     print(said)
     if of_strings:

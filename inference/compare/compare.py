@@ -14,6 +14,7 @@ from ..compilation.compiled import Compile, check_compile
 from ..data.as_data import DataLike, data_for
 from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows, with_batch_size
+from ..distributed.group import check_alone
 from ..fit.fit import Fit
 from ..mcmc.nuts import check_sampling
 from ..svi.svi import Optimizer, check_training
@@ -92,6 +93,7 @@ def compare(
     {'nuts': 'means and spreads', 'auto_normal': 'means', 'auto_mvn': 'means and spreads'}
     """
     named, seed = _methods(methods), check_seed(seed)
+    check_alone("compare")
     check_positive(jobs=jobs)
     check_compile(compile)
     both: dict[str, Any] = {"compile": compile, "dtype": dtype}

@@ -27,6 +27,7 @@ from ..data.as_data import DataLike, data_for
 from ..data.data import Data
 from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows
+from ..distributed.group import check_alone
 from ..fit.fit import Fit
 from ..fit.importance import GOOD_KHAT
 from ..runtime.interrupts import keep_what_is_finished
@@ -94,6 +95,7 @@ def choose_components(
     2
     """
     numbers = _numbers(components)
+    check_alone("choose_components")
     check_positive(starts=starts, draws=draws)
     seed = check_seed(seed)
     models = {k: _of_size(model, k) for k in numbers}

@@ -101,9 +101,8 @@ class Averaging:
         unused = any(self.share.group.every(unused))
         with self.share.group.unbroken():
             module = _Loss(params, self)
-            return DistributedDataParallel(
-                module, process_group=self.share.group.handle, find_unused_parameters=unused, broadcast_buffers=False
-            )
+            handle = self.share.group.handle
+            return DistributedDataParallel(module, process_group=handle, find_unused_parameters=unused)
 
 
 class _Loss(nn.Module):

@@ -1,6 +1,5 @@
 """The processes that one fit is shared by: those that torchrun started, or of a process group that the user made."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models.structure import one_line
+from .launched import launched, launched_rank
 
 TIMEOUT = timedelta(minutes=10)  # until a process that does not answer is given up
 SHARED_FROM = 2  # processes
-LAUNCHED = "TORCHELASTIC_RUN_ID"  # in the environment of every process that torchrun started
 
 _joined = count()  # the rendezvous of each call, all of which go through one store
 
@@ -91,14 +90,14 @@ def processes() -> int:
     """How many processes there are that a fit of this one would be shared by; 1 where it is alone."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_world_size()
-    return int(os.environ.get("WORLD_SIZE", 1)) if LAUNCHED in os.environ else 1
+    return launched()
 
 
 def is_first() -> bool:
     """Whether this process is the one that writes and speaks, or alone."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank() == 0
-    return LAUNCHED not in os.environ or int(os.environ.get("RANK", 0)) == 0
+    return launched_rank() == 0
 
 
 def check_alone(what: str) -> None:
@@ -120,7 +119,7 @@ def joined(device: torch.device) -> Iterator[Group]:
     if number < SHARED_FROM:
         yield Group()
         return
-    with Group(int(os.environ.get("RANK", 0)), number).unbroken():
+    with Group(launched_rank(), number).unbroken():
         handle, ours = _handle(device)
     try:
         yield Group(torch.distributed.get_rank(handle), torch.distributed.get_world_size(handle), handle)

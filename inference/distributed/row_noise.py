@@ -89,7 +89,7 @@ class RowNoise(TorchDispatchMode):
         shape = self._resized(value.shape, left, self.size, self.whole)
         if shape is None:
             return value
-        rows = torch.arange(self.whole, device=value.device) % self.size
+        rows = (torch.arange(self.whole, device=value.device) - self.start) % self.size
         return value.reshape(left, self.size, -1)[:, rows].reshape(shape)
 
     def _narrowed(self, drawn: Tensor, left: int) -> Tensor:

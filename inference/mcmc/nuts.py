@@ -19,6 +19,7 @@ from ..data.data import evenly_spaced
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
 from ..deterministic.start import gaussian_start
+from ..distributed.group import check_alone
 from ..fit.convergence import ESS_PER_CHAIN, RHAT, convergence, unconverged
 from ..fit.fit import Fit
 from ..fit.idata import fit_of
@@ -93,6 +94,7 @@ def nuts(
     >>> fit.posterior["loc"].mean(("chain", "draw")).values.round(1).tolist()
     [3.5, 70.9]
     """
+    check_alone("nuts")
     began = time.perf_counter()
     check_sampling(warmup=warmup, draws=draws, chains=chains, jobs=jobs, target_accept=target_accept)
     seed = check_seed(seed)

@@ -152,8 +152,8 @@ def _first_gradient(start: Start) -> Tensor:
             params = [param for _, param in named]
             trained = params and value.requires_grad
             parts = torch.autograd.grad(value, params, allow_unused=True, materialize_grads=True) if trained else []
-        except InputError:
-            raise  # of all processes alike
+        except InputError as error:  # of all processes alike
+            raise InputError(str(error).splitlines()[0]) from error  # Pyro adds pages to it
         except Exception:  # a factorization, say, of some rows
             return torch.full((1,), math.nan, dtype=torch.float64, device=start.data.like.device)
         return joined([value.detach().reshape(1), *parts]).double()
