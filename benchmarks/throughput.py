@@ -71,8 +71,8 @@ def guides(jobs: int) -> str:
 def simulations(jobs: int) -> str:
     """The ranks of the truths."""
     x = torch.linspace(-1, 1, ROWS, dtype=torch.float64)
-    options = {"simulations": SIMULATIONS, "jobs": jobs, "progress": False}
-    return str(pyrometer.calibrate(regression, "nuts", (x, x), **options).ranks.to_csv())
+    found = pyrometer.calibrate(regression, "nuts", (x, x), simulations=SIMULATIONS, jobs=jobs, progress=False)
+    return str(found.ranks.to_csv())
 
 
 if __name__ == "__main__":

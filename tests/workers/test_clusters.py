@@ -226,6 +226,11 @@ class SLURMCluster:
         assert jobs > 0
 
 
+def address_of(client: Any) -> str:
+    """Of the scheduler of a cluster that is there."""
+    return str(client.scheduler.address)
+
+
 PAGE = [code for code, name in EXAMPLES.items() if name.startswith("many_fits-")]
 
 
@@ -247,13 +252,13 @@ def test_the_page_has_an_example_of_each() -> None:
 def test_the_page_s_dask_runs(dask_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     import distributed
 
-    there, whole = distributed.get_client(), distributed.LocalCluster
+    address, whole = address_of(distributed.get_client()), distributed.LocalCluster
 
     @contextmanager
     def local_cluster(**options: Any) -> Iterator[str]:
         assert options == {"n_workers": 2, "threads_per_worker": 1}
         assert options.keys() <= inspect.signature(whole).parameters.keys()
-        yield there.scheduler.address
+        yield address
 
     monkeypatch.setattr(distributed, "LocalCluster", local_cluster)
     assert list(run_page(PAGE[1], monkeypatch)["comparison"]) == ["cavi", "mean_field", "auto_mvn"]
@@ -265,7 +270,7 @@ def test_the_page_s_slurm_runs(dask_cluster: Cluster, monkeypatch: pytest.Monkey
     stands_in = ModuleType("dask_jobqueue")
     stands_in.SLURMCluster = SLURMCluster  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "dask_jobqueue", stands_in)
-    address, client = distributed.get_client().scheduler.address, distributed.Client
+    address, client = address_of(distributed.get_client()), distributed.Client
 
     def connected(cluster: Any) -> Any:
         assert isinstance(cluster, SLURMCluster)

@@ -141,7 +141,7 @@ def test_a_guide_that_kills_every_worker_is_skipped_in_one_line() -> None:
     comparison = pyrometer.compare(
         model, Y, {"fatal": fatal, "good": guides["function"]}, reference=None, steps=5, jobs=2, progress=False
     )
-    assert list(comparison) == ["good"]  # type: ignore[arg-type]
+    assert list(comparison) == ["good"]
     assert "memory is the usual cause" in comparison.skipped["fatal"]
 
 
@@ -173,14 +173,15 @@ def test_what_a_call_raises_is_raised_here_as_it_was() -> None:
 
 
 def test_what_a_call_says_is_said_here_in_one_piece(capfd: pytest.CaptureFixture[str]) -> None:
+    model, _ = model_and_guides()
+
     def talks(number: int) -> int:
         print(f"call {number}")
         sys.stderr.write(f"error {number}\n")
         warnings.warn(f"warning {number}", RuntimeWarning, stacklevel=1)
-        pyrometer.svi(*model_and_guides_of(), Y, steps=30, draws=2, compile=False, progress=True)
+        pyrometer.svi(model, "auto_normal", Y, steps=30, draws=2, compile=False, progress=True)
         return number
 
-    model_and_guides_of = lambda: (model_and_guides()[0], "auto_normal")  # noqa: E731
     with pytest.warns(RuntimeWarning, match="warning") as warned:
         assert sorted(in_workers(talks, [(1,), (2,)], 2)) == [(0, 1), (1, 2)]
     out, err = capfd.readouterr()
