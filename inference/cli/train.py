@@ -24,7 +24,9 @@ from ..fit.saved import files_of
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
-from ..plots import latent, plot_losses, plot_marginal
+from ..plots import latent
+from ..plots.losses import plot_losses
+from ..plots.marginal import plot_marginal
 from ..report.fits import training_page
 from ..report.save import INDEX, pictures, tables
 from ..runtime.folder import write_all

@@ -21,7 +21,7 @@ from ..fit.idata import matched_to
 from ..local_latents.gaps import amortisation_gaps, summarised
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import target_of, tells_new, tells_q
-from ..plots import plot
+from ..plots.comparison import plot
 from ..report.comparison import report_of
 from ..report.page import check_page, write_page
 from ..report.save import save

@@ -30,7 +30,7 @@ from pyrometer.inference.local_latents.marginal import (
     unbiasedness,
 )
 from pyrometer.inference.local_latents.target import Target, target_of
-from pyrometer.inference.plots import plot_marginal, plot_unbiasedness
+from pyrometer.inference.plots.marginal import plot_marginal, plot_unbiasedness
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 

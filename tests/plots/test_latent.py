@@ -13,7 +13,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from pyrometer.inference.local_latents.row_fit import RowFit
-from pyrometer.inference.plots import latent, plot_gaps
+from pyrometer.inference.plots import latent
+from pyrometer.inference.plots.marginal import plot_gaps
 from pyrometer.models import VAE
 from torch import Tensor
 
