@@ -17,8 +17,10 @@ from scipy.spatial import cKDTree
 from ...errors import InputError
 from ...models.vae.vae import COLOURS
 from ..data.data import evenly_spaced
+from .drawing.compared import compared
+from .drawing.figure import attempt, drawn
+from .drawing.looks import GREY
 from .losses import draw_losses
-from .style import GREY, attempt, compared, drawn
 
 if TYPE_CHECKING:
     from ..data.as_data import DataLike

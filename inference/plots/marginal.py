@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from .style import GREY, PALETTE, REFERENCE, colours, drawn
+from .drawing.figure import drawn
+from .drawing.looks import GREY, PALETTE, REFERENCE, colours
 
 BAND = 2  # standard errors either side
 BLUE, RED = PALETTE[:2]

@@ -13,8 +13,8 @@ from pyrometer.inference.compare.comparison import Comparison
 from pyrometer.inference.local_latents.marginal import Budget, estimate
 from pyrometer.inference.local_latents.row_fit import RowFit
 from pyrometer.inference.plots import latent
+from pyrometer.inference.plots.drawing.figure import figure_of
 from pyrometer.inference.plots.losses import plot_losses
-from pyrometer.inference.plots.style import figure_of
 from pyrometer.models import VAE
 from torch.nn.utils import parameters_to_vector
 

@@ -11,7 +11,9 @@ import numpy as np
 from ....errors import InputError, check_positive
 from ....models.structure import model_name
 from .. import latent
-from ..style import Compared, canvas, columns_of, compared, in_place_of, styled
+from ..drawing.canvas import canvas, columns_of, in_place_of
+from ..drawing.compared import Compared, compared
+from ..drawing.figure import styled
 
 if TYPE_CHECKING:
     from ...data.as_data import DataLike
