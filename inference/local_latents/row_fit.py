@@ -24,7 +24,7 @@ from ..fit.approximation import approximation
 from ..fit.fit import Fit
 from ..fit.idata import LARGEST, fit_of
 from ..fit.moments import moments
-from ..plots.latent import plot_portrait
+from ..plots.latent.portrait import plot_portrait
 from ..steps.pairing import Pairing
 from .gaps import amortisation_gaps
 from .latent_space import Clusters, LatentFeatures, clusters_of

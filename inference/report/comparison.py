@@ -15,7 +15,8 @@ from ..local_latents.target import tells_q
 from ..plots.comparison import plot, plot_fit
 from ..plots.evidence import plot_evidence, plot_khat
 from ..plots.forest import plot_forest
-from ..plots.latent import plot_latent, plot_reconstructions
+from ..plots.latent.codes import plot_latent
+from ..plots.latent.reconstructions import plot_reconstructions
 from ..plots.losses import plot_losses
 from ..plots.posterior import plot_densities
 from .data_summary import data_sentence

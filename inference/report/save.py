@@ -14,7 +14,9 @@ from ..local_latents.row_fit import RowFit, tells_q
 from ..plots.comparison import plot, plot_fit
 from ..plots.drawing.figure import figure_of
 from ..plots.forest import plot_forest
-from ..plots.latent import plot_latent, plot_portrait, plot_reconstructions
+from ..plots.latent.codes import plot_latent
+from ..plots.latent.portrait import plot_portrait
+from ..plots.latent.reconstructions import plot_reconstructions
 from ..plots.losses import plot_losses
 from ..runtime.folder import NOTES, Files, stems_of, write_all
 from ..runtime.inert import every_text, inert
