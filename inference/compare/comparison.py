@@ -34,7 +34,6 @@ from .summary import Headline, Step, advice, headline
 from .verdict import TRUSTED
 
 FAR = 3  # standard errors between two figures for one evidence beyond which a reader should know
-SPREAD = 5.0  # nats between the ends of the best and the worst start beyond which a reader should know
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,9 +230,8 @@ def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:
     for name, fit in fits.items():
         for remark in filter(None, (fit.message, *fit.remarks)):
             shared.setdefault(remark, []).append(name)
-        ended = fit.start_losses[np.isfinite(fit.start_losses)]
-        if len(ended) > 1 and np.ptp(ended) > SPREAD:
-            yield f"{name}: {len(ended)} starts ended {np.ptp(ended):.1f} nats apart; the best is shown"
+        if len(fit.optima):
+            yield f"{name}: {len(fit.optima)} starts ended {np.ptp(fit.optima):.1f} nats apart; the best is shown"
     for remark, names in shared.items():
         yield remark if len(names) == len(fits) > 1 else f"{', '.join(names)}: {remark}"
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 MOST = 60  # scalars of which the correlations are looked at
 CORRELATED, MISSED = 0.5, 0.3  # a correlation worth a word, and how far off a guide's must be
-APART = 5.0  # nats between the ends of the best and the worst start that tell of several optima
 NAMES = 5  # named in a sentence, at most
 
 
@@ -206,11 +205,10 @@ def _of_centring(comparison: Comparison) -> Iterator[Step]:
 def _of_optima(comparison: Comparison) -> Iterator[Step]:
     """Several optima, or modes that some fits have not seen."""
     for name, fit in comparison.fits.items():
-        ended = fit.start_losses[np.isfinite(fit.start_losses)]
-        if len(ended) > 1 and np.ptp(ended) > APART:
-            what = f"The starts of {name} ended {np.ptp(ended):.0f} nats apart, in several optima: more starts"
+        if len(fit.optima):
+            what = f"The starts of {name} ended {np.ptp(fit.optima):.0f} nats apart, in several optima: more starts"
             more = ", or another number of components" if fit.labels else ""
-            starts = 4 * len(ended)
+            starts = 4 * len(fit.optima)
             again = f"{_ADD}{name!r}: partial(pyrometer.svi, guide={_guide(comparison, name)}, starts={starts})}})"
             yield Step(f"{what}{more}.", again)
 
