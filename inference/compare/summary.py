@@ -11,7 +11,6 @@ from ...display.table import Mark
 from ...guides import catalogue
 from ..density.centred import centred_sites
 from ..fit.moments import scalars_of
-from .marks import NOT_CONVERGED
 from .verdict import DOUBTED, GOOD_KHAT, MEANS, POINT, TRUSTED, UNTRAINED
 
 if TYPE_CHECKING:
@@ -72,8 +71,7 @@ def _standard(comparison: Comparison) -> str:
         return f"; NUTS, which they are held to, converged on {sound.sum()} of {len(sound)} rows"
     if name is None:
         return ", without a reference" if any(_words(comparison).values()) else ""
-    failed = str(comparison.table.at[name, "estimator"]).endswith(NOT_CONVERGED)
-    return f"; the reference {name} did not converge" if failed else f", held to {name}"
+    return f"; the reference {name} did not converge" if comparison.reference_fault else f", held to {name}"
 
 
 def _words(comparison: Comparison) -> dict[str, str]:
