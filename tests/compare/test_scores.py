@@ -84,7 +84,7 @@ def test_khat_does_not_apply_without_weights_and_is_infinite_with_broken_ones() 
 
 
 def test_khat_does_not_apply_to_a_tail_of_equal_weights_unless_one_weight_outweighs_them() -> None:
-    """As those of an exact guide are, and of a likelihood whose largest value many draws reach; NaN says so, not inf."""
+    """As those of an exact guide are, and of a likelihood whose largest value many draws reach: NaN, and not inf."""
     equal = np.zeros(500)
     bounded = np.minimum(np.random.default_rng(0).normal(size=5000), -0.1).astype(np.float32)
     outweighed = np.where(np.arange(500) == 7, 50.0, 0.0)
