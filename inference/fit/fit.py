@@ -12,7 +12,6 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ...display.fit import fit_html
 from ...errors import InputError
 from ...models.structure import Model, Structure, model_name
 from ..data.as_data import DataLike
@@ -21,7 +20,8 @@ from ..data.new_data import as_new_data
 from ..density.log_density import Density
 from ..runtime.arviz import InferenceData, group_of
 from ..runtime.folder import write_all
-from .convergence import figure
+from .display.figure import figure
+from .display.html import fit_html
 from .predictive import RowPredictive, decoded, from_prior, new_rows, occupied, of_rows, replicated, responsibilities
 from .relabel import Labels, component_features
 from .saved import files_of
@@ -95,7 +95,7 @@ class Fit:
         return f"Fit({', '.join(filter(None, [*parts, said]))})"
 
     def _repr_html_(self) -> str:
-        return fit_html(self, figure(self))
+        return fit_html(self)
 
     @property
     def posterior(self) -> xr.Dataset:
