@@ -100,7 +100,7 @@ def _run(argv: Sequence[str]) -> int:
             _work(options)
     except InputError as error:
         who = f"pyrometer: process {launched_rank()}" if launched_rank() else "pyrometer"  # one of several
-        print(f"{who}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{who}: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except SystemExit as end:  # of argparse, once help is printed
         return int(end.code or 0)
@@ -133,7 +133,7 @@ def _parser(argv: Sequence[str]) -> Parser:
     parser.add_argument("--version", action="version", version=f"pyrometer {_version()}")
     what = "print what makes a shell complete commands and options"
     parser.add_argument("--print-completion", choices=SHELLS, action=_PrintCompletion, help=what)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    commands = parser.add_subparsers(prog="pyrometer", metavar="COMMAND", required=True, title="commands")
     for name, what in COMMANDS.items():
         if name in argv or any(argument.startswith("--print-c") for argument in argv):
             import_module(f".{name}", __package__).add(commands, what)
@@ -155,7 +155,13 @@ class _PrintCompletion(argparse.Action):
 def _show_warning(message: Warning | str, *_: Any, file: TextIO | None = None, **__: Any) -> None:
     """A warning as one line, of several processes by the first."""
     if not launched_rank():
-        print(f"pyrometer: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
+        print(f"pyrometer: warning: {_one_line(message)}", file=file or sys.stderr)
+
+
+def _one_line(message: object) -> str:
+    """A message without line breaks, and with no character in it that a terminal would obey."""
+    line = " ".join(str(message).split())
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
 
 
 def _version() -> str:

@@ -49,10 +49,11 @@ def share_of(group: Group, whole: int, plate: str = "") -> Share:
 
 
 def bits(*values: Tensor) -> Tensor:
-    """A whole number (), modulo 2**64, that is another where a bit of these tensors is; their order is no matter."""
+    """A whole number (), modulo 2**64, that is another where a bit of these tensors is, or two are exchanged."""
     kinds = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
     plain = [value.detach().cpu().contiguous() for value in values]
-    return torch.stack([value.view(kinds[value.element_size()]).sum() for value in plain]).sum()
+    flat = torch.cat([value.view(kinds[value.element_size()]).reshape(-1).to(torch.int64) for value in plain])
+    return (flat * (2 * torch.arange(len(flat)) + 1)).sum()  # odd, and so no change of one number is lost
 
 
 def fingerprint(params: dict[str, Tensor]) -> Tensor:

@@ -136,7 +136,7 @@ def _check_gradient(share: Share, whole: Start, own: Start) -> None:
     scale[0] = scale[0].clamp(min=1.0)
     gap = ((found - expected).abs() / scale.clamp(min=torch.finfo(scale.dtype).tiny)).max()
     if found.isfinite().all() and gap > ROUNDING[own.data.dtype][1]:
-        why = "as by batch normalisation, sums over all rows within a logarithm, or noise that is not a row's own"
+        why = "as by batch normalisation, or noise that is not a row's own"
         raise InputError(f"loss and gradient of a batch are not the mean of its shares, {why}: take one process")
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pyrometer import InputError
 from pyrometer.inference.distributed.group import Group
-from pyrometer.inference.distributed.share import Share, bits, share_of
+from pyrometer.inference.distributed.share import Share, bits, fingerprint, share_of
 from pyrometer.inference.steps.minibatches import Minibatches
 from pyrometer.models.structure import Plate, sites_of
 from torch import Tensor
@@ -111,8 +111,18 @@ def test_rows_are_those_of_the_whole_batch() -> None:
 
 def test_one_bit_changes_the_fingerprint() -> None:
     values = torch.randn(50), torch.randn(7, dtype=torch.float64), torch.tensor([True, False])
-    before = bits(*values)
+    seen = {int(bits(*values))}
     for value in values:
-        value[0] = ~value[0] if value.dtype == torch.bool else torch.nextafter(value[0], value.new_tensor(9.0))
-        assert bits(*values) != before
-        before = bits(*values)
+        value[1] = ~value[1] if value.dtype == torch.bool else torch.nextafter(value[1], value.new_tensor(9.0))
+        seen.add(int(bits(*values)))
+        value[:2] = value[:2].flip(0).clone()
+        seen.add(int(bits(*values)))
+    assert len(seen) == 6  # the flags were alike when they were exchanged
+
+
+def test_one_draw_changes_the_fingerprint() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        before = fingerprint({})
+        torch.rand(1)
+        assert fingerprint({}) != before

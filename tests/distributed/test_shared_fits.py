@@ -61,12 +61,16 @@ def test_two_processes_by_torchrun_give_the_numbers_of_one(tmp_path: Path) -> No
 
 
 OTHERS = [name for name in FITS if name not in fits.BY_TORCHRUN]
+SLOW = ["z enumerated, compiled", "local latents, compiled", "IWAE"]
 
 
-def test_other_guides_and_estimators_too(tmp_path: Path) -> None:
-    (_, first), (_, second) = together(lambda rank: {n: kept(FITS[n](WHOLE // 2)) for n in OTHERS}, 2, tmp_path)
+@pytest.mark.parametrize(
+    "names", [[name for name in OTHERS if name not in SLOW], pytest.param(SLOW, marks=pytest.mark.slow)]
+)
+def test_other_guides_and_estimators_too(names: list[str], tmp_path: Path) -> None:
+    (_, first), (_, second) = together(lambda rank: {n: kept(FITS[n](WHOLE // 2)) for n in names}, 2, tmp_path)
     assert isinstance(first, dict), first
-    for name in OTHERS:
+    for name in names:
         check_same(first[name], of_one(name))
         check_same(second[name], first[name], close=0.0)
 
