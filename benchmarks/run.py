@@ -12,7 +12,7 @@ from importlib import import_module
 QUICK = ("nuts.ordinary", "nuts.simulation", "cold_start")
 SLOW = (
     *("nuts.gradient", "nuts.speed", "svi.speed", "large.scaling", "svi.overhead", "svi.training_end"),
-    *("vae.training", "classics"),
+    *("large.processes", "vae.training", "classics"),
 )
 
 if __name__ == "__main__":

@@ -66,8 +66,8 @@ class StepMessenger(Messenger):
         super().__init__()
         self.noise = share.noise() if share else None
         self.rows, self.weighs = rows, bool(warmup) or beta != 1
-        share = (step + 1) / max(warmup, 1)
-        self.weight = beta * (share.clamp(max=1.0) if isinstance(share, Tensor) else min(share, 1.0))
+        risen = (step + 1) / max(warmup, 1)
+        self.weight = beta * (risen.clamp(max=1.0) if isinstance(risen, Tensor) else min(risen, 1.0))
 
     def __enter__(self) -> Any:
         if self.noise:
