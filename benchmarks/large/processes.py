@@ -90,7 +90,7 @@ def on_cuda() -> None:
     """Look whether a step by NCCL is one without, on one GPU."""
     pixels = np.random.default_rng(0).random((ROWS, 784), dtype=np.float32)
     model = VAE(10, "mlp", "bernoulli", hidden=(400, 400), device="cuda")
-    options = {"steps": 50, "batch_size": 256, "draws": 1, "progress": False}
+    options: dict[str, Any] = {"steps": 50, "batch_size": 256, "draws": 1, "progress": False}
     alone = pyrometer.svi(model, "encoder", pixels, **options).losses
     group.SHARED_FROM = shares.SHARED_FROM = 1  # as if there were others
     shared = pyrometer.svi(model, "encoder", pixels, **options).losses

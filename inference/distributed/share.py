@@ -44,8 +44,8 @@ class Share:
 
 def share_of(group: Group, whole: int, plate: str = "") -> Share:
     """The share of this process in a batch of so many rows: as many as any other has, or one more."""
-    ends = [rank * whole // group.processes for rank in (group.rank, group.rank + 1)]
-    return Share(group, *ends, whole, plate)
+    start, stop = (rank * whole // group.processes for rank in (group.rank, group.rank + 1))
+    return Share(group, start, stop, whole, plate)
 
 
 def bits(*values: Tensor) -> Tensor:

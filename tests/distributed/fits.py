@@ -118,7 +118,7 @@ def together(
     def run(rank: int) -> None:
         warnings.simplefilter("ignore")
         torch.set_num_threads(1)
-        group = {"rank": rank, "world_size": processes, "timeout": timedelta(seconds=10)}
+        group: Any = {"rank": rank, "world_size": processes, "timeout": timedelta(seconds=10)}
         torch.distributed.init_process_group("gloo", init_method=f"file://{store}", **group)
         try:
             result = work(rank)
