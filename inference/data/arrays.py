@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader
 
 from ... import datasets
 from ...errors import InputError
+from ..mapped.copies import rows_in
+from ..mapped.tensor import Mapped
 from ..runtime.isolation import untouched
 
 FILL = "drop the row or fill it in"
@@ -121,6 +123,8 @@ def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: t
     """
     if isinstance(value, list):
         value = _listed_numbers(value)
+    if isinstance(value, np.memmap) and isinstance(found := rows_in(value, where), Mapped):
+        return Part(found.changed(dtype=torch.int64) if value.dtype.kind in "iu" else found)
     if not hasattr(value, "__array__"):
         return Part(value)
     if not getattr(value, "ndim", 1):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from ..mapped.tensor import Mapped
 from .data import Data
 
 FAR = 100  # times as far from the nearest other value as the others reach from each other
@@ -14,6 +15,8 @@ FEWEST = 5  # values: of fewer nothing is known
 def outliers(data: Data) -> Iterator[str]:
     """A line for each column of floating numbers that has a lone outlier, naming its row, counted from 0."""
     for name, value in data.named.items():
+        if isinstance(value, Mapped):  # of rows in a file two are not looked for among all
+            continue
         if isinstance(value, Tensor) and value.is_floating_point() and value.dim() in (1, 2) and len(value) >= FEWEST:
             columns = data.columns or data.tables.get(name, ())
             yield from _of_table(value.reshape(len(value), -1), name, columns)
