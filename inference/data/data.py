@@ -20,6 +20,9 @@ from ..runtime.isolation import isolated
 from .arrays import default_columns
 
 
+SHOWN_ROWS = 2000  # of a file, that stand for all in pictures and where rows are told one by one
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """Checked data: the arguments of a model, handed on as they are.
@@ -95,6 +98,10 @@ class Data:
     def in_memory(self) -> Data:
         """The same with all rows in memory."""
         return self.map(lambda value: value.in_memory() if isinstance(value, Mapped) else value)
+
+    def sampled(self, most: int) -> Data:
+        """At most so many rows of a file, evenly spaced, in memory; what is all in memory as it is."""
+        return self if self.mapped is None else self.take(evenly_spaced(self.rows or 0, most))
 
     def touched(self, rows: int) -> None:
         """Say that so many rows are read at random by what does not come through `take`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models.structure import Model, model_name
+from ..compilation.batched import over_draws
 from ..compilation.graph import graph_of
-from ..data.data import Data
-from ..mapped.some_rows import HEAD_ROWS, OnRows
+from ..mapped.some_rows import HEAD_ROWS, OnRows, head_of
 from ..mapped.tensor import Mapped
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def on_some_rows(density: Density, rows: Tensor) -> Density:
 def on_head(density: Density) -> Density:
     """That of the first rows of a file; of all rows in memory the density itself."""
     file = whole_file(density)
-    return density if file is None else on_some_rows(density, torch.arange(min(HEAD_ROWS, len(file))))
+    return density if file is None else on_some_rows(density, torch.arange(head_of(len(file))))
 
 
 def log_joints(density: Density, draws: Mapping[str, Tensor]) -> Tensor:
@@ -80,9 +81,9 @@ def log_joints(density: Density, draws: Mapping[str, Tensor]) -> Tensor:
             what = f"site {site.name!r} of model {model_name(density.model)} is discrete and shared by all rows"
             raise InputError(f"{what}, which cannot be summed out in blocks: give a sample of rows")
     number = len(next(iter(draws.values())))
-    total = torch.stack([_prior(density, {name: value[i] for name, value in draws.items()}) for i in range(number)])
+    total = over_draws(partial(_prior, density), draws)
     widest = max([2, *(plate.size for plate in structure.plates.values() if plate.name != structure.rows.name)])
-    size = min(MAX_ROWS, max(HEAD_ROWS, NUMBERS_AT_ONCE // (widest * density.data.row_numel)), len(file))
+    size = min(MAX_ROWS, max(HEAD_ROWS, NUMBERS_AT_ONCE // (widest * density.data.row_numel)), -(-len(file) // 2))  # never all
     at_once = max(1, NUMBERS_AT_ONCE // (size * widest * density.data.row_numel))
 
     def of_rows(draw: Mapping[str, Tensor], rows: Tensor) -> Tensor:
@@ -114,9 +115,3 @@ def _prior(density: Density, draw: Mapping[str, Tensor]) -> Tensor:
     """What is no row's: ()."""
     first = on_some_rows(density, torch.zeros(1, dtype=torch.long))
     return first.log_joint(draw) - first.log_joint_rows(draw).sum()
-
-
-def blocks_of(data: Data, most: int) -> list[slice]:
-    """The rows of data in slices of so many at most."""
-    rows = data.rows or 0
-    return [slice(start, min(start + most, rows)) for start in range(0, rows, most)]

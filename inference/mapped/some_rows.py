@@ -13,6 +13,11 @@ from ..runtime.pyro_private import Subsample
 HEAD_ROWS = 64  # from which the structure of a model is read
 
 
+def head_of(number: int) -> int:
+    """How many rows of so many stand for all where their numbers are no matter: never all of them."""
+    return max(1, min(HEAD_ROWS, number - 1))
+
+
 class OnRows(Messenger):
     """Lets every plate of `number` rows that looks at all of them look at some, as a minibatch does.
 
@@ -30,7 +35,7 @@ class OnRows(Messenger):
         if isinstance(fn, Subsample):
             if fn.size == self.number and msg["value"] is None:
                 asked = fn.subsample_size
-                first = torch.arange(min(asked or HEAD_ROWS, self.number), device=fn.device)
+                first = torch.arange(asked or head_of(self.number), device=fn.device)
                 msg["value"] = first if self.rows is None else self.rows
                 self.cut |= {msg["name"]} if asked is None else set()
         elif self.alone:

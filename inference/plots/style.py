@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import wraps
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
@@ -22,6 +23,7 @@ from matplotlib.text import Text
 
 from ...errors import InputError
 from ...models.structure import one_line
+from ..data.data import SHOWN_ROWS
 
 if TYPE_CHECKING:
     from ..fit.fit import Fit
@@ -107,10 +109,16 @@ def compared(shown: Any) -> Compared:
     if isinstance(shown, Compared):
         return shown
     if hasattr(shown, "fits"):
-        return Compared(shown.fits, shown.reference, shown.table, shown.gaps, shown.parameters)
+        fits = {name: _of_sample(fit) for name, fit in shown.fits.items()}
+        return Compared(fits, shown.reference, shown.table, shown.gaps, shown.parameters)
     if hasattr(shown, "posterior") and hasattr(shown, "losses"):
-        return Compared({shown.name: shown})
+        return Compared({shown.name: _of_sample(shown)})
     raise InputError(f"a {type(shown).__name__} cannot be drawn: give a Comparison or a Fit")
+
+
+def _of_sample(fit: Fit) -> Fit:
+    """A fit to rows in a file with some of them, evenly spaced; any other as it is."""
+    return fit if fit.data.mapped is None else replace(fit, data=fit.data.sampled(SHOWN_ROWS))
 
 
 def looks(names: Iterable[str], reference: str | None = None) -> dict[str, Look]:

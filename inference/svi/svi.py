@@ -36,6 +36,7 @@ from ..runtime.pyro_private import copied_guide
 from ..steps.compiled_steps import Schedule
 from ..steps.pairing import Pairing, check_estimator, pair
 from .guide_of import BATCH, NETWORK_LR, guide_of, local_kind
+from .rows_of_file import check_guide_of_file, draws_of_file, minibatch_of_file, sample_of_file, with_remark
 from .training import Start, begin
 from .until_done import BLOCK, judge_fixed, train_until_done
 
@@ -87,9 +88,11 @@ def svi(
         PyroOptim.
     lr : the first step size: None is 0.05 where steps are auto, else 0.01; of a guide with a q(z | x) a row, 0.001. An
         AutoGuide's locations move in units of a Gaussian approximation around a mode, from which it starts.
-    batch_size : rows a step; None leaves it to the model, and is 128 of more rows where a network has q(z | x).
+    batch_size : rows a step; None leaves it to the model, and is 128 of more rows where a network has q(z | x), and
+        2,048 of rows in a file.
     starts : several starts run a tenth of the steps, the best goes on, and `start_losses` keeps the spread.
-    draws : of the trained guide; the ELBO, k-hat and posterior come from these.
+    draws : of the trained guide; the ELBO, k-hat and posterior come from these. Of rows in a file no more than a
+        billion row by row, 100 draws of ten million; `remarks` says how many.
     seed : the same seed gives the same numbers.
     compile : take the steps by one compiled function, held to `pyro.infer.SVI` first. auto: TorchScript, ready in a
         second, and Inductor where it makes up for its quarter of a minute; True: Inductor; False: `pyro.infer.SVI`
@@ -124,11 +127,14 @@ def svi(
     check_training(steps=steps, starts=starts, draws=draws, **asked)
     seed = check_seed(seed)
     model = copy.deepcopy(model)  # a module in it is trained in place
-    data, whole = data_for(on_all_rows(model), x, dtype)
+    data, whole = data_for(on_all_rows(model), x, dtype, by_rows=True)
     by_row, amortized = local_kind(guide, model) if whole.only_local else (False, False)
+    if by_row or whole.only_local:
+        check_guide_of_file(model_name(guide) if name is None and not isinstance(guide, str) else name or str(guide), amortized, data)
     lr = lr if lr is not None else NETWORK_LR if by_row else AUTO_LR if steps == AUTO else LR
     if amortized and getattr(model, "batch_size", None) is None and (data.rows or 0) > BATCH:
         batch_size = batch_size or BATCH
+    batch_size = batch_size or minibatch_of_file(model, data)
     model = model if batch_size is None else with_batch_size(model, batch_size)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
@@ -145,7 +151,7 @@ def svi(
         return begin(paired, fresh, data, seed + 1000 * number, schedule, place if steps == AUTO else None, rows)
 
     def place(guide: Guide, seed: int) -> Mapping[str, Tensor]:
-        return {} if local or structure.of_kind("param") else _placed(guide, Density(on_all_rows(model), data), seed)
+        return {} if local or structure.of_kind("param") or data.mapped is not None else _placed(guide, Density(on_all_rows(model), data), seed)
 
     falls = optimizer == "ClippedAdam" and steps != AUTO
 
@@ -158,14 +164,16 @@ def svi(
         how = {**best.record(), "start_losses": np.array([best.recent_loss()])}
         if local:
             trained = copy.deepcopy(best.pairing).on_all_rows()  # as trained: the start puts its own back
-            fit: Fit = row_fit(name, trained, data, min(draws, MAX_ROW_DRAWS), **how)
+            fit: Fit = row_fit(name, trained, sample_of_file(data), min(draws, MAX_ROW_DRAWS), **how)
         else:
             trained = best.pairing.on_all_rows()
+            draws = draws_of_file(data, draws)
             density = Density(trained.model, data, how["params"])
             result = approximation(trained, density, draws)
             sites = {key: value.unsqueeze(0) for key, value in result.sites.items()}
             how |= {"elbo_draws": result.elbo_draws, "log_weights": result.log_weights}
             fit = fit_of(name, trained.estimator, density, sites, guide=_as_trained(trained.guide), **how)
+    fit = with_remark(fit, data, structure.rows.size if structure.rows else 1)
     return replace(fit, seconds=time.perf_counter() - began)
 
 
