@@ -209,7 +209,7 @@ def _refuse_dependent(blocks: RowBlocks, floor: float) -> None:
     if blocks.units.squares:
         return
     rows, loc = blocks.rows, blocks.units.loc
-    sums = weighted_sums(blocks, loc.new_ones(rows, 1))
+    sums = weighted_sums(blocks, loc.new_ones(1, 1).expand(rows, 1))
     if _collapsed(sums.counts, sums.scatters / rows, blocks.units.scale, floor):
         why = "N is no more than D" if rows <= len(loc) else "drop one"
         what = "the columns of x depend on each other linearly, so a full covariance is singular"

@@ -21,6 +21,7 @@ BLOCK_NUMBERS = 4_000_000  # read at a time
 MAX_SLICE = 16_000_000  # numbers of x[a:b]
 PAGES_A_ROW = 64 * 1024  # bytes that Linux maps around one row
 MAX_PAGES = 128 * 2**20  # bytes mapped by rows at random before they are let go of
+MAX_GATHERED = 4096  # rows at random at once
 KINDS = {np.dtype(kind) for kind in ("bool", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")}  # that torch reads
 
 
@@ -203,6 +204,8 @@ class Mapped(Tensor):
             number = len(range(*index.indices(len(self))))
             if number * self.known.mean.numel() > MAX_SLICE:
                 raise self._refused(f"a slice of {number} of them")
+        elif isinstance(index, Tensor) and index.dim() == 1 and len(index) > MAX_GATHERED:
+            return torch.cat([self._rows((part, *entries)) for part in index.split(MAX_GATHERED)])
         else:
             self.pages.touched(index.numel() if isinstance(index, Tensor) else np.size(index))
         rows = self.pages.tensor[index]

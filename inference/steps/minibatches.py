@@ -12,6 +12,10 @@ from ...models.structure import Plate
 from ..runtime.pyro_private import Subsample
 
 
+LISTED = 2**25  # rows, whose order is held in memory: 256 MB
+ROUNDS = 6  # of what shuffles more
+
+
 class Minibatches:
     """Rows of every subsampled plate, each once an epoch: a batch costs what it holds, where Pyro shuffles all rows.
 
@@ -23,6 +27,7 @@ class Minibatches:
         self.plates, self.warmup, self.beta = plates, warmup, beta
         self._generator = torch.Generator().manual_seed(seed)
         self._rest: dict[str, Tensor] = {}
+        self._order: dict[str, tuple[int, Tensor]] = {}
 
     def draw(self, number: int) -> Tensor:
         """The rows of so many steps, all plates side by side: (number, R)."""
@@ -37,11 +42,43 @@ class Minibatches:
         return StepMessenger(rows, step, self.warmup, self.beta)
 
     def _batch(self, plate: Plate) -> Tensor:
+        if plate.full_size > LISTED:
+            return self._batch_of_many(plate)
         rest = self._rest.get(plate.name)
         if rest is None or len(rest) < plate.size:
             rest = torch.randperm(plate.full_size, generator=self._generator)
         self._rest[plate.name] = rest[plate.size :]
         return rest[: plate.size]
+
+
+    def _batch_of_many(self, plate: Plate) -> Tensor:
+        """The same where a list of all rows would fill the memory: their order is computed, not kept."""
+        start, keys = self._order.get(plate.name, (plate.full_size, torch.empty(0)))
+        if start + plate.size > plate.full_size:
+            start, keys = 0, torch.randint(2**62, (ROUNDS,), generator=self._generator)
+        self._order[plate.name] = start + plate.size, keys
+        return shuffled(torch.arange(start, start + plate.size), plate.full_size, keys)
+
+
+def shuffled(places: Tensor, number: int, keys: Tensor) -> Tensor:
+    """Where a permutation of 0, ..., number - 1 that follows from the keys takes some of them: int64, of their shape.
+
+    A Feistel network on the bits of a place (Luby and Rackoff 1988), gone through again from where it leads outside.
+    """
+    half = ((number - 1).bit_length() + 1) // 2
+    mask = (1 << half) - 1
+
+    def once(place: Tensor) -> Tensor:
+        left, right = place >> half, place & mask
+        for key in keys:
+            mixed = (right + key) * 0x9E3779B97F4A7C1 ^ (right + key) >> 7
+            left, right = right, left ^ ((mixed ^ mixed >> 31) & mask)
+        return left << half | right
+
+    found = once(places)
+    while (outside := found >= number).any():
+        found = torch.where(outside, once(found), found)
+    return found
 
 
 class StepMessenger(Messenger):
