@@ -10,6 +10,7 @@ import sys
 import classics
 import cold_start
 import gradient
+import large_rows
 import nuts_speed
 import ordinary
 import scaling
@@ -20,7 +21,7 @@ import training_end
 import vae_training
 
 QUICK = (ordinary, simulation, cold_start)
-SLOW = (gradient, nuts_speed, svi_speed, scaling, svi_overhead, training_end, vae_training, classics)
+SLOW = (gradient, nuts_speed, svi_speed, scaling, svi_overhead, training_end, vae_training, classics, large_rows)
 
 if __name__ == "__main__":
     for benchmark in QUICK if "quick" in sys.argv else (*QUICK, *SLOW):

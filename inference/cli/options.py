@@ -34,7 +34,11 @@ def add_data(parser: Parser, score: str = "lpd_test") -> None:
     """DATA, its columns, and what is held out. score: what the held-out rows are for."""
     known = ", ".join(datasets.DATASETS)
     group = parser.add_argument_group("data")
-    group.add_argument("data", metavar="DATA", help=f"a .csv, .parquet or .npy file, a folder of Parquet or a Zarr array, or one of {known}")
+    group.add_argument(
+        "data",
+        metavar="DATA",
+        help=f"a .csv, .parquet or .npy file, a folder of Parquet or a Zarr array, or one of {known}",
+    )
     group.add_argument("--columns", type=names, metavar="A,B", help="these columns of it (default: all)")
     held_out = group.add_mutually_exclusive_group()
     share = f"keep this share of the rows for {score} (default: none)"

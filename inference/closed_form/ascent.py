@@ -114,7 +114,10 @@ def mixture_fit(
     starts: Sequence[int | Tensor] = clusters
     if options.responsibilities is not None:
         starts = [_check_responsibilities(options.responsibilities, blocks.rows, model.components)]
-    with worker_pool(as_matrix(whole.values) if whole.mapped is not None else None, options.jobs) as pool, isolated(options.seed, torch.float64):
+    with (
+        worker_pool(as_matrix(whole.values) if whole.mapped is not None else None, options.jobs) as pool,
+        isolated(options.seed, torch.float64),
+    ):
         updates_of = partial(kind, model, blocks, pool)
         best, losses = _best_ascent(updates_of, starts, options)
         rest = updates_of(options.seed).result(best, options.draws)

@@ -126,7 +126,10 @@ def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:
 
 def _unseen(fit: Fit) -> str:
     """That a guide misses much of the posterior, as chains from elsewhere find; empty where they do not, or cannot."""
-    if fit.data.mapped is not None or seconds_scripted((NEAR + FAR) * (WARMUP + DRAWS) * GRADIENTS_A_DRAW, fit.data.numel) > LONGEST:
+    if (
+        fit.data.mapped is not None
+        or seconds_scripted((NEAR + FAR) * (WARMUP + DRAWS) * GRADIENTS_A_DRAW, fit.data.numel) > LONGEST
+    ):
         return ""
     try:
         return widened_evidence(fit).remark

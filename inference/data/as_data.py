@@ -164,7 +164,9 @@ def data_for(
     if not structure.of_kind("latent", "discrete", "param"):
         raise InputError(f"model {model_name(model)} has no latent site and no param: there is nothing to fit")
     if data.mapped is not None and (structure.rows is None or structure.rows.full_size != len(data.mapped)):
-        what = f"model {model_name(model)} has no plate of the {len(data.mapped)} rows of {data.mapped.pages.place.name}"
+        what = (
+            f"model {model_name(model)} has no plate of the {len(data.mapped)} rows of {data.mapped.pages.place.name}"
+        )
         raise InputError(f"{what}: write it with pyro.plate('data', len(x)) as rows, and x[rows]")
     if not isinstance(x, Data) and data.numel < SMALL and data.mapped is None:
         _refuse_other_sites(model, data, structure)
@@ -180,7 +182,9 @@ def held_in_memory(data: Data) -> Data:
     if data.mapped is None:
         return data
     if data.mapped.bytes > LOADED:
-        what = f"{data.mapped.pages.place.name} has {data.rows or len(data.mapped)} rows, {data.mapped.bytes / 1e6:.0f} MB"
+        what = (
+            f"{data.mapped.pages.place.name} has {data.rows or len(data.mapped)} rows, {data.mapped.bytes / 1e6:.0f} MB"
+        )
         mend = "give it a sample of them, x[::1000] say, or take svi, em or cavi, which read them in blocks"
         raise InputError(f"{what}, and this method holds all of them in memory: {mend}")
     return data.in_memory()

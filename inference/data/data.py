@@ -14,11 +14,10 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models.structure import Model, Structure, read_structure
-from ..mapped.some_rows import OnRows
 from ..mapped.tensor import Mapped, same_numbers
 from ..runtime.isolation import isolated
 from .arrays import default_columns
-
+from .some_rows import OnRows
 
 SHOWN_ROWS = 2000  # of a file, that stand for all in pictures and where rows are told one by one
 

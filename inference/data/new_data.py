@@ -12,6 +12,7 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.arguments import only_observes
 from ...models.structure import Model, model_name
+from ..mapped.copies import LOADED
 from ..mapped.tensor import Mapped
 from .arrays import as_table, count, default_columns, listed, matched, numbers_of, opened
 from .as_data import DataLike, checked_by, in_file, within_range
@@ -107,10 +108,14 @@ def _table(x: Any, like: Data, model: Model | None, name: str) -> Data:
 def _rows_of_file(x: Mapped, like: Data, model: Model | None, name: str) -> Data:
     """New rows in a file."""
     row, named = like.values.shape[1:], default_columns(len(x.names)) != x.names
-    if len(x.names) != len(like.columns) or (named and default_columns(len(like.columns)) not in (like.columns, x.names) and x.names != like.columns):
+    if len(x.names) != len(like.columns) or (
+        named and default_columns(len(like.columns)) not in (like.columns, x.names) and x.names != like.columns
+    ):
         has = f"{name} has the columns {listed(x.names)}, and the fitted data {listed(like.columns)}"
         raise InputError(f"{has}: give the same, in this order")
-    values = x.changed(row=row, dtype=like.dtype, device=like.like.device)
+    values: Tensor = x.changed(row=row, dtype=like.dtype, device=like.like.device)
+    if isinstance(values, Mapped) and values.bytes <= LOADED:
+        values = values.in_memory()
     if hasattr(model, "check"):
         checked_by(model, "check", name, values)
     return replace(like, args=(values,), rows=None if like.rows is None else len(values), missing="")

@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...models.structure import Model, model_name
 from ..compilation.batched import over_draws
 from ..compilation.graph import graph_of
-from ..mapped.some_rows import HEAD_ROWS, OnRows, head_of
+from ..data.some_rows import HEAD_ROWS, OnRows, head_of
 from ..mapped.tensor import Mapped
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def log_joints(density: Density, draws: Mapping[str, Tensor]) -> Tensor:
     Raises InputError where rows hang together by more than the continuous sites.
     """
     file, structure = whole_file(density), density.structure
-    assert file is not None and structure.rows is not None
+    assert file is not None
+    assert structure.rows is not None
     for site in structure.discrete:
         if not structure.by_row(site):
             what = f"site {site.name!r} of model {model_name(density.model)} is discrete and shared by all rows"
@@ -83,7 +84,9 @@ def log_joints(density: Density, draws: Mapping[str, Tensor]) -> Tensor:
     number = len(next(iter(draws.values())))
     total = over_draws(partial(_prior, density), draws)
     widest = max([2, *(plate.size for plate in structure.plates.values() if plate.name != structure.rows.name)])
-    size = min(MAX_ROWS, max(HEAD_ROWS, NUMBERS_AT_ONCE // (widest * density.data.row_numel)), -(-len(file) // 2))  # never all
+    size = min(
+        MAX_ROWS, max(HEAD_ROWS, NUMBERS_AT_ONCE // (widest * density.data.row_numel)), -(-len(file) // 2)
+    )  # never all
     at_once = max(1, NUMBERS_AT_ONCE // (size * widest * density.data.row_numel))
 
     def of_rows(draw: Mapping[str, Tensor], rows: Tensor) -> Tensor:

@@ -19,10 +19,10 @@ from ...guides import Guide
 from ..compilation.batched import over_draws, repeated
 from ..compilation.compiled import value_and_gradient
 from ..compilation.graph import graph_of
+from ..data.some_rows import OnRows
 from ..density.ascent import ascend
 from ..density.in_blocks import log_joints
 from ..density.laplace import row_modes
-from ..mapped.some_rows import OnRows
 
 if TYPE_CHECKING:
     from ..density.log_density import Density
@@ -75,7 +75,9 @@ def _of_file(pairing: Pairing, density: Density, draws: int) -> Approximation:
     with density.data.some_rows():
         sites, log_q = repeated(_one_draw(pairing.guide, density), draws)
     log_weights = (log_joints(density, sites) - log_q).cpu().numpy()
-    return Approximation(sites, log_weights, _elbo_in_blocks(pairing, density, draws) if pairing.assigns else log_weights)
+    return Approximation(
+        sites, log_weights, _elbo_in_blocks(pairing, density, draws) if pairing.assigns else log_weights
+    )
 
 
 def _elbo_in_blocks(pairing: Pairing, density: Density, draws: int) -> np.ndarray:

@@ -237,7 +237,9 @@ def _weighed(fit: Fit, rows: RowDensity, draws: Sites, q: Any, how: str) -> RowP
 def _refuse_file(data: Data, what: str) -> None:
     """Refuse what would be held for all rows of a file."""
     if data.mapped is not None:
-        raise InputError(f"{what} would be {data.rows} rows in memory, which are in a file: give x_new, a sample of them")
+        raise InputError(
+            f"{what} would be {data.rows} rows in memory, which are in a file: give x_new, a sample of them"
+        )
 
 
 class _ObservedAnew(UnconditionMessenger):

@@ -38,7 +38,7 @@ def rows_in(x: Any, name: str) -> Mapped | np.ndarray | Any | None:
     if source is None:
         return None
     if not by_hand and source.bytes <= LOADED:
-        return _loaded(source)
+        return None if source.table else _loaded(source)
     return mapped(source)
 
 
@@ -49,7 +49,7 @@ def opened_rows(path: str | Path, columns: Sequence[str] = (), held: Held | None
     """
     source = source_of(path)
     if source is None or source.bytes <= LOADED:
-        return None if source is None else _loaded(source)
+        return None if source is None or source.table else _loaded(source)
     found = mapped(chosen(source, columns), key=(str(path), tuple(columns)))
     return found if held is None else held_out(found, held)
 
@@ -57,7 +57,9 @@ def opened_rows(path: str | Path, columns: Sequence[str] = (), held: Held | None
 def mapped(source: Source, key: tuple[Any, ...] = ()) -> Mapped:
     """The rows of a source in a file: its own where torch can read that as it lies, else a copy of them."""
     if source.rows == 0 or prod(source.row) == 0:
-        raise InputError(f"{source.name} is empty, shape {(source.rows, *source.row)}: give at least one row and column")
+        raise InputError(
+            f"{source.name} is empty, shape {(source.rows, *source.row)}: give at least one row and column"
+        )
     if source.dtype.kind not in "biuf":
         raise InputError(f"{source.name} holds {source.dtype}: give numbers, in float32 or float64")
     direct = source.direct
@@ -74,19 +76,23 @@ def _refusal(source: Source) -> Callable[[int, int, str], InputError]:
 
     def refused(row: int, entry: int, what: str) -> InputError:
         said = "is missing (NaN)" if what == "nan" else "is infinite"
-        return InputError(f"{source.name}: column {source.names[entry]!r}, row {row}: {said}; drop the row or fill it in")
+        return InputError(
+            f"{source.name}: column {source.names[entry]!r}, row {row}: {said}; drop the row or fill it in"
+        )
 
     return refused
 
 
 def _copied(blocks: Iterator[np.ndarray], source: Source, origin: tuple[Any, ...], key: tuple[Any, ...] = ()) -> Mapped:
     """Rows written into a file of their own, which goes with the last who looks at it, and with this process."""
-    if key and (known := _made.get(key)) is not None:
-        return known
+    if key and (made := _made.get(key)) is not None:
+        return made
     dtype = np.dtype("f4" if source.dtype in SINGLE else "f8")
     folder = Path(tempfile.mkdtemp(prefix="pyrometer-"))
     path, needed = folder / "rows", source.rows * prod(source.row) * dtype.itemsize
-    lacking = f"{folder.parent} has no place for the {needed / 2**30:.3g} GiB of {source.name}: set TMPDIR to one that has"
+    lacking = (
+        f"{folder.parent} has no place for the {needed / 2**30:.3g} GiB of {source.name}: set TMPDIR to one that has"
+    )
     try:
         if shutil.disk_usage(folder).free < needed:
             raise InputError(lacking)
@@ -98,7 +104,9 @@ def _copied(blocks: Iterator[np.ndarray], source: Source, origin: tuple[Any, ...
         if isinstance(error, OSError):
             raise InputError(f"{lacking} ({error.strerror or error})") from error
         raise
-    like: np.ndarray = np.lib.stride_tricks.as_strided(np.empty(1, dtype), (written, *source.row), _strides(dtype, source.row))
+    like: np.ndarray = np.lib.stride_tricks.as_strided(
+        np.empty(1, dtype), (written, *source.row), _strides(dtype, source.row)
+    )
     pages = place_of(path, like, 0, origin).open()
     weakref.finalize(pages, _remove, folder, os.getpid())
     found = Mapped(pages, known, names=source.names)
@@ -122,7 +130,7 @@ def _written(blocks: Iterator[np.ndarray], file: Any, dtype: np.dtype, source: S
         if tuple(block.shape[1:]) != source.row:
             raise InputError(f"{source.name} has rows of shape {block.shape[1:]} beside such of {source.row}: mend it")
         rows = np.ascontiguousarray(block, dtype=dtype)
-        file.write(memoryview(rows).cast("B"))
+        file.write(rows.data.cast("B"))
         yield torch.from_numpy(rows)
 
 
@@ -168,5 +176,3 @@ def held_out(x: Mapped, held: Held) -> Mapped:
     kind = np.dtype(x.pages.place.dtype)
     source = Source(x.pages.place.name, rows, tuple(x.shape[1:]), kind, blocks, x.names)
     return _copied(blocks(), source, (path, columns, held), (path, columns, held))
-
-

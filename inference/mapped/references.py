@@ -28,7 +28,14 @@ def reference_to(x: Mapped) -> dict[str, Any]:
     dtype = str(x.dtype).removeprefix("torch.")
     at = {"path": str(Path(path).resolve()), "columns": list(columns), "held": list(held) if held else None}
     whole = {"offset": place.offset, "kind": place.dtype, "strides": list(place.strides)} if not place.origin else None
-    return {"mapped": at, "pages": whole, "shape": list(x.shape), "dtype": dtype, "names": list(x.names), "digest": _digest(x)}
+    return {
+        "mapped": at,
+        "pages": whole,
+        "shape": list(x.shape),
+        "dtype": dtype,
+        "names": list(x.names),
+        "digest": _digest(x),
+    }
 
 
 def rows_again(kept: dict[str, Any]) -> Mapped:
@@ -63,5 +70,7 @@ def rows_again(kept: dict[str, Any]) -> Mapped:
 
 def _digest(x: Mapped) -> str:
     """SHA-256 of some evenly spaced rows."""
-    rows = x.changed(dtype=torch.float64)[torch.linspace(0, len(x) - 1, min(SAMPLED, len(x)), dtype=torch.float64).round().long()]
+    rows = x.changed(dtype=torch.float64)[
+        torch.linspace(0, len(x) - 1, min(SAMPLED, len(x)), dtype=torch.float64).round().long()
+    ]
     return hashlib.sha256(rows.numpy().tobytes()).hexdigest()

@@ -21,7 +21,8 @@ SHOWN = 6  # names in a message
 class Source:
     """Rows somewhere: N by *row, read so many at a time. columns: their names where they have any.
 
-    direct: the array over the pages of a file that torch can read as it lies; None where it must be copied.
+    direct: the array over the pages of a file that torch can read as it lies; None where it must be copied. table:
+    whether it is a single file, which `datasets.load` reads too.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Source:
     blocks: Callable[[], Iterator[np.ndarray]]
     columns: tuple[str, ...] = ()
     direct: np.memmap | None = None
+    table: bool = False
 
     @property
     def bytes(self) -> int:
@@ -44,14 +46,13 @@ class Source:
 
 
 def source_of(x: Any) -> Source | None:
-    """What a path, a pyarrow data set or a Zarr array leads to; None of anything else, or of one Parquet file of few.
-    """
+    """What a path, a pyarrow data set or a Zarr array leads to; None of anything else, or of one Parquet file of few."""
     kind = f"{type(x).__module__}.{type(x).__name__}"
     if kind.startswith("zarr."):
         return _of_zarr(x, str(getattr(x, "store_path", x)))
     if kind.startswith("pyarrow._dataset."):
         return _of_parquet(x, "the data set")
-    if not isinstance(x, str | Path) or isinstance(x, str) and "\n" in x:
+    if not isinstance(x, str | Path) or (isinstance(x, str) and "\n" in x):
         return None
     path = check_path(x)
     if path.suffix.lower() == ".npy":
@@ -73,7 +74,15 @@ def of_memmap(x: np.memmap, name: str) -> Source:
     at_file = isinstance(x.filename, str | os.PathLike) and Path(x.filename).exists()
     sound = x.dtype in KINDS and x.dtype.isnative and all(stride > 0 for stride in x.strides)
     called = str(x.filename) if at_file else name
-    return Source(called if name == "x" else name, len(x), x.shape[1:], x.dtype, lambda: _slices(x), (), x if at_file and sound else None)
+    return Source(
+        called if name == "x" else name,
+        len(x),
+        x.shape[1:],
+        x.dtype,
+        lambda: _slices(x),
+        (),
+        x if at_file and sound else None,
+    )
 
 
 def _slices(x: Any) -> Iterator[np.ndarray]:
@@ -144,8 +153,8 @@ def _opened_parquet(path: Path) -> Any:
         raise InputError(f"{path} is no Parquet data set ({why}): give a file or a folder of them alone") from error
 
 
-def _of_parquet(found: Any, name: str, columns: Sequence[str] = ()) -> Source | None:
-    """A Parquet data set, or None of a single small file, which `datasets.load` reads as any table."""
+def _of_parquet(found: Any, name: str, columns: Sequence[str] = ()) -> Source:
+    """A Parquet data set, of all of its columns or of some."""
     from pyarrow import ArrowException, float64, types
     from pyarrow.dataset import ParquetFragmentScanOptions
 
@@ -156,29 +165,29 @@ def _of_parquet(found: Any, name: str, columns: Sequence[str] = ()) -> Source | 
     if len(kinds) < len(found.schema):
         twice = next(n for n in found.schema.names if found.schema.names.count(n) > 1)
         raise InputError(f"{name} has two columns called {twice!r}: give each a name of its own")
-    if len(getattr(found, "files", [0])) == 1 and Path(name).is_file() and 8 * rows * len(kinds) <= LOADED:
-        return None
-    chosen = list(columns) or list(kinds)
+    taken = list(columns) or list(kinds)
     small = ("is_boolean", "is_int8", "is_uint8", "is_int16", "is_uint16", "is_float16", "is_float32")
-    for column in chosen:
-        kind = kinds[column]
-        if not (types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
-            raise InputError(f"{name}: column {column!r} is of type {kind}: turn it into numbers, or leave it out")
-    single = all(any(getattr(types, is_kind)(kinds[column]) for is_kind in small) for column in chosen)
+    numbers = ("is_boolean", "is_integer", "is_floating", "is_decimal")
+    odd = [column for column in taken if not any(getattr(types, is_kind)(kinds[column]) for is_kind in numbers)]
+    single = all(any(getattr(types, is_kind)(kinds[column]) for is_kind in small) for column in taken)
 
     def blocks() -> Iterator[np.ndarray]:
-        size = max(1, BLOCK_NUMBERS // max(1, len(chosen)) // 4)
+        for column in odd:
+            what = f"{name}: column {column!r} is of type {kinds[column]}"
+            raise InputError(f"{what}: turn it into numbers, or leave it out")
+        size = max(1, BLOCK_NUMBERS // max(1, len(taken)) // 4)
         options = ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False)
         how = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False, "fragment_scan_options": options}
         try:
-            for batch in found.to_batches(columns=chosen, batch_size=size, **how):
+            for batch in found.to_batches(columns=taken, batch_size=size, **how):
                 each = [column.cast(float64()).to_numpy(zero_copy_only=False) for column in batch.columns]
                 yield np.stack(each, 1) if each else np.empty((len(batch), 0))
         except (OSError, ArrowException) as error:
             why = str(error).strip().splitlines()[0]
             raise InputError(f"{name} cannot be read as one table ({why}): write its parts alike") from error
 
-    return Source(name, rows, (len(chosen),), np.dtype("f4" if single else "f8"), blocks, tuple(chosen))
+    table = len(getattr(found, "files", ())) == 1 and Path(name).is_file()
+    return Source(name, rows, (len(taken),), np.dtype("f4" if single else "f8"), blocks, tuple(taken), table=table)
 
 
 def chosen(source: Source, columns: Sequence[str]) -> Source:
@@ -191,9 +200,7 @@ def chosen(source: Source, columns: Sequence[str]) -> Source:
         if column not in source.names:
             raise InputError(f"{source.name} has no column {column!r}: choose from {_listed(source.names)}")
     if source.columns:
-        found = _of_parquet(_opened_parquet(Path(source.name)), source.name, columns)
-        assert found is not None  # which was large with all of its columns
-        return found
+        return _of_parquet(_opened_parquet(Path(source.name)), source.name, columns)
     places = [source.names.index(column) for column in columns]
     cut = lambda: (block.reshape(len(block), -1)[:, places] for block in source.blocks())  # noqa: E731
     return Source(source.name, source.rows, (len(places),), source.dtype, cut, tuple(columns))

@@ -20,7 +20,7 @@ from ...errors import InputError
 BLOCK_NUMBERS = 4_000_000  # read at a time
 MAX_SLICE = 16_000_000  # numbers of x[a:b]
 PAGES_A_ROW = 64 * 1024  # bytes that Linux maps around one row
-MAX_PAGES = 128 * 2**20  # bytes mapped by rows at random before they are let go of
+MAX_PAGES = 256 * 2**20  # bytes mapped by rows at random before they are let go of
 MAX_GATHERED = 4096  # rows at random at once
 KINDS = {np.dtype(kind) for kind in ("bool", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")}  # that torch reads
 
@@ -108,8 +108,7 @@ class Pages:
 
 
 class Columns(NamedTuple):
-    """What is known of each entry of a row, in float64, of the shape of a row; scatter: the sum of squares about mean.
-    """
+    """What is known of each entry of a row, float64 in its shape; scatter: the sum of squares about the mean."""
 
     mean: Tensor
     scatter: Tensor
@@ -144,7 +143,7 @@ class Mapped(Tensor):
         names: tuple[str, ...] = (),
     ) -> Mapped:
         row = Size(pages.tensor.shape[1:]) if row is None else row
-        found = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        found = Tensor._make_wrapper_subclass(
             cls, Size((len(pages.tensor), *row)), dtype=dtype, device=device or torch.device("cpu")
         )
         found.pages, found.known, found.names = pages, known.viewed(row), names
@@ -242,7 +241,9 @@ class Mapped(Tensor):
             return func(*args, **kwargs)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         name = func.overloadpacket.__name__
         if name in ("detach", "alias"):
             return args[0]
@@ -284,7 +285,8 @@ def _reduction(name: str) -> Callable[..., Any]:
 
 
 def _to(x: Mapped, *args: Any, **options: Any) -> Mapped:
-    found = x.like.to(*(value.like if isinstance(value, Mapped) else value for value in args), **options)
+    plain: list[Any] = [value.like if isinstance(value, Mapped) else value for value in args]
+    found = x.like.to(*plain, **options)
     return x.changed(dtype=found.dtype, device=found.device)
 
 

@@ -54,7 +54,9 @@ def _rows(data: Data) -> Iterator[tuple[str, dict[str, Cell]]]:
 
 def _of_file(value: Mapped) -> Iterator[tuple[str, dict[str, Cell]]]:
     """The columns of rows in a file, of which these figures are known."""
-    figures = zip(*(part.flatten().tolist() for part in (value.known.low, value.known.mean, value.known.high)), strict=True)
+    figures = zip(
+        *(part.flatten().tolist() for part in (value.known.low, value.known.mean, value.known.high)), strict=True
+    )
     for name, stated in zip(value.names, figures, strict=True):
         shown = [f"{figure:.4g}" for figure in stated]
         yield name, _cells(str(len(value)), value.pages.place.dtype, *shown, "0")

@@ -11,7 +11,6 @@ from torch import Tensor
 from ...models.structure import Plate
 from ..runtime.pyro_private import Subsample
 
-
 LISTED = 2**25  # rows, whose order is held in memory: 256 MB
 ROUNDS = 6  # of what shuffles more
 
@@ -49,7 +48,6 @@ class Minibatches:
             rest = torch.randperm(plate.full_size, generator=self._generator)
         self._rest[plate.name] = rest[plate.size :]
         return rest[: plate.size]
-
 
     def _batch_of_many(self, plate: Plate) -> Tensor:
         """The same where a list of all rows would fill the memory: their order is computed, not kept."""

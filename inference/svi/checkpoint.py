@@ -108,7 +108,9 @@ def trained(folder: str | Path, model: Any, x: DataLike, guide: Any = None, draw
     """
     folder = check_path(folder)
     try:
-        data, structure = data_for(on_all_rows(model), x, by_rows=True)  # which tells a model of strings its alphabet, too
+        data, structure = data_for(
+            on_all_rows(model), x, by_rows=True
+        )  # which tells a model of strings its alphabet, too
     except InputError:
         read(folder, {"model": known_by(model)})  # another model than was trained is the better reason
         raise

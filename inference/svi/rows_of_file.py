@@ -1,4 +1,4 @@
-"""What SVI does otherwise with rows in a file: minibatches always; scored by fewer draws, or on a sample of the rows."""
+"""What SVI does otherwise with rows in a file: minibatches always; fewer draws, or a sample of the rows, to score."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def with_remark(fit: Any, data: Data, batch_size: int) -> Any:
         return fit
     whole = f"{fit.number} draws weighed on all of them"
     part = f"scored on {fit.data.rows} of them, evenly spaced, which are the rows of this fit"
-    said = f"steps of {batch_size} rows at random of {data.rows} in a file, {part if fit.data.mapped is None else whole}"
+    said = (
+        f"steps of {batch_size} rows at random of {data.rows} in a file, {part if fit.data.mapped is None else whole}"
+    )
     return replace(fit, remarks=(*fit.remarks, said))
 
 

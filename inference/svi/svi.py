@@ -130,7 +130,9 @@ def svi(
     data, whole = data_for(on_all_rows(model), x, dtype, by_rows=True)
     by_row, amortized = local_kind(guide, model) if whole.only_local else (False, False)
     if by_row or whole.only_local:
-        check_guide_of_file(model_name(guide) if name is None and not isinstance(guide, str) else name or str(guide), amortized, data)
+        check_guide_of_file(
+            model_name(guide) if name is None and not isinstance(guide, str) else name or str(guide), amortized, data
+        )
     lr = lr if lr is not None else NETWORK_LR if by_row else AUTO_LR if steps == AUTO else LR
     if amortized and getattr(model, "batch_size", None) is None and (data.rows or 0) > BATCH:
         batch_size = batch_size or BATCH
@@ -151,7 +153,11 @@ def svi(
         return begin(paired, fresh, data, seed + 1000 * number, schedule, place if steps == AUTO else None, rows)
 
     def place(guide: Guide, seed: int) -> Mapping[str, Tensor]:
-        return {} if local or structure.of_kind("param") or data.mapped is not None else _placed(guide, Density(on_all_rows(model), data), seed)
+        return (
+            {}
+            if local or structure.of_kind("param") or data.mapped is not None
+            else _placed(guide, Density(on_all_rows(model), data), seed)
+        )
 
     falls = optimizer == "ClippedAdam" and steps != AUTO
 

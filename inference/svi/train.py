@@ -135,7 +135,9 @@ def train(
     check_guide_of_file(name, local_kind(guide, model)[1], data)
     if binarize is not None:
         if data.mapped is not None or (test is not None and test.mapped is not None):
-            raise InputError("binarize makes other pixels of all rows, and these lie in a file: write them there as 0 or 1")
+            raise InputError(
+                "binarize makes other pixels of all rows, and these lie in a file: write them there as 0 or 1"
+            )
         check_choices(binarize=(binarize, Binarize))
         if hasattr(model, "codes"):
             what = f"model {model_name(model)} is of strings, whose characters are not black or white"

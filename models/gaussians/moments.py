@@ -67,8 +67,9 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
 
     seed = torch.initial_seed() % 2**32 if seed is None else seed
     matrix = as_matrix(x).detach()
-    if len(matrix) > ROWS:
-        matrix = matrix[torch.from_numpy(np.random.default_rng(seed).choice(len(matrix), ROWS, replace=False))]
+    many = len(matrix) > ROWS
+    some = np.random.default_rng(seed).choice(len(matrix), ROWS, replace=False) if many else None
+    matrix = matrix[:] if some is None else matrix[torch.from_numpy(some)]
     values = matrix.cpu().double().numpy()
     whole = values.var(0)
     scale = np.sqrt(np.where(whole > 0, whole, 1.0))

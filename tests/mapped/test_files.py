@@ -56,7 +56,10 @@ def parquet(folder: Path, frame: pd.DataFrame, parts: int = 3) -> Path:
 def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
     here = torch.as_tensor(ROWS)
     there = rows_in(saved(tmp_path, ROWS), "x")
-    assert isinstance(there, Mapped) and there.shape == here.shape and len(there) == 300 and there.dim() == 2
+    assert isinstance(there, Mapped)
+    assert there.shape == here.shape
+    assert len(there) == 300
+    assert there.dim() == 2
     for ask in (
         lambda x: x.mean(0),
         lambda x: x.std(0, correction=0),
@@ -78,7 +81,15 @@ def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
         lambda x: x.new_zeros(2),
     ):
         assert torch.allclose(ask(there), ask(here), rtol=1e-12), ask
-    for index in (3, -1, slice(10, 20), slice(None, None, 7), torch.tensor([5, 1, 299]), [4, 2], torch.tensor([[1], [2]])):
+    for index in (
+        3,
+        -1,
+        slice(10, 20),
+        slice(None, None, 7),
+        torch.tensor([5, 1, 299]),
+        [4, 2],
+        torch.tensor([[1], [2]]),
+    ):
         assert torch.equal(there[index], here[index])
     assert torch.equal(there[torch.tensor([5, 1]), 2], here[torch.tensor([5, 1]), 2])
     assert torch.equal(torch.cat(list(there.blocks(70))), here)
@@ -99,14 +110,16 @@ def test_a_copy_in_another_process_maps_the_file_itself(tmp_path: Path) -> None:
     sent = pickle.dumps(x.float())
     assert len(sent) < 5000
     again = pickle.loads(sent)
-    assert torch.equal(again[:], torch.as_tensor(ROWS).float()) and torch.equal(again.std(0), x.float().std(0))
+    assert torch.equal(again[:], torch.as_tensor(ROWS).float())
+    assert torch.equal(again.std(0), x.float().std(0))
 
 
 @pytest.mark.parametrize("kind", ["i2", "f2", "f4", "u1", "bool", "u2", ">f8", "i8"])
 def test_numbers_of_every_kind_are_taken(kind: str, tmp_path: Path) -> None:
     x = (np.abs(ROWS) * 3).astype(kind)
     found = as_data(saved(tmp_path, x)).values
-    assert isinstance(found, Mapped) and found.dtype == torch.float64
+    assert isinstance(found, Mapped)
+    assert found.dtype == torch.float64
     assert np.array_equal(found[:].numpy(), x.astype(float))
 
 
@@ -116,7 +129,8 @@ def test_slices_fortran_order_and_further_dimensions_are_taken(tmp_path: Path) -
     assert np.array_equal(as_data(mapped[::-1]).values[:].numpy(), ROWS[::-1])
     pictures = np.random.default_rng(0).random((40, 2, 4, 4)).astype("f4")
     found = as_data(saved(tmp_path, pictures, "p.npy")).values
-    assert np.array_equal(found[:].numpy(), pictures) and found.mean(0).shape == (2, 4, 4)
+    assert np.array_equal(found[:].numpy(), pictures)
+    assert found.mean(0).shape == (2, 4, 4)
 
 
 def test_parquet_and_zarr_are_copied_once_and_the_copies_go(tmp_path: Path) -> None:
@@ -128,7 +142,8 @@ def test_parquet_and_zarr_are_copied_once_and_the_copies_go(tmp_path: Path) -> N
     found = [as_data(folder), as_data(ds.dataset(folder)), as_data(tmp_path / "z.zarr"), as_data(array)]
     assert len(list(scratch.iterdir())) == 4
     for data, columns in zip(found, [("a", "b", "c")] * 2 + [("x0", "x1", "x2")] * 2, strict=True):
-        assert data.columns == columns and np.array_equal(data.values[:].numpy(), ROWS)
+        assert data.columns == columns
+        assert np.array_equal(data.values[:].numpy(), ROWS)
     del found, data
     gc.collect()
     assert not list(scratch.iterdir())
@@ -142,7 +157,8 @@ def test_parts_may_have_their_columns_in_other_orders_and_single_precision_is_ke
     assert np.array_equal(found[:].numpy(), frame.to_numpy(float))
     assert found.pages.place.dtype == "<f4"
     chosen = opened_rows(folder, ["c", "a"])
-    assert chosen.names == ("c", "a") and np.array_equal(chosen[:].numpy(), frame[["c", "a"]].to_numpy(float))
+    assert chosen.names == ("c", "a")
+    assert np.array_equal(chosen[:].numpy(), frame[["c", "a"]].to_numpy(float))
 
 
 def bad_parquet(folder: Path, **columns: Any) -> Path:
@@ -261,7 +277,8 @@ time.sleep(60)
     environment = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
     words = [sys.executable, "-c", code, str(tmp_path / "parts")]
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
-        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
         assert len(list((tmp_path / "scratch").iterdir())) == 1
         child.send_signal(signal.SIGINT)
         child.wait(60)
