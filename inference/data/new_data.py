@@ -14,8 +14,9 @@ from ...models.arguments import only_observes
 from ...models.structure import Model, model_name
 from ..mapped.copies import LOADED
 from ..mapped.tensor import Mapped
-from .arrays import as_table, count, default_columns, listed, matched, numbers_of, opened
+from .arrays import as_table, count, default_columns, listed, matched, numbers_of
 from .as_data import DataLike, checked_by, in_file, within_range
+from .containers import opened, plain
 from .data import Data
 from .parts import Arguments, arguments_in, several
 from .strings import strings_of
@@ -86,6 +87,7 @@ def _table(x: Any, like: Data, model: Model | None, name: str) -> Data:
     """New rows of a single table."""
     if isinstance(x, tuple | Mapping) and len(x) == 1:
         (x,) = x.values() if isinstance(x, Mapping) else x
+        x = x if isinstance(x, Mapped) else plain(x, name)
     if isinstance(x, Mapped):
         return _rows_of_file(x, like, model, name)
     table, row = as_table(x, name), like.values.shape[1:]

@@ -46,7 +46,7 @@ class Source:
 
 
 def source_of(x: Any) -> Source | None:
-    """What a path, a pyarrow data set or a Zarr array leads to; None of anything else, or of one Parquet file of few."""
+    """What a path, a pyarrow data set or a Zarr array leads to; None of anything else."""
     kind = f"{type(x).__module__}.{type(x).__name__}"
     if kind.startswith("zarr."):
         return _of_zarr(x, str(getattr(x, "store_path", x)))

@@ -99,7 +99,7 @@ def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
 def test_what_would_take_all_rows_is_refused(tmp_path: Path) -> None:
     x = rows_in(saved(tmp_path, ROWS), "x")
     for ask in (lambda: x - x.mean(0), lambda: x.exp(), lambda: x.numpy(), lambda: np.asarray(x), lambda: x @ x.T):
-        with pytest.raises(InputError, match="all 300 rows of .*x.npy into memory"):
+        with pytest.raises(InputError, match=r"all 300 rows of .*x.npy into memory"):
             ask()
     with pytest.raises(InputError, match="all 300 rows"):
         x.median(0)
