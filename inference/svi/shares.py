@@ -112,7 +112,7 @@ def _check_alike(group: Group, whole: Start, own: Start, model: str) -> None:
         what = f"parameter {differs!r} has shape {here} for {own.minibatches.plates[0].size} rows and {there} for all"
         raise InputError(f"{what}: several processes cannot share it, take one")
     data = own.data
-    looked = data.take(evenly_spaced(data.rows or 0, LOOKED_AT)) if (data.rows or 0) > LOOKED_AT else data
+    looked = data.take(evenly_spaced(data.rows or 0, LOOKED_AT))
     options = {name: getattr(whole.schedule, name) for name in ("steps", "compile", "plates", "warmup", "beta")}
     group.check_same(
         model=model,
