@@ -18,7 +18,8 @@ import pyrometer
 import pytest
 import torch
 from joblib.parallel import ParallelBackendBase, register_parallel_backend
-from many_fits import WORK, Y, alone, frail, model_and_guides, runs, table
+from many_fits import WORK, Y, alone, frail, model_and_guides, runs, some_slow, table
+from pyrometer.inference.cli import main as command_line
 from pyrometer.inference.runtime.progress import watched
 from pyrometer.inference.workers.engines import engine_for
 from pyrometer.inference.workers.many import WorkerLost, cores_for, in_workers
@@ -29,7 +30,7 @@ CALLS = [(number,) for number in range(8)]
 SQUARES = {number: number * number for number in range(8)}
 
 
-@pytest.mark.parametrize("name", WORK)
+@pytest.mark.parametrize("name", some_slow("calibrate"))
 def test_two_processes_give_what_one_gives_and_the_bar_moves_as_they_are_done(name: str) -> None:
     seen: list[int] = []
     with watched(lambda what, number, total: seen.append(number)):
@@ -64,6 +65,17 @@ def test_what_is_no_number_of_jobs_is_refused(jobs: Any) -> None:
     for name in WORK:
         with pytest.raises(pyrometer.InputError, match=r"^jobs=.* must be a whole number, 1 or more, or -1 for every"):
             WORK[name](jobs)
+
+
+@pytest.mark.parametrize("command", ["compare", "components"])
+def test_the_command_line_takes_jobs(command: str) -> None:
+    for words, jobs in (([], None), (["--jobs", "2"], 2), (["--jobs", "-1"], -1)):
+        options = [command, "faithful", *words]
+        assert command_line._parser(options).parse_args(options).jobs == jobs
+    for wrong in ("0", "-2", "1.5", "two"):
+        options = [command, "faithful", "--jobs", wrong]
+        with pytest.raises(pyrometer.InputError, match=r"--jobs: .* must be a whole number, 1 or more, or -1"):
+            command_line._parser(options).parse_args(options)
 
 
 def test_a_backend_that_takes_no_work_is_refused() -> None:
