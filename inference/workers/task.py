@@ -84,7 +84,7 @@ def work(packet: bytes) -> bytes:
         if sender != ME:  # else all of it is the caller's own, and in use
             stack.enter_context(redirect_stdout(output))
             stack.enter_context(redirect_stderr(errors))
-            warned = stack.enter_context(warnings.catch_warnings(record=True)) or []
+            warned = stack.enter_context(_recorded_warnings())
         stack.enter_context(watched(lambda *_: None))
         stack.enter_context(under_way("worker"))
         torch.set_default_dtype(dtype)
@@ -112,6 +112,13 @@ def unpacked(packet: bytes) -> Any:
     if said.error is not None:
         raise said.error
     return said.value
+
+
+@contextmanager
+def _recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    with warnings.catch_warnings(record=True) as found:
+        assert found is not None  # as record=True has it
+        yield found
 
 
 def _portable(value: Any) -> Any:

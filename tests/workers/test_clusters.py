@@ -249,6 +249,10 @@ def test_the_page_has_an_example_of_each() -> None:
     assert [head in code for head, code in zip(heads, PAGE, strict=True)] == [True] * 4
 
 
+def test_the_page_s_jobs_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(run_page(PAGE[0], monkeypatch)["comparison"]) == ["cavi", "mean_field", "auto_mvn"]
+
+
 def test_the_page_s_dask_runs(dask_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     import distributed
 
@@ -280,6 +284,7 @@ def test_the_page_s_slurm_runs(dask_cluster: Cluster, monkeypatch: pytest.Monkey
     assert list(run_page(PAGE[2], monkeypatch)["selection"].table.index) == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_page_s_ray_runs(ray_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
