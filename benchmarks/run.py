@@ -12,7 +12,7 @@ from importlib import import_module
 QUICK = ("nuts.ordinary", "nuts.simulation", "cold_start")
 SLOW = (
     *("nuts.gradient", "nuts.speed", "svi.speed", "large.scaling", "svi.overhead", "svi.training_end"),
-    *("vae.training", "classics"),
+    *("vae.training", "classics", "large.throughput"),
 )
 
 if __name__ == "__main__":
