@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import joblib
@@ -163,9 +164,22 @@ def test_what_cannot_travel_says_so_in_one_line() -> None:
     ((place, found),) = in_workers(lambda held: held, [(lock,)], 2)
     assert (place, type(found)) == (0, WorkerLost)
     assert str(found).startswith("it cannot travel to a worker (TypeError: cannot pickle")
-    with pytest.raises(pyrometer.InputError, match="its result cannot travel back from a worker") as caught:
-        list(in_workers(lambda: threading.Lock(), [()], 2))
-    assert "\n" not in str(caught.value)
+    results = dict(in_workers(lambda locks: threading.Lock() if locks else 3, [(True,), (False,)], 2))
+    assert results[1] == 3
+    assert isinstance(results[0], WorkerLost)
+    assert str(results[0]).startswith("its result cannot travel back from a worker (TypeError: cannot pickle")
+    assert "\n" not in str(results[0])
+
+
+def test_a_module_that_workers_have_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = ModuleType("known_here_alone")
+    exec("def square(number): return number * number", vars(mine))
+    monkeypatch.setitem(sys.modules, mine.__name__, mine)
+    packet = packed(mine.square, (3,))
+    assert unpacked(work(packet)) == 9
+    monkeypatch.delitem(sys.modules, mine.__name__)
+    with pytest.raises(WorkerLost, match=r"cannot import what was sent \(ModuleNotFoundError: No module named 'known_"):
+        unpacked(work(packet))
 
 
 def test_what_a_call_raises_is_raised_here_as_it_was() -> None:
