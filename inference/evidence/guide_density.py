@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...models.structure import sites_of
 from ..compilation.batched import over_draws
+from ..density.in_blocks import log_joints
 from ..density.log_density import Density
 from ..density.params import with_params
 from ..fit.approximation import laplace
@@ -54,7 +55,10 @@ def known_density(fit: Fit) -> Known | None:
         each = labellings.of_each(log_q, sites)
     except (RuntimeError, ValueError, NotImplementedError):
         return None
-    log_joint = over_draws(density.of_data("log_joint"), fit.sites(), density.chunk())
+    if density.data.mapped is not None:
+        log_joint = log_joints(density, fit.sites())
+    else:
+        log_joint = over_draws(density.of_data("log_joint"), fit.sites(), density.chunk())
     own = torch.as_tensor(fit.log_weights).to(log_joint)
     return Known(log_q, log_joint, log_mean(each)) if _found_again(log_joint - each, own) >= MATCHED else None
 
@@ -80,7 +84,8 @@ def guide_density(fit: Fit, other: Sites) -> LogDensity | None:
         return partial(of_unconstrained, density, q.log_prob)
     latent = {site.name for site in density.structure.latent}
     discrete = {site.name for site in density.structure.discrete}
-    drawn = sites_of(fit.data.run(poutine.trace(with_params(guide, fit.params)).get_trace))
+    with fit.data.some_rows():
+        drawn = sites_of(fit.data.run(poutine.trace(with_params(guide, fit.params)).get_trace))
     auxiliary = [name for name in drawn if name not in latent | discrete]
     whole = {name for name in auxiliary if drawn[name]["value"].numel() == density.dim}
     if not all(name in whole or name.removesuffix(OF_ONE_SITE) in latent for name in auxiliary):
@@ -101,7 +106,9 @@ def _given(density: Density, auxiliary: Sequence[str], own: Sequence[str], sites
 
     auxiliary: the guide's sites that the model has not. own: the model's, those left out that follow from the others.
     """
-    given = {site.name: torch.zeros(site.shape, dtype=torch.long) for site in density.structure.discrete}
+    rows, file = density.structure.rows, density.data.mapped
+    some = lambda site: () if file is not None and rows and density.structure.by_row(site) else site.shape  # noqa: E731
+    given = {site.name: torch.zeros(some(site), dtype=torch.long) for site in density.structure.discrete}
     for name in auxiliary:
         of = name.removesuffix(OF_ONE_SITE)
         given[name] = density.transforms[of].inv(sites[of]) if of in sites else density.unconstrain(sites)
@@ -110,7 +117,8 @@ def _given(density: Density, auxiliary: Sequence[str], own: Sequence[str], sites
 
 def _trace(fit: Fit, given: Sites) -> poutine.Trace:
     program = poutine.condition(with_params(fit.guide, fit.params), data=dict(given))
-    return fit.data.run(poutine.trace(program).get_trace)
+    with fit.data.some_rows():
+        return fit.data.run(poutine.trace(program).get_trace)
 
 
 def _settled(fit: Fit, given: Sites, sites: Sites) -> bool:
