@@ -26,6 +26,7 @@ from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
 from ..plots import latent, plot_losses, plot_marginal
 from ..report.fits import training_page
+from ..report.pictures import Picture
 from ..report.save import INDEX, pictures, tables
 from ..runtime.folder import write_all
 from ..svi import checkpoint
@@ -124,7 +125,7 @@ def _labels(options: argparse.Namespace, x: DataFrame) -> Series | None:
     return found if options.holdout is None else found.iloc[x.index]
 
 
-def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, Any]:
+def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, Picture]:
     """Every picture by the name of its file."""
     draws: dict[str, Any] = {"samples": partial(latent.plot_samples, fit), "training": partial(plot_losses, fit)}
     if tells_q(fit.guide):
@@ -139,4 +140,4 @@ def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, An
         draws["completion"] = partial(latent.plot_completion, fit, rows, np.broadcast_to(upper, rows.shape))
     if len(table):
         draws["marginal"] = partial(plot_marginal, table)
-    return {f"{name}.png": draw for name, draw in draws.items()}
+    return {f"{name}.png": Picture(draw) for name, draw in draws.items()}

@@ -57,7 +57,7 @@ def facts_of(fit: Fit, stem: str) -> dict[str, Any]:
 def json_file(facts: Mapping[str, Any]) -> Any:
     """Facts as a file that says which format it is in."""
     text = json.dumps({"format": FORMAT, **facts}, indent=1)
-    return lambda path: path.write_text(text, encoding="utf-8")
+    return lambda file: file.write(text.encode())
 
 
 def _plain(data: Data) -> dict[str, Any]:

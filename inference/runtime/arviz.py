@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -66,8 +66,11 @@ def groups_of(idata: InferenceData) -> dict[str, xr.Dataset]:
     return {name: idata[name] for name in idata.groups()}
 
 
-def to_netcdf(idata: InferenceData, path: Path) -> None:
-    """Write it, compressed: the same file from either generation, and for either."""
+def to_netcdf(idata: InferenceData, file: BinaryIO) -> None:
+    """Write it, compressed: the same file from either generation, and for either.
+
+    It is made in memory: HDF5 takes the whole program down where a disk is full.
+    """
     groups = groups_of(idata)
     encoding = {
         f"/{group}": {
@@ -75,10 +78,10 @@ def to_netcdf(idata: InferenceData, path: Path) -> None:
         }
         for group, dataset in groups.items()
     }
-    xr.DataTree.from_dict(groups).to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    file.write(xr.DataTree.from_dict(groups).to_netcdf(None, engine="h5netcdf", encoding=encoding))
 
 
-def from_netcdf(path: Path) -> InferenceData:
+def from_netcdf(path: Path | BinaryIO) -> InferenceData:
     """Read what either generation has written. Raises OSError and ValueError where the file is none of theirs."""
     groups = {}
     for name, dataset in xr.open_groups(path, engine="h5netcdf").items():
