@@ -14,7 +14,7 @@ from textwrap import dedent, indent
 from typing import Any, NoReturn, TextIO
 
 from ...errors import InputError
-from ..runtime.interrupts import asked_to_end, ending_on_signals, exit_status
+from ..runtime.interrupts import asked_to_end, ending_on_signals, exit_status, last_line
 from ..runtime.pipes import quiet_pipes
 
 COMMANDS = {  # in files of their names, imported by who asks for them: help is there at once
@@ -95,9 +95,8 @@ def _run(argv: Sequence[str]) -> int:
         return 2
     except SystemExit as end:  # of argparse, once help is printed
         return int(end.code or 0)
-    except KeyboardInterrupt as interrupt:
-        how = asked_to_end() or "interrupted"
-        print(": ".join([f"pyrometer: {how}", *map(str, interrupt.args)]), file=sys.stderr)
+    except KeyboardInterrupt:
+        print(last_line(), file=sys.stderr)
         return exit_status()
     return 0
 

@@ -29,6 +29,7 @@ from ..report.fits import training_page
 from ..report.pictures import Picture
 from ..report.save import INDEX, pictures, tables
 from ..runtime.folder import write_all
+from ..runtime.interrupts import say_how_it_goes_on
 from ..svi import checkpoint
 from ..svi.guide_of import NETWORK_LR
 from .main import Parser
@@ -71,18 +72,12 @@ def _add_work(parser: Parser) -> None:
 
 
 def _train(options: argparse.Namespace) -> list[Path]:
-    try:
-        return _work(options)
-    except KeyboardInterrupt as interrupt:
-        if options.out is None or not (Path(options.out) / checkpoint.FILE).exists():
-            raise
-        raise KeyboardInterrupt(f"--resume goes on from the checkpoint in {options.out}") from interrupt
-
-
-def _work(options: argparse.Namespace) -> list[Path]:
     """Check what can be checked, train, print, write; what was written."""
     if options.resume and options.out is None:
         raise InputError("--resume needs --out DIR, the folder of the checkpoint")
+    if options.out is not None:
+        left, hint = Path(options.out) / checkpoint.FILE, f"--resume goes on from the checkpoint in {options.out}"
+        say_how_it_goes_on(lambda: hint if left.exists() else "")
     x, x_test = rows_of(options)
     of_strings = options.model == STRINGS
     labels = None if of_strings else _labels(options, x)

@@ -49,7 +49,8 @@ def save(comparison: Comparison, folder: str | Path, methods: Collection[str], c
     frames = {name: getattr(comparison, name) for name in FRAMES}
     stems, first, problem = stems_of(comparison.fits), next(iter(comparison.fits.values())), comparison.problem
     facts: dict[str, Any] = {name: getattr(comparison, name) for name in ("reference", "skipped", "notes")}
-    facts["fits"] = [facts_of(fit, stems[name]) for name, fit in comparison.fits.items()]
+    known = problem.finished.of if problem.finished is not None else lambda fit: None
+    facts["fits"] = [{**facts_of(fit, stems[name]), "known": known(fit)} for name, fit in comparison.fits.items()]
     rows = problem.chosen_rows.tolist() if problem.structure.only_local else None
     facts["options"] = {"rows": rows, **{name: getattr(problem, name) for name in OPTIONS}}
     files = {**tables(frames), **data_files(first.data, problem.test), COMPARISON: json_file(facts)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,11 +84,11 @@ def to_netcdf(idata: InferenceData, file: BinaryIO) -> None:
 
 def from_netcdf(path: Path | BinaryIO) -> InferenceData:
     """Read what either generation has written. Raises OSError and ValueError where the file is none of theirs."""
-    groups = {}
-    for name, dataset in xr.open_groups(path, engine="h5netcdf").items():
-        with dataset:
-            if name != "/":
-                groups[name.removeprefix("/")] = dataset.load()
+    found = xr.open_groups(path, engine="h5netcdf")
+    with ExitStack() as opened:  # all of them till the end: they may be of one stream
+        for dataset in found.values():
+            opened.enter_context(dataset)
+        groups = {name.removeprefix("/"): dataset.load() for name, dataset in found.items() if name != "/"}
     return idata_of(groups)
 
 

@@ -44,11 +44,11 @@ class Stream:
 @contextmanager
 def quiet_pipes() -> Iterator[tuple[Stream, Stream]]:
     """Standard output and standard error that may close; flushed at the end."""
-    nowhere = open(os.devnull, "w")  # for those that were closed before we began
-    streams = Stream(sys.stdout or nowhere), Stream(sys.stderr or nowhere)
-    with nowhere, redirect_stdout(streams[0]), redirect_stderr(streams[1]):
-        try:
-            yield streams
-        finally:
-            for stream in streams:
-                stream.flush()
+    with open(os.devnull, "w") as nowhere:  # for those that were closed before we began
+        streams = Stream(sys.stdout or nowhere), Stream(sys.stderr or nowhere)
+        with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+            try:
+                yield streams
+            finally:
+                for stream in streams:
+                    stream.flush()
