@@ -20,6 +20,7 @@ from ..fit.saved import DATA, FIT, FORMAT
 from ..report.save import COMPARISON
 from ..resume.restored import guide_with, restored, trained_model
 from ..runtime.arviz import from_netcdf
+from ..runtime.folder import tidy
 from ..runtime.inert import as_it_was, every_text
 from .comparison import Comparison
 from .entries import Problem
@@ -60,6 +61,7 @@ def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None
     True
     """
     folder, guides = check_path(path), guides or {}
+    tidy(folder)
     parts = {part: _data(folder / DATA, kept) for part, kept in _tensors(folder / DATA).items()}
     data = parts["data"]
     if (folder / FIT).exists():

@@ -149,7 +149,7 @@ def _staged(folder: Path) -> Iterator[_Stage]:
         ground = _ground(target)
         if not ground.is_dir():
             raise InputError(f"cannot write into {folder}: {ground} is a file; choose another folder")
-        _tidy(target)
+        tidy(target)
         stage = _Stage(target, _folder_aside(target))
         try:
             if not os.access(ground, os.W_OK | os.X_OK):
@@ -288,8 +288,9 @@ def _move_back(stage: _Stage) -> None:
     (stage.aside / NAMES).unlink()
 
 
-def _tidy(target: Path) -> None:
+def tidy(folder: Path) -> None:
     """Put in order what calls that were killed have left within a folder, beside it, or above what was missing."""
+    target = folder.resolve()
     names = re.compile(re.escape(_prefix(target)) + "[a-z0-9_]{8}")
     for home in (target, *target.parents):
         with suppress(OSError):  # what may not be read holds nothing of ours
