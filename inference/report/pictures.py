@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..plots.style import figure_of
+from ..plots.drawing.figure import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
