@@ -90,7 +90,7 @@ def _function(fn: FunctionType, deep: int) -> str:
         return name
     inner = partial(said, deep=deep + 1)
     closed = [cell.cell_contents for cell in fn.__closure__ or () if _is_filled(cell)]
-    named = {each: fn.__globals__[each] for each in _names(fn.__code__) if each in fn.__globals__}
+    named = {each: fn.__globals__[each] for each in sorted(_names(fn.__code__)) if each in fn.__globals__}
     own = {each: value for each, value in named.items() if _is_own(value, fn)}
     parts = [_code(fn.__code__), inner(fn.__defaults__), inner(fn.__kwdefaults__), *map(inner, closed), inner(own)]
     return f"{name} {_digest(' '.join(parts))}"
@@ -100,7 +100,7 @@ def _is_own(value: Any, fn: FunctionType) -> bool:
     """Whether it is a constant, or a function of the same module."""
     if isinstance(value, FunctionType):
         return value.__module__ == fn.__module__ and value is not fn
-    return isinstance(value, (*PLAIN, Tensor, np.ndarray, list, tuple, dict))
+    return isinstance(value, (*PLAIN, Tensor, np.ndarray, list, tuple, dict, set, frozenset))
 
 
 def _is_filled(cell: Any) -> bool:
@@ -121,7 +121,7 @@ def _class(kind: type, deep: int) -> str:
 
 def _code(code: CodeType) -> str:
     """What a code does, without where it stands in its file."""
-    parts = [_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    parts = [_code(each) if isinstance(each, CodeType) else said(each) for each in code.co_consts]
     return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {parts}"
 
 

@@ -236,17 +236,26 @@ def interrupted(model: Any, x: Any, *, seed: int, progress: bool, name: str) -> 
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_ctrl_c_leaves_what_is_finished_in_the_folder(tmp_path: Path, jobs: int) -> None:
-    guides = {"normal": "auto_normal", "stopped": interrupted if jobs == 1 else by_hand, "mvn": "auto_mvn"}
-    call = partial(compare, regression, (X, Y), reference=None, folder=tmp_path, jobs=jobs, **SMALL)
-    call(guides)
-    kept = {path.name.partition("-")[0] for path in (tmp_path / UNFINISHED).iterdir()}
-    assert kept == ({"normal"} if jobs == 1 else {*guides})
-    if jobs == 1:
-        assert call(guides).skipped["mvn"] == f"interrupted; resume goes on from {tmp_path}"
-    again = call(["auto_normal", "auto_mvn"])
-    same(call({"auto_normal": "auto_normal", "auto_mvn": "auto_mvn"}, resume=True), again)
+def test_ctrl_c_leaves_what_is_finished_in_the_folder(tmp_path: Path, made: list[str]) -> None:
+    guides = {"normal": "auto_normal", "stopped": interrupted, "mvn": "auto_mvn"}
+    call = partial(compare, regression, (X, Y), reference=None, folder=tmp_path, **SMALL)
+    found = call(guides)
+    assert [path.name.partition("-")[0] for path in (tmp_path / UNFINISHED).iterdir()] == ["normal"]
+    assert list(found) == ["normal"]
+    assert found.skipped["mvn"] == f"interrupted; resume goes on from {tmp_path}"
+    made.clear()
+    again = call({"normal": "auto_normal", "mvn": "auto_mvn"}, resume=True)
+    assert made == ["mvn"]
+    same(call({"normal": "auto_normal", "mvn": "auto_mvn"}), again)
+
+
+def test_fits_of_several_processes_are_kept_too(tmp_path: Path) -> None:
+    """Each by the process that made it, whoever is finished first."""
+    guides = {"normal": "auto_normal", "mvn": "auto_mvn"}
+    call = partial(compare, regression, (X, Y), guides, reference=None, **SMALL)
+    two = call(folder=tmp_path, jobs=2)
+    assert {path.name.partition("-")[0] for path in (tmp_path / UNFINISHED).iterdir()} == {*guides}
+    same(call(folder=tmp_path, resume=True), two)
 
 
 def test_resume_without_a_folder_is_refused() -> None:

@@ -27,6 +27,8 @@ PROGRAM = """
 def model(x):
     def inner(y):
         return y * {factor}
+    if len(x) in {{7, 8, "nine"}}:
+        return
     loc = pyro.sample("loc", dist.Normal(0.0, SCALE))
     with pyro.plate("data", len(x)):
         pyro.sample("x", dist.Normal(inner(loc), other()), obs=x)
@@ -98,7 +100,7 @@ def test_the_data_are_known_by_every_number_and_name() -> None:
 
     frame = pyrometer.datasets.load("faithful")
     other = frame.copy()
-    other.iloc[7, 1] = np.nextafter(other.iloc[7, 1], 100)
+    other.loc[7, "eruptions"] = np.nextafter(other.loc[7, "eruptions"], 100)
     digests = {digest(frame), digest(other), digest(frame[::-1]), digest(frame.to_numpy()), digest(frame[:-1])}
     assert len(digests) == 5
     assert digest(frame) == digest(frame.copy())
@@ -126,11 +128,8 @@ print([t.said(value) for pair in list(t.PAIRS.values())[:-2] for value in pair],
 
 def test_another_process_finds_the_same_words() -> None:
     """Whatever the order of its sets, and wherever its objects lie."""
-    code = ELSEWHERE.format(folder=os.path.dirname(__file__))
-    command = [sys.executable, "-c", code]
-    both = [
-        subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed})
-        for seed in ("1", "2")
-    ]
-    assert both[0].stdout == both[1].stdout
-    assert "0x" not in both[0].stdout
+    command = [sys.executable, "-c", ELSEWHERE.format(folder=os.path.dirname(__file__))]
+    env = {**os.environ, "PYTHONHASHSEED": "1"}
+    there = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
+    assert there == f"{[said(value) for pair in list(PAIRS.values())[:-2] for value in pair]} {said(program())}\n"
+    assert "0x" not in there
