@@ -28,8 +28,9 @@ from ..mcmc.nuts import nuts
 from ..resume.finished import Finished, Keep, say_taken
 from ..runtime.interrupts import keep_what_is_finished
 from ..runtime.isolation import untouched
-from ..runtime.processes import in_processes
+from ..runtime.progress import progress_bar
 from ..svi.svi import svi
+from ..workers.many import cores_for, in_workers
 
 DETERMINISTIC = {"laplace": laplace, "pathfinder": pathfinder, "dadvi": dadvi, "bam": bam}
 METHODS: dict[str, Callable[..., Fit]] = {"nuts": nuts, "em": em, "cavi": cavi, **DETERMINISTIC}
@@ -60,7 +61,7 @@ class Problem:
     nuts: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     progress: bool = True
-    jobs: int = 1
+    jobs: int | None = None
     rows: int | Sequence[int] | None = 20
     var_names: tuple[str, ...] | None = None
     finished: Finished | None = None
@@ -171,16 +172,16 @@ def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = No
             name = next(iter(left))
             first = {name: left.pop(name)}
             done |= _taken(problem, first, made_of, shared, trains=True)
-            trained = done[name] if name in done else _attempt(first[name], shared, _keep(problem, name))
+            trained = done[name] if name in done else _attempt(first[name], shared)
             if isinstance(trained, Exception):
                 raise trained
-            done[name] = trained
+            done[name] = trained if name in done else _kept(trained, _keep(problem, name))
             shared = frozen(trained.model, trained.params)
         made_of = made_of, next(iter(done.values())).params
     done |= _taken(problem, left, made_of, shared)
     left = {name: job for name, job in left.items() if name not in done}
     work = [(job, shared, _keep(problem, name)) for name, job in left.items()]
-    results = dict(zip(left, _results(work, problem.jobs), strict=True))
+    results = dict(zip(left, _results(work, problem), strict=True))
     done |= {name: result for name, result in results.items() if isinstance(result, Fit)}
     failed = {name: result for name, result in results.items() if isinstance(result, BaseException)}
     if not done:
@@ -209,28 +210,37 @@ def _keep(problem: Problem, name: str) -> Keep | None:
     return None if problem.finished is None else problem.finished.keep(name)
 
 
-def _results(work: Sequence[tuple[Job, Model, Keep | None]], at_once: int) -> list[Fit | BaseException]:
+def _results(work: Sequence[tuple[Job, Model, Keep | None]], problem: Problem) -> list[Fit | BaseException]:
     """What each job comes to: a Fit, or why there is none."""
-    results: list[Fit | BaseException] = []
+    results: dict[int, Fit | BaseException] = {}
+    bar = progress_bar(len(work), "compare", problem.progress and cores_for(problem.jobs) > 0, unit="fit")
     try:
-        for result in in_processes(_attempt, work, at_once):
-            results.append(result)
+        for place, result in in_workers(_attempt, ((job, model) for job, model, _ in work), problem.jobs):
+            results[place] = result
+            results[place] = _kept(result, work[place][2])
+            bar.update()
             if isinstance(result, Fit) and result.message.startswith("interrupted"):  # it keeps what it has
                 raise KeyboardInterrupt
     except KeyboardInterrupt as interrupt:
-        if any(keep is None or not keep.path.exists() for _, _, keep in work[: len(results)]):
-            keep_what_is_finished()  # what is kept in a folder is at home already
-        results += [interrupt] * (len(work) - len(results))
-    return results
+        kept = [work[place][2] for place in results]
+        if any(keep is None or not keep.path.exists() for keep in kept):  # else it is at home already, in a folder
+            keep_what_is_finished()
+        results = dict.fromkeys(range(len(work)), interrupt) | results
+    finally:
+        bar.close()
+    return [results[place] for place in range(len(work))]
 
 
-def _attempt(job: Job, model: Model, keep: Keep | None) -> Fit | Exception:
-    """The Fit of a job, kept as soon as it is there; or why there is none."""
+def _kept(result: Fit | Exception, keep: Keep | None) -> Fit | Exception:
+    """A result, kept as soon as it is there, where it is a Fit."""
+    return keep(result) if keep is not None and isinstance(result, Fit) else result
+
+
+def _attempt(job: Job, model: Model) -> Fit | Exception:
+    """The Fit of a job; or why there is none."""
     try:
         with untouched():  # a method of a user's may draw from what is everybody's
             fit = job(model)
     except Exception as error:  # one guide's failure must not cost the others their work
         return error
-    if not isinstance(fit, Fit):
-        return InputError(f"it gave a {type(fit).__name__}: a method gives a Fit")
-    return fit if keep is None else keep(fit)
+    return fit if isinstance(fit, Fit) else InputError(f"it gave a {type(fit).__name__}: a method gives a Fit")

@@ -17,6 +17,7 @@ from ..data.data import Data, structure_on
 from ..density.batch_size import on_all_rows
 from ..fit.fit import Fit
 from ..fit.saved import DATA, FIT, FORMAT
+from ..mapped.references import rows_again
 from ..report.save import COMPARISON
 from ..resume.restored import guide_with, restored, trained_model
 from ..runtime.arviz import from_netcdf
@@ -86,7 +87,9 @@ def _fit(folder: Path, facts: Mapping[str, Any], model: Model, data: Data, guide
 def _data(path: Path, kept: Mapping[str, Any]) -> Data:
     if odd := kept.keys() - {field.name for field in fields(Data)}:
         raise InputError(f"{path} is of another version, with {', '.join(sorted(odd))}: save it again")
-    return Data(**kept)
+    again = lambda value: rows_again(value) if isinstance(value, dict) and "mapped" in value else value  # noqa: E731
+    args, kwargs = tuple(map(again, kept["args"])), {name: again(value) for name, value in kept["kwargs"].items()}
+    return Data(**{**kept, "args": args, "kwargs": kwargs})
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..data.data import Data
+from ..mapped.references import reference_to
+from ..mapped.tensor import Mapped
 
 ASIDE = ("name", "progress")  # options that change no number
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
@@ -42,6 +44,8 @@ def said(value: Any, deep: int = 0) -> str:
     """A value in words: what is equal has the same, in whatever process, and what is not has others."""
     if isinstance(value, PLAIN):
         return repr(value)
+    if isinstance(value, Mapped):
+        return f"{value.dtype}{list(value.shape)} {reference_to(value)['digest']}"
     if isinstance(value, Tensor | np.ndarray | np.generic):
         return _array(value)
     if deep > DEEP:
@@ -79,7 +83,7 @@ def _held(value: Any, deep: int) -> str:
 def _array(value: Any) -> str:
     """An array by its dtype, shape and content."""
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    content = repr(array.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(array).tobytes()
+    content = repr(array.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(array).data
     return f"{array.dtype}{list(array.shape)} {_digest(content)}"
 
 
@@ -131,5 +135,5 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*within)
 
 
-def _digest(content: str | bytes) -> str:
+def _digest(content: str | bytes | memoryview) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:DIGITS]

@@ -66,9 +66,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     before = entries._attempt
 
-    def attempt(job: Any, model: Any, keep: Any) -> Any:
+    def attempt(job: Any, model: Any) -> Any:
         names.append(job.keywords["name"])
-        return before(job, model, keep)
+        return before(job, model)
 
     monkeypatch.setattr(entries, "_attempt", attempt)
     return names
@@ -250,7 +250,7 @@ def test_ctrl_c_leaves_what_is_finished_in_the_folder(tmp_path: Path, made: list
 
 
 def test_fits_of_several_processes_are_kept_too(tmp_path: Path) -> None:
-    """Each by the process that made it, whoever is finished first."""
+    """Whoever is finished first."""
     guides = {"normal": "auto_normal", "mvn": "auto_mvn"}
     call = partial(compare, regression, (X, Y), guides, reference=None, **SMALL)
     two = call(folder=tmp_path, jobs=2)
