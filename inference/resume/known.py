@@ -83,7 +83,8 @@ def _held(value: Any, deep: int) -> str:
 def _array(value: Any) -> str:
     """An array by its dtype, shape and content."""
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    content = repr(array.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(array).data
+    plain = None if array.dtype.hasobject else np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    content = repr(array.tolist()).encode() if plain is None else plain
     return f"{array.dtype}{list(array.shape)} {_digest(content)}"
 
 
