@@ -18,7 +18,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 from tqdm import std
 
-from ...errors import InputError, check_memory, check_positive, check_seed
+from ...errors import InputError, check_jobs, check_memory, check_positive, check_seed
 from ...models.gaussians.moments import as_matrix
 from ...models.gaussians.sufficient import Components
 from ...models.structure import Site, Structure, read_structure
@@ -54,11 +54,12 @@ class Options:
     seed: int
     progress: bool
     draws: int = 1
-    jobs: int = 1
+    jobs: int | None = None
     began: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        check_positive(max_steps=self.max_steps, starts=self.starts, draws=self.draws, jobs=self.jobs)
+        check_positive(max_steps=self.max_steps, starts=self.starts, draws=self.draws)
+        check_jobs(self.jobs)
         check_seed(self.seed)
         if not 0 <= self.tol < 1:
             raise InputError(f"tol={self.tol!r} must be 0 or more, and below 1")

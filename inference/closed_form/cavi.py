@@ -35,7 +35,7 @@ def cavi(
     starts: int = 5,
     draws: int = 1000,
     seed: int = 0,
-    jobs: int = 1,
+    jobs: int | None = None,
     progress: bool = True,
     name: str = "cavi",
 ) -> Fit:
@@ -57,7 +57,8 @@ def cavi(
         `start_losses` keeps them all.
     draws : exact draws from q; k-hat comes from their weights, which take a pass over x for each two draws.
     seed : the same seed gives the same numbers.
-    jobs : processes that share the blocks of a file; the numbers are those of one.
+    jobs : processes that share the blocks of a file, with the numbers of one; -1 is one a core. None is 1, or what
+        `joblib.parallel_config` around the call says.
     progress : show a bar with the ELBO; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called in tables.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...models.gaussians.sufficient import ByComponent, Components, Kernel, Sums, Units, kernel_of
 from ..mapped.tensor import Mapped
 from ..runtime.isolation import one_thread
-from ..runtime.processes import in_processes
+from ..workers.many import WorkerLost, cores_for, in_workers
 
 Parts = tuple[Tensor, ...]
 WorkerPool = Callable[[Callable[[Tensor], Parts], Iterable[Tensor]], Iterable[Parts]]  # the sum of fn for each block
@@ -31,15 +31,14 @@ def inline(fn: Callable[[Tensor], Parts], blocks: Iterable[Tensor]) -> Iterator[
 
 
 @contextmanager
-def worker_pool(file: Mapped | None = None, jobs: int = 1) -> Iterator[WorkerPool]:
+def worker_pool(file: Mapped | None = None, jobs: int | None = 1) -> Iterator[WorkerPool]:
     """As many workers as torch has threads, until the end of the block, where torch's own number is as it was.
 
     file: what all blocks lie in, where `jobs` processes are to share them; each of these maps it itself.
     """
     number = torch.get_num_threads()
-    if file is not None and jobs > 1:
-        calls = [(file, *place) for place in file.places()]
-        yield lambda fn, blocks: in_processes(_of_block, ((fn, *call) for call in calls), jobs)
+    if file is not None and cores_for(jobs):
+        yield lambda fn, _: _by_workers(fn, file, jobs)
         return
     if number == 1:
         yield inline
@@ -54,6 +53,16 @@ def worker_pool(file: Mapped | None = None, jobs: int = 1) -> Iterator[WorkerPoo
                     yield _total(executor.map(fn, block.split(SHARE_ROWS)))
 
         yield shared
+
+
+def _by_workers(fn: Callable[[Tensor], Parts], file: Mapped, jobs: int | None) -> list[Parts]:
+    """The sum of fn over the rows of each block of a file, in their order."""
+    places = file.places()
+    found = dict(in_workers(_of_block, ((fn, file, *place) for place in places), jobs))
+    for lost in found.values():
+        if isinstance(lost, WorkerLost):
+            raise lost
+    return [found[number] for number in range(len(places))]
 
 
 def _of_block(fn: Callable[[Tensor], Parts], file: Mapped, start: int, stop: int) -> Parts:

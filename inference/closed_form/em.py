@@ -36,7 +36,7 @@ def em(
     seed: int = 0,
     floor: float = 1e-8,
     on_collapse: Literal["reseed", "refuse"] = "reseed",
-    jobs: int = 1,
+    jobs: int | None = None,
     progress: bool = True,
     name: str = "em",
 ) -> Fit:
@@ -56,7 +56,8 @@ def em(
         reaches it has collapsed onto a point, line or plane, where the likelihood has no maximum.
     on_collapse : reseed puts a collapsed component at a random row, and `losses` begins anew; refuse gives that start
         up.
-    jobs : processes that share the blocks of a file; the numbers are those of one.
+    jobs : processes that share the blocks of a file, with the numbers of one; -1 is one a core. None is 1, or what
+        `joblib.parallel_config` around the call says.
     progress : show a bar with the log-likelihood; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called in tables.
 

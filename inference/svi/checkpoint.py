@@ -35,15 +35,7 @@ DIGEST_BYTES = 32  # of the SHA-256 of all that is before it
 
 def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any]) -> None:
     """Put a training on disk, between steps. owner: what a resumed one must agree with. more: tensors, in dicts too."""
-    guide = start.pairing.guide
-    buffers = dict(guide.named_buffers()) if isinstance(guide, nn.Module) else {}
-    kept: dict[str, Any] = {"values": start.values, "losses": start.losses, "buffers": buffers, **more}
-    kept["owner"] = json.dumps(owner)
-    if start.fast:
-        kept["adam"] = vars(start.fast.adam)
-    else:
-        with start.at_work(start.seed):  # Pyro's optimizer goes by the names in the store
-            kept["optimizer"] = start.svi.optim.get_state()
+    kept = {**state_of(start), **more, "owner": json.dumps(owner)}
     written = BytesIO()
     torch.save(kept, written)
     try:
@@ -53,6 +45,17 @@ def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any
         os.replace(aside, folder / FILE)
     except OSError as error:
         raise InputError(f"cannot write a checkpoint into {folder}: {error.strerror or error}") from error
+
+
+def state_of(start: Start) -> dict[str, Any]:
+    """All that changes in a training, tensors in dicts."""
+    guide = start.pairing.guide
+    buffers = dict(guide.named_buffers()) if isinstance(guide, nn.Module) else {}
+    kept: dict[str, Any] = {"values": start.values, "losses": start.losses, "buffers": buffers}
+    if start.fast:
+        return kept | {"adam": vars(start.fast.adam)}
+    with start.at_work(start.seed):  # Pyro's optimizer goes by the names in the store
+        return kept | {"optimizer": start.svi.optim.get_state()}
 
 
 def sealed(content: bytes) -> bytes:

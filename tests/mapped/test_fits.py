@@ -264,15 +264,14 @@ def test_rows_of_many_come_once_each_in_an_order_of_their_own(number: int) -> No
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import large_rows
-print(large_rows.measured(sys.argv[2], large_rows.Path(sys.argv[3]))["peak"])
+from large import rows
+print(rows.measured(sys.argv[2], rows.Path(sys.argv[3]))["peak"])
 """
 
 
 def peak(what: str, path: Path) -> float:
     folder = Path(__file__).parents[2] / "benchmarks"
-    place = next(folder.rglob("large_rows.py")).parent
-    words = [sys.executable, "-c", CHILD, str(place), what, str(path)]
+    words = [sys.executable, "-c", CHILD, str(folder), what, str(path)]
     return float(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 

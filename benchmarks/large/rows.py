@@ -1,6 +1,6 @@
 """Rows that do not fit into memory: peak memory, rows a second, and what a billion rows of 8 columns would cost.
 
-    python benchmarks/large_rows.py [rows, 10,000,000] [what, em cavi svi train compare command copy]
+    python benchmarks/large/rows.py [rows, 10,000,000] [what, em cavi svi train compare command copy]
 
 Prints the table of docs/howto/large_rows.md. Each figure is of a process of its own; memory is what is resident at
 most, pages of the file among it, above what was resident after the imports.
