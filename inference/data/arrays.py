@@ -170,7 +170,7 @@ def _floats(values: Series, where: str) -> NDArray[np.float64]:
     try:
         return values.to_numpy(dtype=float, na_value=np.nan)
     except OverflowError:
-        beyond = values.map(lambda value: isinstance(value, Rational) and not -LARGEST <= value <= LARGEST)
+        beyond = values.map(lambda value: isinstance(value, Rational) and abs(int(value)) > LARGEST)
         _refuse(beyond.to_numpy(bool), values, where, "is beyond all floats", "mend the value")
         raise
 
