@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from numbers import Real
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -58,7 +59,7 @@ class Options:
     def __post_init__(self) -> None:
         check_positive(max_steps=self.max_steps, starts=self.starts, draws=self.draws)
         check_seed(self.seed)
-        if not 0 <= self.tol < 1:
+        if not (isinstance(self.tol, Real) and 0 <= self.tol < 1):
             raise InputError(f"tol={self.tol!r} must be 0 or more, and below 1")
 
 

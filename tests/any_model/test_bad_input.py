@@ -110,6 +110,45 @@ def growing(x: Tensor) -> None:
         pyro.sample("x", dist.Normal(loc.sum(), 1.0), obs=x)
 
 
+def of_rows(x: Tensor, y: Any = None) -> None:
+    loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("y", dist.Poisson(loc.exp()), obs=x if y is None else y)
+
+
+@pytest.mark.parametrize("method", [svi, nuts, laplace, compare])
+def test_an_observation_that_its_distribution_cannot_score_is_refused_by_its_site(method: Callable[..., Any]) -> None:
+    for x, message in (
+        (CLUSTERS, "site 'y' observes values of shape (30, 2), and its distribution is of (30,): give it data of that"),
+        ((ROWS, 3.0), "site 'y' observes a float: hand in an array"),
+    ):
+        with pytest.raises(InputError) as caught:
+            method(of_rows, x)
+        assert message in one_line(caught)
+
+
+class LateNaN:
+    """A model whose density is a number for so many runs."""
+
+    def __init__(self, runs: int) -> None:
+        self.left = runs
+
+    def __call__(self, x: Tensor) -> None:
+        self.left -= 1
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc if self.left >= 0 else loc * math.nan, 1.0), obs=x)
+
+
+def test_a_density_that_changes_is_refused_by_what_it_is() -> None:
+    refused = []
+    for runs in (8, 10, 12, 14, 16, 18):
+        with pytest.raises(InputError) as caught:
+            nuts(LateNaN(runs), ROWS, compile=False)
+        refused.append(one_line(caught))
+    assert any("let the model give the same density for the same values" in line for line in refused), refused
+
+
 class Late:
     """A model that is sound for so many runs."""
 
@@ -199,6 +238,8 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     "a precision in words": (svi, {"dtype": "float32"}, "dtype=float32 cannot be computed in"),
     "a VAE in half precision": (train, {"model": VAE(2, dtype=torch.float16)}, "x is to be in torch.float16"),
     "a VAE in whole numbers": (train, {"model": VAE(2, dtype=torch.int64)}, "x is to be in torch.int64"),
+    "no tolerance": (em, {"tol": None}, "tol=None must be 0 or more"),
+    "no floor": (em, {"floor": None}, "floor=None must lie between 0 and 1"),
     "patience": (train, {"patience": 0}, "patience=0 must be"),
     **{
         f"too many draws of {call.__name__}": (call, {"draws": TOO_MANY}, "draws=1e+18 is too large")
