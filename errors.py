@@ -88,6 +88,8 @@ def check_memory(numbers: int, **draws: int) -> None:
 
 def check_path(path: str | Path) -> Path:
     """The path, a leading ~ expanded. Raises InputError where no file or folder can be called so."""
+    if path == "":  # of a shell's variable that is not set
+        raise InputError("an empty path names no file and no folder: give one, . for the folder you are in")
     try:
         found = Path(path).expanduser()
         found.stat()
