@@ -95,6 +95,8 @@ def choose_components(
     """
     numbers = _numbers(components)
     check_positive(starts=starts, draws=draws)
+    if not isinstance(folds, int):
+        raise InputError(f"folds={folds!r} must be a whole number, or 0 to hold out no row")
     seed = check_seed(seed)
     models = {k: _of_size(model, k) for k in numbers}
     largest = on_all_rows(models[max(numbers)])

@@ -85,7 +85,7 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
     >>> as_data({"y": np.ones(3), "n": 3}).kwargs["n"]
     3
     """
-    if dtype is not None and dtype not in FLOATS:
+    if not (dtype is None or (isinstance(dtype, torch.dtype) and dtype in FLOATS)):
         raise InputError(f"dtype={dtype} cannot be computed in: choose torch.float32 or torch.float64")
     if model is not None and not callable(model):
         raise InputError(

@@ -71,7 +71,7 @@ def laplace(
     >>> float(fit.log_weights.std()) < 1e-6  # the posterior is Gaussian
     True
     """
-    check_positive(starts=starts)
+    check_positive(starts=starts, draws=draws)
     find = partial(_found, starts=starts, draws=draws, seed=seed, progress=progress, name=name)
     family = "a Gaussian at the mode"
     calls = CALLS * starts + draws

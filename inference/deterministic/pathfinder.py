@@ -77,7 +77,7 @@ def pathfinder(
     >>> fit.posterior["loc"].mean(("chain", "draw")).values.round(1).tolist()
     [3.5, 70.9]
     """
-    check_positive(paths=paths)
+    check_positive(paths=paths, draws=draws)
     find = partial(_found, paths=paths, draws=draws, seed=seed, progress=progress, name=name)
     calls = CALLS * paths + draws * paths
     options = Options("Pathfinder", "the Gaussians of L-BFGS", name, draws, seed, compile, dtype, calls, unknown)

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ...errors import InputError, check_between, check_memory, check_positive, check_seed
+from ...errors import InputError, check_between, check_memory, check_positive, check_seed, given, is_one_of
 from ...models.arguments import blamed
 from ...models.structure import Model, model_name
 from ..compilation.batched import over_draws
-from ..compilation.compiled import Compile
+from ..compilation.compiled import Compile, check_compile
 from ..data.as_data import DataLike, data_for
 from ..data.data import evenly_spaced
 from ..density.batch_size import on_all_rows
@@ -94,11 +94,12 @@ def nuts(
     [3.5, 70.9]
     """
     began = time.perf_counter()
-    check_sampling(warmup=warmup, draws=draws, chains=chains, jobs=jobs, target_accept=target_accept)
+    options: dict[str, Any] = {"jobs": jobs, "target_accept": target_accept, "compile": compile}
+    check_sampling(warmup=warmup, draws=draws, chains=chains, **options)
     seed = check_seed(seed)
-    if engine not in ("auto", *ENGINES):
+    if not is_one_of(engine, "auto", *ENGINES):
         raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
-    if mass_matrix not in ("auto", "diagonal", "low_rank"):
+    if not is_one_of(mass_matrix, "auto", "diagonal", "low_rank"):
         raise InputError(f"mass_matrix={mass_matrix!r} is unknown: choose auto, diagonal or low_rank")
     if engine == "pyro" and mass_matrix == "low_rank":
         raise InputError(f"mass_matrix={mass_matrix!r} is nutpie's alone: take engine='nutpie'")
@@ -130,11 +131,15 @@ def check_sampling(
     chains: int,
     jobs: int | None = None,
     target_accept: float | None = None,
+    compile: Compile = "auto",
     **_: object,
 ) -> None:
     """Refuse options of `nuts` that cannot be, whatever the model."""
-    check_positive(warmup=warmup, chains=chains, jobs=jobs, draws=None if draws == "auto" else draws)
+    check_positive(warmup=warmup, chains=chains, **given(jobs=jobs))
+    if not is_one_of(draws, "auto"):
+        check_positive(draws=draws)  # type: ignore[arg-type]
     check_between(0, 1, target_accept=target_accept)
+    check_compile(compile)
 
 
 def chains_from(

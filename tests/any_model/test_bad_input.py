@@ -45,6 +45,10 @@ def laplace(model: Any = regression, x: Any = (X, Y), **options: Any) -> Fit:
     return pyrometer.laplace(model, x, **{**BRIEF, **options})
 
 
+def dadvi(model: Any = regression, x: Any = (X, Y), **options: Any) -> Fit:
+    return pyrometer.dadvi(model, x, **{**BRIEF, **options})
+
+
 def em(x: Any = CLUSTERS, **options: Any) -> Fit:
     return pyrometer.em(GMM(2), x, progress=False, **options)
 
@@ -212,11 +216,14 @@ def test_a_bug_in_our_own_code_stays_what_it_is(monkeypatch: pytest.MonkeyPatch)
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("pyrometer.inference.svi.svi.begin", broken)
+    monkeypatch.setattr("pyrometer.inference.svi.svi.begin_shared", broken)
     with pytest.raises(ZeroDivisionError):
         svi()
 
 
+NONE = [(svi, "draws"), (svi, "starts"), (svi, "steps"), (nuts, "warmup"), (nuts, "chains"), (nuts, "draws")]
+NONE += [(laplace, "draws"), (laplace, "starts"), (em, "max_steps"), (cavi, "starts"), (train, "draws")]
+NONE += [(train, "warmup"), (compare, "jobs"), (compare, "warmup"), (dadvi, "max_fixed_draws")]
 REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     "no methods": (compare, {"methods": []}, "methods is empty: name one of svi, nuts"),
     "guides without svi": (compare, {"methods": ["nuts"]}, "methods leaves out svi"),
@@ -238,6 +245,22 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     "a precision in words": (svi, {"dtype": "float32"}, "dtype=float32 cannot be computed in"),
     "a VAE in half precision": (train, {"model": VAE(2, dtype=torch.float16)}, "x is to be in torch.float16"),
     "a VAE in whole numbers": (train, {"model": VAE(2, dtype=torch.int64)}, "x is to be in torch.int64"),
+    **{
+        f"no {name}, {call.__name__}": (call, {name: None}, f"{name}=None must be a whole number")
+        for call, name in NONE
+    },
+    "an array for a word": (nuts, {"engine": np.ones(2)}, "engine=array([1., 1.]) is unknown"),
+    "NA for a word": (svi, {"compile": pd.NA}, "compile=<NA> is unknown"),
+    "an array for an optimizer": (svi, {"optimizer": np.ones(2)}, "optimizer=array([1., 1.]) is unknown"),
+    "an array for a dtype": (laplace, {"dtype": np.ones(2)}, "cannot be computed in"),
+    "a list of a reference": (compare, {"reference": ["nuts"]}, "reference=['nuts'] is not one of"),
+    "a number of methods": (compare, {"methods": 3}, "methods=3 is no list: name some of svi"),
+    "a number of names": (compare, {"var_names": 3}, "var_names=3 is no list of names: choose from beta"),
+    "a class for a model": (
+        laplace,
+        {"model": BayesianGMM},
+        "BayesianGMM is a class: give one of it, BayesianGMM(...)",
+    ),
     "no tolerance": (em, {"tol": None}, "tol=None must be 0 or more"),
     "no floor": (em, {"floor": None}, "floor=None must lie between 0 and 1"),
     "patience": (train, {"patience": 0}, "patience=0 must be"),
@@ -254,7 +277,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_an_option_that_cannot_be_is_refused_before_the_work(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     call, options, message = REFUSED[what]
-    for name in ("mcmc.nuts.run_chains", "svi.svi.begin", "svi.train.begin", "closed_form.ascent.ascend"):
+    for name in ("mcmc.nuts.run_chains", "svi.svi.begin_shared", "svi.train.begin_shared", "closed_form.ascent.ascend"):
         monkeypatch.setattr(f"pyrometer.inference.{name}", lambda *_, **__: pytest.fail("it was fitting"))
     with pytest.raises(InputError) as caught:
         call(**options)

@@ -109,7 +109,7 @@ BRIEF: dict[str, dict[str, Any]] = {
     "nuts": {"warmup": 5, "draws": 5, "chains": 1, "compile": False},
     "laplace": {"draws": 5, "starts": 1, "compile": False},
     "pathfinder": {"draws": 5, "paths": 1, "compile": False},
-    "dadvi": {"draws": 5, "fixed_draws": 4, "max_fixed_draws": 8, "compile": False},
+    "dadvi": {"draws": 5, "fixed_draws": 4, "max_fixed_draws": 4, "compile": False},
     "bam": {"draws": 5, "batch": 4, "max_steps": 5, "compile": False},
     "em": {"starts": 1, "max_steps": 20},
     "cavi": {"starts": 1, "max_steps": 20, "draws": 5},
@@ -118,8 +118,8 @@ BRIEF: dict[str, dict[str, Any]] = {
     "choose_components": {"components": [1, 2], "starts": 1, "draws": 5, "folds": 0},
     "calibrate": {"simulations": 50, "draws": 9},
 }
-OFTEN = ["svi"] * 6 + ["laplace", "em", "cavi", "train", "compare"] * 3 + ["nuts", "pathfinder", "dadvi"] * 2
-OFTEN += ["bam", "choose_components", "calibrate"]
+OFTEN = ["svi"] * 6 + ["laplace", "em", "cavi", "train", "compare"] * 3 + ["nuts"] * 2
+OFTEN += ["pathfinder", "dadvi", "bam", "choose_components", "calibrate"]
 EAGER = ["nuts", "pathfinder", "dadvi", "bam"]  # which ask for many gradients, one by one
 QUICK = ["mean", "counts", "mixture", "masked", "no_plate", "leaves_a_param"]
 MIXTURES: list[Any] = [GMM, BayesianGMM, UnivariateMixture, BayesianGMM(2, covariance="diagonal")]
