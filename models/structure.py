@@ -263,8 +263,21 @@ def _is_undefined(name: str, node: dict[str, Any]) -> bool:
         own, shape = tuple(fn.shape()), tuple(value.shape)
         has = f"site {name!r} observes values of shape {shape}, and its distribution is of {own}"
         raise InputError(f"{has}: give it data of that shape, or it a dim more, .expand([...]).to_event()") from error
+    _refuse_undeclared(name, node, log_prob.shape)
     mask = node["mask"] if isinstance(node["mask"], Tensor) else torch.tensor(node["mask"] is not False)
     return bool((log_prob.isnan() & mask).any())
+
+
+def _refuse_undeclared(name: str, node: dict[str, Any], shape: Size) -> None:
+    """Refuse a site in plates whose densities have a dim more, for a column against a row: each counts many times.
+
+    Pyro refuses it too where its validation is on.
+    """
+    plates = _plates(node)
+    for dim, size in enumerate(shape, -len(shape)):
+        if plates and size > 1 and dim not in [plate.dim for plate in plates]:
+            has = f"site {name!r} has densities of shape {tuple(shape)}, and its plates do not declare dim {dim}"
+            raise InputError(f"{has}: hand in a vector for a table of one column, or take .to_event(1) or a plate")
 
 
 def _alike(one: Size, other: Size) -> bool:

@@ -123,9 +123,9 @@ def compare(
     return compared(problem, run(problem, entries), chosen, gaps=DataFrame())
 
 
-def _methods(methods: Collection[str]) -> list[str]:
+def _methods(methods: Collection[str] | str) -> list[str]:
     methods = [methods] if isinstance(methods, str) else methods
-    if not isinstance(methods, Collection):
+    if not isinstance(methods, list | tuple | set | frozenset | dict):
         raise InputError(f"methods={methods!r} is no list: name some of {SVI}, {', '.join(METHODS)}")
     if not len(methods):
         raise InputError(f"methods is empty: name one of {SVI}, {', '.join(METHODS)}, or leave it out")

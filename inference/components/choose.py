@@ -240,6 +240,8 @@ def _probabilities(log_evidence: Series) -> Series:
 
 def _numbers(components: Iterable[int]) -> list[int]:
     """The numbers to try, each once."""
+    if not isinstance(components, int | Iterable) or isinstance(components, Tensor):
+        raise InputError(f"components={components!r} is no list: give the numbers to try, range(1, 9) for example")
     given = [components] if isinstance(components, int) else list(components)
     for k in given:
         if not isinstance(k, int | np.integer) or k < 1:

@@ -139,7 +139,11 @@ def svi(
     rows = data.rows or 1 if local else 1
 
     def paired(model: Model, batch_size: int | None) -> Pairing:
-        return pair(model, guide_of(guide, model, batch_size), name, data, structure_on(model, data), estimator)
+        made = guide_of(guide, model, batch_size)
+        if isinstance(made, AutoGuide) and not structure.of_kind("latent", "param"):
+            what = f"model {model_name(model)} has no continuous latent site and no param"
+            raise InputError(f"{what}, and guide {name} is of these alone: there is nothing to train")
+        return pair(model, made, name, data, structure_on(model, data), estimator)
 
     def place(guide: Guide, seed: int) -> Mapping[str, Tensor]:
         return {} if local or structure.of_kind("param") else _placed(guide, Density(on_all_rows(model), data), seed)

@@ -99,6 +99,29 @@ def nothing_latent(x: Tensor) -> None:
         pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
 
 
+def only_discrete(x: Tensor) -> None:
+    z = pyro.sample("z", dist.Bernoulli(0.5))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def test_an_autoguide_of_discrete_sites_alone_is_refused() -> None:
+    for call in (svi, partial(compare, reference=None)):
+        with pytest.raises(
+            InputError, match="guide auto_normal is of these alone: there is nothing to train"
+        ) as caught:
+            call(only_discrete, ROWS)
+        one_line(caught)
+
+
+def test_a_prediction_of_no_number_of_draws_is_refused() -> None:
+    fit = laplace()
+    for call in (fit.prior_predictive, fit.sample):
+        for number in (-1, 10**400, 1.5, None, TOO_MANY):
+            with pytest.raises(InputError, match=r"(n|draws)=.* (must be a whole number|is too large)"):
+                call(number)
+
+
 def branching(x: Tensor) -> None:
     loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
     if loc > 0:
@@ -124,6 +147,10 @@ def of_rows(x: Tensor, y: Any = None) -> None:
 def test_an_observation_that_its_distribution_cannot_score_is_refused_by_its_site(method: Callable[..., Any]) -> None:
     for x, message in (
         (CLUSTERS, "site 'y' observes values of shape (30, 2), and its distribution is of (30,): give it data of that"),
+        (
+            ROWS[:, None],
+            "site 'y' has densities of shape (30, 30), and its plates do not declare dim -2: hand in a vec",
+        ),
         ((ROWS, 3.0), "site 'y' observes a float: hand in an array"),
     ):
         with pytest.raises(InputError) as caught:
@@ -255,6 +282,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     "an array for a dtype": (laplace, {"dtype": np.ones(2)}, "cannot be computed in"),
     "a list of a reference": (compare, {"reference": ["nuts"]}, "reference=['nuts'] is not one of"),
     "a number of methods": (compare, {"methods": 3}, "methods=3 is no list: name some of svi"),
+    "a tensor of methods": (compare, {"methods": torch.tensor(2)}, "methods=tensor(2) is no list"),
     "a number of names": (compare, {"var_names": 3}, "var_names=3 is no list of names: choose from beta"),
     "a class for a model": (
         laplace,

@@ -210,7 +210,7 @@ def api_calls(draw: st.DrawFn) -> Call:
         else _x(model)
     )
     guide = draw(st.sampled_from([*GUIDES, *GUIDES, *GUIDES, *ODD_GUIDES]))
-    if function == "train" and guide == "auto_normal":
+    if function == "train" and isinstance(guide, str) and guide == "auto_normal":
         guide = "encoder"
     if function == "compare" and draw(st.booleans()):
         guide = draw(

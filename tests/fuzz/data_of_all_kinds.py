@@ -144,7 +144,7 @@ KINDS: dict[str, Callable[[np.ndarray], Any]] = {
     "categories": lambda x: pd.Categorical(_letters(x)),
     "letters": _letters,
     "a dictionary": lambda x: pa.array(_letters(x)).dictionary_encode(),
-    "a column of categories": lambda x: frame(x).assign(a=pd.Categorical(_letters(x))),
+    "a column of categories": lambda x: frame(x).assign(a=pd.Series(_letters(x), dtype="category")),
     "dates": lambda x: pd.Series(pd.date_range("2020", periods=len(x))),
     "sparse": sp.csr_matrix,
     "a sparse tensor": lambda x: torch.tensor(x).to_sparse(),
