@@ -58,7 +58,7 @@ class Options:
 
     def __post_init__(self) -> None:
         check_positive(max_steps=self.max_steps, starts=self.starts, draws=self.draws)
-        check_seed(self.seed)
+        object.__setattr__(self, "seed", check_seed(self.seed))  # as Python's own, for what is particular about it
         if not (isinstance(self.tol, Real) and 0 <= self.tol < 1):
             raise InputError(f"tol={self.tol!r} must be 0 or more, and below 1")
 

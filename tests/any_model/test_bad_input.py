@@ -89,6 +89,7 @@ def test_a_seed_is_a_whole_number_of_any_kind_up_to_the_largest(name: str) -> No
         one_line(caught)
     call(seed=LARGEST)
     found, same = call(seed=np.int64(3)), call(seed=3)
+    call(seed=torch.tensor(3))
     if isinstance(found, Fit):
         for site, draws in found.posterior.items():
             np.testing.assert_array_equal(draws.values, same.posterior[site].values)

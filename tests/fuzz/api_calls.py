@@ -121,6 +121,7 @@ BRIEF: dict[str, dict[str, Any]] = {
 OFTEN = ["svi"] * 6 + ["laplace", "em", "cavi", "train", "compare"] * 3 + ["nuts"] * 2
 OFTEN += ["pathfinder", "dadvi", "bam", "choose_components", "calibrate"]
 EAGER = ["nuts", "pathfinder", "dadvi", "bam"]  # which ask for many gradients, one by one
+LONG = {"calibrate": "simulations", "dadvi": "fixed_draws", "bam": "batch"}  # an option each, that is to be odd
 QUICK = ["mean", "counts", "mixture", "masked", "no_plate", "leaves_a_param"]
 MIXTURES: list[Any] = [GMM, BayesianGMM, UnivariateMixture, BayesianGMM(2, covariance="diagonal")]
 
@@ -233,8 +234,8 @@ def _x(model: str) -> st.SearchStrategy[Any]:
 def _options(draw: st.DrawFn, function: str) -> dict[str, Any]:
     """Up to three options, half of the time none."""
     found = {}
-    if function == "calibrate":  # which takes long where it is in order
-        found["simulations"] = draw(st.sampled_from([2, *ODD]))
+    if function in LONG:  # where they are in order
+        found[LONG[function]] = draw(st.sampled_from([-1, *ODD]))
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3]))):
         name = draw(st.sampled_from(sorted(OPTIONS[function])))
         good = OPTIONS[function][name]
