@@ -10,6 +10,7 @@ from typing import Any
 __all__ = [
     "InputError",
     "check_between",
+    "check_jobs",
     "check_memory",
     "check_path",
     "check_positive",
@@ -66,6 +67,18 @@ def given(**options: Any) -> dict[str, Any]:
 def is_one_of(value: object, *words: str) -> bool:
     """Whether an option is one of these words; arrays and NA, which cannot be compared, are none."""
     return isinstance(value, str) and value in words
+
+
+def check_jobs(jobs: int | None) -> None:
+    """Raise InputError where it is no number of things to do at once.
+
+    None is what `joblib.parallel_config` around the call says, and 1 without it; -1 is one for each core, of this
+    machine or of the cluster.
+    """
+    if isinstance(jobs, bool) or not (jobs is None or (isinstance(jobs, int) and (jobs == -1 or jobs > 0))):
+        raise InputError(f"jobs={jobs!r} must be a whole number, 1 or more, or -1 for every core")
+    if jobs not in (None, -1):
+        check_positive(jobs=jobs)
 
 
 def check_between(low: float, high: float, **numbers: Any) -> None:

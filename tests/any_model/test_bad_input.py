@@ -117,7 +117,8 @@ def test_an_autoguide_of_discrete_sites_alone_is_refused() -> None:
 
 def test_a_prediction_of_no_number_of_draws_is_refused() -> None:
     fit = laplace()
-    for call in (fit.prior_predictive, fit.sample):
+    calls: list[Callable[..., Any]] = [fit.prior_predictive, fit.sample]
+    for call in calls:
         for number in (-1, 10**400, 1.5, None, TOO_MANY):
             with pytest.raises(InputError, match=r"(n|draws)=.* (must be a whole number|is too large)"):
                 call(number)
@@ -249,7 +250,14 @@ def test_a_bug_in_our_own_code_stays_what_it_is(monkeypatch: pytest.MonkeyPatch)
         svi()
 
 
-NONE = [(svi, "draws"), (svi, "starts"), (svi, "steps"), (nuts, "warmup"), (nuts, "chains"), (nuts, "draws")]
+NONE: list[tuple[Callable[..., Any], str]] = [
+    (svi, "draws"),
+    (svi, "starts"),
+    (svi, "steps"),
+    (nuts, "warmup"),
+    (nuts, "chains"),
+    (nuts, "draws"),
+]
 NONE += [(laplace, "draws"), (laplace, "starts"), (em, "max_steps"), (cavi, "starts"), (train, "draws")]
 NONE += [(train, "warmup"), (compare, "jobs"), (compare, "warmup"), (dadvi, "max_fixed_draws")]
 REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
