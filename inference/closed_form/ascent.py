@@ -62,7 +62,8 @@ class Options:
         check_positive(max_steps=self.max_steps, starts=self.starts, draws=self.draws)
         check_jobs(self.jobs)
         object.__setattr__(self, "seed", check_seed(self.seed))  # as Python's own, for what is particular about it
-        if not (isinstance(self.tol, Real) and 0 <= self.tol < 1):
+        tol: object = self.tol
+        if not (isinstance(tol, Real) and 0 <= float(tol) < 1):
             raise InputError(f"tol={self.tol!r} must be 0 or more, and below 1")
 
 

@@ -171,7 +171,15 @@ def train(
         owner = _owner(model, name, start, rows=list(grey.shape), epochs=lasts, binarize=binarize, **asked)
         held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
         run = Epochs(
-            start, epochs, steps, held_out, patience, grey if schedule.changing else None, folder, owner, group
+            start,
+            epochs,
+            steps,
+            held_out,
+            patience,  # type: ignore[arg-type] # a number by now, or None
+            grey if schedule.changing else None,
+            folder,
+            owner,
+            group,
         )
         with progress_bar(epochs, name, progress and group.first, unit="epoch") as bar:
             run.run(bar, resume)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyro
@@ -14,7 +15,6 @@ from pyrometer.models import (
     BayesianGMM,
     CorrelatedGaussian,
     DirichletProcessGMM,
-    LabelledVAE,
     SequenceVAE,
     UnivariateMixture,
 )
@@ -215,8 +215,12 @@ class LateNaN(Late):
         mean(x if self.left >= 0 else x * float("nan"))
 
 
+def _itself(model: Any) -> Any:
+    return model
+
+
 SOUND: dict[str, Callable[[], Any]] = {
-    **{each.__name__: lambda each=each: each for each in (mean, counts, mixture, masked, no_plate, leaves_a_param)},
+    **{each.__name__: partial(_itself, each) for each in (mean, counts, mixture, masked, no_plate, leaves_a_param)},
     "GMM": lambda: GMM(2),
     "BayesianGMM": lambda: BayesianGMM(2),
     "BayesianGMM, tied": lambda: BayesianGMM(2, covariance="tied"),
@@ -224,16 +228,16 @@ SOUND: dict[str, Callable[[], Any]] = {
     "UnivariateMixture": lambda: UnivariateMixture(2),
     "CorrelatedGaussian": CorrelatedGaussian,
 }
-OF_TWO = {each.__name__: lambda each=each: each for each in (regression, groups)}
+OF_TWO: dict[str, Callable[[], Any]] = {each.__name__: partial(_itself, each) for each in (regression, groups)}
 OF_ROWS: dict[str, Callable[[], Any]] = {
     "VAE": lambda: VAE(1, hidden=(3,)),
     "VAE, bernoulli": lambda: VAE(1, "mlp", "bernoulli", hidden=(3,)),
-    "LabelledVAE": lambda: LabelledVAE(VAE(1, hidden=(3,)), 2),
+    "LabelledVAE": lambda: VAE(1, hidden=(3,), labels=2),
     "SequenceVAE": lambda: SequenceVAE(1, hidden=3),
 }
 FAULTY: dict[str, Callable[[], Any]] = {
     **{
-        each.__name__: lambda each=each: each
+        each.__name__: partial(_itself, each)
         for each in (
             nothing_latent,
             nothing_observed,
@@ -255,8 +259,8 @@ FAULTY: dict[str, Callable[[], Any]] = {
             heavy_names,
         )
     },
-    **{f"fails after {runs}": lambda runs=runs: Late(runs) for runs in (1, 4, 9, 20)},
-    **{f"NaN after {runs}": lambda runs=runs: LateNaN(runs) for runs in (1, 8, 12)},
+    **{f"fails after {runs}": partial(Late, runs) for runs in (1, 4, 9, 20)},
+    **{f"NaN after {runs}": partial(LateNaN, runs) for runs in (1, 8, 12)},
     "no model": lambda: "GMM",
     "None": lambda: None,
     "a class": lambda: BayesianGMM,
