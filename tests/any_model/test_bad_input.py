@@ -259,7 +259,7 @@ NONE: list[tuple[Callable[..., Any], str]] = [
     (nuts, "draws"),
 ]
 NONE += [(laplace, "draws"), (laplace, "starts"), (em, "max_steps"), (cavi, "starts"), (train, "draws")]
-NONE += [(train, "warmup"), (compare, "jobs"), (compare, "warmup"), (dadvi, "max_fixed_draws")]
+NONE += [(train, "warmup"), (compare, "warmup"), (dadvi, "max_fixed_draws")]
 REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     "no methods": (compare, {"methods": []}, "methods is empty: name one of svi, nuts"),
     "guides without svi": (compare, {"methods": ["nuts"]}, "methods leaves out svi"),
