@@ -7,7 +7,17 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-__all__ = ["InputError", "check_between", "check_jobs", "check_memory", "check_path", "check_positive", "check_seed"]
+__all__ = [
+    "InputError",
+    "check_between",
+    "check_jobs",
+    "check_memory",
+    "check_path",
+    "check_positive",
+    "check_seed",
+    "given",
+    "is_one_of",
+]
 
 LARGEST_SIZE = 10**9  # a slip of the hand beyond it
 MAX_BITS = 1000  # of a whole number that is shown as a float
@@ -40,15 +50,23 @@ class InputError(ValueError):
 
 
 def check_positive(**sizes: int | None) -> None:
-    """Raise InputError where a size is not a whole number, from 1 to a billion; None is one that was not given."""
+    """Raise InputError where a size is not a whole number, from 1 to a billion; for what may be None, see `given`."""
     for name, value in sizes.items():
-        if value is None:
-            continue
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{name}={value!r} must be a whole number, 1 or more")
         if value > LARGEST_SIZE:
             shown = f"{value:.3g}" if value.bit_length() < MAX_BITS else f"2**{value.bit_length()}"
             raise InputError(f"{name}={shown} is too large: give at most {LARGEST_SIZE:,}")
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Those that were given, which None and "auto" are not."""
+    return {name: value for name, value in options.items() if not (value is None or is_one_of(value, "auto"))}
+
+
+def is_one_of(value: object, *words: str) -> bool:
+    """Whether an option is one of these words; arrays and NA, which cannot be compared, are none."""
+    return isinstance(value, str) and value in words
 
 
 def check_jobs(jobs: int | None) -> None:
@@ -59,7 +77,8 @@ def check_jobs(jobs: int | None) -> None:
     """
     if isinstance(jobs, bool) or not (jobs is None or (isinstance(jobs, int) and (jobs == -1 or jobs > 0))):
         raise InputError(f"jobs={jobs!r} must be a whole number, 1 or more, or -1 for every core")
-    check_positive(jobs=None if jobs == -1 else jobs)
+    if jobs not in (None, -1):
+        check_positive(jobs=jobs)
 
 
 def check_between(low: float, high: float, **numbers: Any) -> None:

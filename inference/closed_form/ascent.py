@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from numbers import Real
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -60,8 +61,9 @@ class Options:
     def __post_init__(self) -> None:
         check_positive(max_steps=self.max_steps, starts=self.starts, draws=self.draws)
         check_jobs(self.jobs)
-        check_seed(self.seed)
-        if not 0 <= self.tol < 1:
+        object.__setattr__(self, "seed", check_seed(self.seed))  # as Python's own, for what is particular about it
+        tol: object = self.tol
+        if not (isinstance(tol, Real) and 0 <= float(tol) < 1):
             raise InputError(f"tol={self.tol!r} must be 0 or more, and below 1")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -86,7 +87,8 @@ def em(
     blocks = as_row_blocks(x, model)
     if on_collapse not in ("reseed", "refuse"):
         raise InputError(f"on_collapse={on_collapse!r} is unknown: choose reseed or refuse")
-    if not 0 < floor < 1:
+    least: object = floor
+    if not (isinstance(least, Real) and 0 < float(least) < 1):
         raise InputError(f"floor={floor!r} must lie between 0 and 1")
     _refuse_dependent(blocks, floor)
     kind = partial(EMUpdates, floor=floor, max_reseeds=MAX_RESEEDS if on_collapse == "reseed" else 0)

@@ -1,7 +1,7 @@
 """compare: every guide and NUTS on one model and one data set, in one table."""
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,9 +9,9 @@ import torch
 from pandas import DataFrame
 from pyro.infer import ELBO
 
-from ...errors import InputError, check_jobs, check_path, check_seed
+from ...errors import InputError, check_jobs, check_path, check_seed, is_one_of
 from ...models.structure import Model, Structure
-from ..compilation.compiled import Compile, check_compile
+from ..compilation.compiled import Compile
 from ..data.as_data import DataLike, data_for
 from ..data.data import Data
 from ..data.new_data import as_new_data
@@ -108,10 +108,9 @@ def compare(
     named, seed = _methods(methods), check_seed(seed)
     check_alone("compare")
     check_jobs(jobs)
-    check_compile(compile)
     both: dict[str, Any] = {"compile": compile, "dtype": dtype}
     trained = {"steps": steps, "starts": starts, "optimizer": optimizer, "estimator": estimator, **both}
-    trained |= {} if draws == "auto" else {"draws": draws}
+    trained |= {} if is_one_of(draws, "auto") else {"draws": draws}
     trained |= {name: value for name, value in {"lr": lr, "batch_size": batch_size}.items() if value is not None}
     chained = {"warmup": warmup, "chains": chains, "draws": draws, **both}
     check_training(**trained)
@@ -154,12 +153,14 @@ def _finished(folder: str | Path | None, resume: bool) -> Finished | None:
     return Finished(check_path(folder), resume)
 
 
-def _methods(methods: Collection[str]) -> list[str]:
+def _methods(methods: Collection[str] | str) -> list[str]:
     methods = [methods] if isinstance(methods, str) else methods
-    if not methods:
+    if not isinstance(methods, list | tuple | set | frozenset | dict):
+        raise InputError(f"methods={methods!r} is no list: name some of {SVI}, {', '.join(METHODS)}")
+    if not len(methods):
         raise InputError(f"methods is empty: name one of {SVI}, {', '.join(METHODS)}, or leave it out")
     for method in methods:
-        if method not in (SVI, *METHODS):
+        if not is_one_of(method, SVI, *METHODS):
             raise InputError(f"method {method!r} is unknown: choose from {SVI}, {', '.join(METHODS)}")
     return list(dict.fromkeys(methods))
 
@@ -176,6 +177,8 @@ def _refuse_large(data: Data, methods: Sequence[str | None], reference: str | No
 
 def _variables(var_names: Collection[str], structure: Structure) -> tuple[str, ...]:
     known = [site.name for site in structure.of_kind("latent", "param", "deterministic")]
+    if not isinstance(var_names, Iterable):
+        raise InputError(f"var_names={var_names!r} is no list of names: choose from {', '.join(known)}")
     wanted = (var_names,) if isinstance(var_names, str) else tuple(var_names)
     for name in wanted:
         if name not in known:
@@ -190,7 +193,7 @@ def _reference(problem: Problem, reference: str | Fit | None, entries: Any, meth
     if problem.structure.only_local:
         if methods != [SVI]:
             raise InputError("rows share no continuous latent: svi alone fits them, and NUTS over z is the reference")
-        if reference not in ("nuts", None):
+        if not (reference is None or is_one_of(reference, "nuts")):
             named = getattr(reference, "name", reference)
             raise InputError(f"reference={named!r} is not for a model with latents a row only: choose nuts or None")
         if not entries:
@@ -201,6 +204,6 @@ def _reference(problem: Problem, reference: str | Fit | None, entries: Any, meth
         if entries.get(reference.name, reference) is not reference:
             raise InputError(f"reference {reference.name} has the name of an entry: give one of them another")
         return reference.name
-    if reference is not None and reference not in {*METHODS, *entries}:
+    if reference is not None and not is_one_of(reference, *METHODS, *entries):
         raise InputError(f"reference={reference!r} is not one of {', '.join([*METHODS, *entries])}")
     return reference

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from ...errors import InputError
+from ...errors import InputError, is_one_of
 from ...models.structure import one_line
 from .fusible import fusible
 from .graph import Graph, NoGraph, agree, changed, graphs_of
@@ -47,7 +47,7 @@ def worth_compiling(calls: int, numbers: int) -> bool:
 
 def check_compile(compile: object) -> None:
     """Raise InputError for what `compile` cannot be."""
-    if compile not in ("auto", True, False):
+    if not (isinstance(compile, bool) or is_one_of(compile, "auto")):
         raise InputError(f"compile={compile!r} is unknown: choose 'auto', True or False")
 
 

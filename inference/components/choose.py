@@ -101,6 +101,8 @@ def choose_components(
     numbers = _numbers(components)
     check_alone("choose_components")
     check_positive(starts=starts, draws=draws)
+    if not isinstance(folds, int):
+        raise InputError(f"folds={folds!r} must be a whole number, or 0 to hold out no row")
     check_jobs(jobs)
     seed = check_seed(seed)
     models = {k: _of_size(model, k) for k in numbers}
@@ -250,6 +252,8 @@ def _probabilities(log_evidence: Series) -> Series:
 
 def _numbers(components: Iterable[int]) -> list[int]:
     """The numbers to try, each once."""
+    if not isinstance(components, int | Iterable) or isinstance(components, Tensor):
+        raise InputError(f"components={components!r} is no list: give the numbers to try, range(1, 9) for example")
     given = [components] if isinstance(components, int) else list(components)
     for k in given:
         if not isinstance(k, int | np.integer) or k < 1:

@@ -174,9 +174,13 @@ def _floats(values: Series, where: str) -> NDArray[np.float64]:
     try:
         return values.to_numpy(dtype=float, na_value=np.nan)
     except OverflowError:
-        beyond = values.map(lambda value: isinstance(value, Rational) and not -LARGEST <= value <= LARGEST)
+        beyond = values.map(_is_beyond)
         _refuse(beyond.to_numpy(bool), values, where, "is beyond all floats", "mend the value")
         raise
+
+
+def _is_beyond(value: Any) -> bool:
+    return isinstance(value, Rational) and bool(abs(value) > LARGEST)  # type: ignore[operator]
 
 
 def _is_categorical(values: Series) -> bool:

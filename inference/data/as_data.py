@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from decimal import Context, localcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -90,13 +91,14 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
     >>> as_data({"y": np.ones(3), "n": 3}).kwargs["n"]
     3
     """
-    if dtype is not None and dtype not in FLOATS:
+    if not (dtype is None or (isinstance(dtype, torch.dtype) and dtype in FLOATS)):
         raise InputError(f"dtype={dtype} cannot be computed in: choose torch.float32 or torch.float64")
     if model is not None and not callable(model):
         raise InputError(
             f"model is a {type(model).__name__}, which cannot be called: give a Pyro program, then its data"
         )
-    return within_range(_as_data(x, model, dtype, name), name)
+    with localcontext(Context(traps=[])):  # a signalling NaN of Decimal is missing as any other
+        return within_range(_as_data(x, model, dtype, name), name)
 
 
 def _as_data(x: DataLike, model: Model | None, dtype: torch.dtype | None, name: str) -> Data:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Context, localcontext
 from math import prod
 from typing import Any
 
@@ -52,7 +53,8 @@ def as_new_data(x: DataLike, like: Data, model: Model | None = None, *, name: st
         As `as_data`, or a part or column of the fitted data is missing, a category is unknown, rows are of another
         shape, or parts of different lengths.
     """
-    return within_range(_as_new_data(x, like, model, name), name)
+    with localcontext(Context(traps=[])):  # as `as_data` has it
+        return within_range(_as_new_data(x, like, model, name), name)
 
 
 def _as_new_data(x: DataLike, like: Data, model: Model | None, name: str) -> Data:

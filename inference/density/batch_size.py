@@ -17,6 +17,8 @@ def with_batch_size(program: Callable[..., Any], batch_size: int | None) -> Call
     `batch_size` of a function, whose other arguments may be bound. Raises InputError where none is there and a size is
     asked for.
     """
+    if isinstance(program, type):
+        raise InputError(f"{model_name(program)} is a class: give one of it, {model_name(program)}(...)")
     fields = {field.name for field in dataclasses.fields(program)} if dataclasses.is_dataclass(program) else set()
     if "batch_size" in fields:
         return dataclasses.replace(program, batch_size=batch_size)  # type: ignore[type-var]

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...errors import InputError, check_memory, check_positive, check_seed
 from ...models.arguments import blamed
 from ...models.structure import Model, model_name
-from ..compilation.compiled import Compile
+from ..compilation.compiled import Compile, check_compile
 from ..data.as_data import DataLike, data_for
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
@@ -78,6 +78,7 @@ def fitted(model: Model, x: DataLike, options: Options, find: Callable[[Target, 
     began = time.perf_counter()
     check_positive(draws=options.draws)
     check_seed(options.seed)
+    check_compile(options.compile)
     for option in options.unknown:
         whose = f"{options.method} has no option {option!r}"
         raise InputError(f"{whose}: it fits {options.family}; for another guide take svi(model, guide, x)")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...errors import check_positive
+from ...errors import check_positive, check_seed
 from ...models.structure import Model
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike
@@ -71,7 +71,8 @@ def laplace(
     >>> float(fit.log_weights.std()) < 1e-6  # the posterior is Gaussian
     True
     """
-    check_positive(starts=starts)
+    check_positive(starts=starts, draws=draws)
+    seed = check_seed(seed)
     find = partial(_found, starts=starts, draws=draws, seed=seed, progress=progress, name=name)
     family = "a Gaussian at the mode"
     calls = CALLS * starts + draws

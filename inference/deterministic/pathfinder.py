@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy.special import logsumexp, softmax
 
-from ...errors import InputError, check_positive
+from ...errors import InputError, check_positive, check_seed
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike
@@ -77,7 +77,8 @@ def pathfinder(
     >>> fit.posterior["loc"].mean(("chain", "draw")).values.round(1).tolist()
     [3.5, 70.9]
     """
-    check_positive(paths=paths)
+    check_positive(paths=paths, draws=draws)
+    seed = check_seed(seed)
     find = partial(_found, paths=paths, draws=draws, seed=seed, progress=progress, name=name)
     calls = CALLS * paths + draws * paths
     options = Options("Pathfinder", "the Gaussians of L-BFGS", name, draws, seed, compile, dtype, calls, unknown)

@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import check_memory, check_positive
 from ...models.structure import Model, Structure, model_name
 from ..data.as_data import DataLike
 from ..data.data import Data
@@ -228,8 +228,7 @@ class Fit:
         Of a model of strings, a list of them. Where the model has covariates, those of rows of the data, drawn at
         random; the index says of which.
         """
-        if not isinstance(n, int) or n < 1:
-            raise InputError(f"n={n} must be 1 or more")
+        check_positive(n=n)
         found = new_rows(self, n, seed)
         return self.as_given(found.to_numpy()) if hasattr(self.model, "as_given") else found
 
@@ -246,4 +245,6 @@ class Fit:
 
     def prior_predictive(self, draws: int = 500, seed: int = 0) -> InferenceData:
         """Draws from the prior and observations drawn from them: groups prior, prior_predictive and observed_data."""
+        check_positive(draws=draws)
+        check_memory(sum(site.shape.numel() for site in self.structure.sites), draws=draws)
         return from_prior(self, draws, seed)

@@ -15,6 +15,7 @@ from nutpie.sample import CompiledModel
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
+from ...errors import InputError
 from ..compilation.native import Native
 from ..runtime.pyro_private import num_divergences, potential_energy
 
@@ -59,6 +60,11 @@ def with_nutpie(task: Task) -> Chain:
     sampler = nutpie.sample(model, blocking=False, **settings)
     try:
         (draws,), (stats,) = _awaited(sampler, lambda: bool(raised) or task.stopped()).get_arrow_trace()
+    except RuntimeError as error:
+        if "initialization" not in str(error):
+            raise
+        once = "the density at the start of a chain, which was a number, is none any more"
+        raise InputError(f"{once}: let the model give the same density for the same values") from error
     finally:
         if raised:  # as the density raised it, and not in the sampler's words
             raise raised[0] from None

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError, check_between, check_jobs, check_memory, check_positive, check_seed
+from ...errors import InputError, check_between, check_jobs, check_memory, check_positive, check_seed, is_one_of
 from ...models.arguments import blamed
 from ...models.structure import Model, model_name
 from ..compilation.batched import over_draws
-from ..compilation.compiled import Compile
+from ..compilation.compiled import Compile, check_compile
 from ..compilation.graph import changed
 from ..data.as_data import DataLike, data_for
 from ..data.data import evenly_spaced
@@ -98,11 +98,12 @@ def nuts(
     """
     check_alone("nuts")
     began = time.perf_counter()
-    check_sampling(warmup=warmup, draws=draws, chains=chains, jobs=jobs, target_accept=target_accept)
+    options: dict[str, Any] = {"jobs": jobs, "target_accept": target_accept, "compile": compile}
+    check_sampling(warmup=warmup, draws=draws, chains=chains, **options)
     seed = check_seed(seed)
-    if engine not in ("auto", *ENGINES):
+    if not is_one_of(engine, "auto", *ENGINES):
         raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
-    if mass_matrix not in ("auto", "diagonal", "low_rank"):
+    if not is_one_of(mass_matrix, "auto", "diagonal", "low_rank"):
         raise InputError(f"mass_matrix={mass_matrix!r} is unknown: choose auto, diagonal or low_rank")
     if engine == "pyro" and mass_matrix == "low_rank":
         raise InputError(f"mass_matrix={mass_matrix!r} is nutpie's alone: take engine='nutpie'")
@@ -133,12 +134,16 @@ def check_sampling(
     chains: int,
     jobs: int | None = None,
     target_accept: float | None = None,
+    compile: Compile = "auto",
     **_: object,
 ) -> None:
     """Refuse options of `nuts` that cannot be, whatever the model."""
     check_jobs(jobs)
-    check_positive(warmup=warmup, chains=chains, draws=None if draws == "auto" else draws)
+    check_positive(warmup=warmup, chains=chains)
+    if not is_one_of(draws, "auto"):
+        check_positive(draws=draws)  # type: ignore[arg-type]
     check_between(0, 1, target_accept=target_accept)
+    check_compile(compile)
 
 
 def chains_from(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ...errors import InputError, check_positive
+from ...errors import InputError, check_positive, given
 from ..fit.moments import varies
 from .drawing.compared import Compared
 from .drawing.figure import cut
@@ -51,7 +51,7 @@ def chosen(
     or fewer are left.
     """
     if num is not None:
-        check_positive(num=num)
+        check_positive(**given(num=num))
     asked = None if var_names is None else [var_names] if isinstance(var_names, str) else list(var_names)
     found = list(islice(_distinct(_ordered(shown, asked)), num))
     if len(found) < least:

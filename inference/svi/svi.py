@@ -16,12 +16,21 @@ from pyro.infer.autoguide import AutoGuide
 from pyro.optim import Adam, ClippedAdam, PyroOptim
 from torch import Tensor
 
-from ...errors import InputError, check_between, check_jobs, check_memory, check_positive, check_seed
+from ...errors import (
+    InputError,
+    check_between,
+    check_jobs,
+    check_memory,
+    check_positive,
+    check_seed,
+    given,
+    is_one_of,
+)
 from ...guides import Guide, GuideFactory
 from ...guides.auto import start_at
 from ...models.arguments import blamed
 from ...models.structure import Model, model_name
-from ..compilation.compiled import Compile, seconds_scripted
+from ..compilation.compiled import Compile, check_compile, seconds_scripted
 from ..data.as_data import DataLike, data_for
 from ..data.data import structure_on
 from ..density.batch_size import on_all_rows, with_batch_size
@@ -131,7 +140,7 @@ def svi(
     """
     began = time.perf_counter()
     asked: dict[str, Any] = {"lr": lr, "batch_size": batch_size, "optimizer": optimizer, "estimator": estimator}
-    check_training(steps=steps, starts=starts, draws=draws, **asked)
+    check_training(steps=steps, starts=starts, draws=draws, compile=compile, **asked)
     check_jobs(jobs)
     seed = check_seed(seed)
     model = copy.deepcopy(model)  # a module in it is trained in place
@@ -150,7 +159,11 @@ def svi(
     rows = data.rows or 1 if local else 1
 
     def paired(model: Model, batch_size: int | None) -> Pairing:
-        return pair(model, guide_of(guide, model, batch_size), name, data, structure_on(model, data), estimator)
+        made = guide_of(guide, model, batch_size)
+        if isinstance(made, AutoGuide) and not structure.of_kind("latent", "param"):
+            what = f"model {model_name(model)} has no continuous latent site and no param"
+            raise InputError(f"{what}, and guide {name} is of these alone: there is nothing to train")
+        return pair(model, made, name, data, structure_on(model, data), estimator)
 
     def place(guide: Guide, seed: int) -> Mapping[str, Tensor]:
         unplaced = local or structure.of_kind("param") or data.mapped is not None
@@ -199,11 +212,15 @@ def check_training(
     draws: int = 1000,
     optimizer: Optimizer = "ClippedAdam",
     estimator: str | ELBO = "auto",
+    compile: Compile = "auto",
     **_: object,
 ) -> None:
     """Refuse options of `svi` that cannot be, whatever the model."""
-    check_positive(starts=starts, draws=draws, batch_size=batch_size, steps=None if steps == AUTO else steps)
+    check_positive(starts=starts, draws=draws, **given(batch_size=batch_size))
+    if not is_one_of(steps, AUTO):
+        check_positive(steps=steps)  # type: ignore[arg-type]
     check_between(0, math.inf, lr=lr)
+    check_compile(compile)
     optimizer_of(optimizer, LR, AUTO)
     if not isinstance(estimator, ELBO):
         check_estimator(estimator)
@@ -288,10 +305,10 @@ def optimizer_of(optimizer: Optimizer, lr: float, steps: int | Literal["auto"], 
         return PyroOptim(type(optimizer), {"lr": optimizer.defaults["lr"], **own})
     if isinstance(optimizer, type):
         return PyroOptim(optimizer, {"lr": lr})
-    if optimizer == "ClippedAdam":
+    if is_one_of(optimizer, "ClippedAdam"):
         decay = 1.0 if steps == AUTO else DECAYED ** (1 / steps)
         return ClippedAdam({"lr": lr, "lrd": decay, "clip_norm": CLIP * rows})
-    if optimizer == "Adam":
+    if is_one_of(optimizer, "Adam"):
         return Adam({"lr": lr})
     known = "ClippedAdam, Adam, an optimizer or class of torch.optim, or a PyroOptim"
     raise InputError(f"optimizer={optimizer!r} is unknown: choose {known}")

@@ -17,7 +17,7 @@ from pyro.infer import ELBO
 from torch import Tensor
 from tqdm import std
 
-from ...errors import InputError, check_between, check_path, check_positive, check_seed
+from ...errors import InputError, check_between, check_path, check_positive, check_seed, given, is_one_of
 from ...guides import Guide, GuideFactory
 from ...models.arguments import blamed
 from ...models.structure import Model, model_name
@@ -120,10 +120,11 @@ def train(
     if not whole.only_local:
         what = f"and {model_name(model)} has {'some that rows share' if whole.shared else 'none'}"
         raise InputError(f"train wants a model whose continuous latents are each row's own, {what}: use svi")
-    patience = (None if x_test is None else PATIENCE) if patience == "auto" else patience
+    patience = (None if x_test is None else PATIENCE) if is_one_of(patience, "auto") else patience
     epochs = (EPOCHS if patience is None else LONGEST) if epochs is None else epochs
-    check_positive(epochs=epochs, draws=draws, batch_size=batch_size, patience=patience)
-    check_positive(warmup=warmup or None)
+    check_positive(epochs=epochs, draws=draws, **given(batch_size=batch_size, patience=patience))
+    if not (isinstance(warmup, int) and warmup == 0):
+        check_positive(warmup=warmup)
     check_between(0, math.inf, lr=lr)
     seed = check_seed(seed)
     folder = None if checkpoint is None else check_path(checkpoint)
@@ -170,7 +171,15 @@ def train(
         owner = _owner(model, name, start, rows=list(grey.shape), epochs=lasts, binarize=binarize, **asked)
         held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
         run = Epochs(
-            start, epochs, steps, held_out, patience, grey if schedule.changing else None, folder, owner, group
+            start,
+            epochs,
+            steps,
+            held_out,
+            patience,  # type: ignore[arg-type] # a number by now, or None
+            grey if schedule.changing else None,
+            folder,
+            owner,
+            group,
         )
         with progress_bar(epochs, name, progress and group.first, unit="epoch") as bar:
             run.run(bar, resume)

@@ -45,6 +45,10 @@ def laplace(model: Any = regression, x: Any = (X, Y), **options: Any) -> Fit:
     return pyrometer.laplace(model, x, **{**BRIEF, **options})
 
 
+def dadvi(model: Any = regression, x: Any = (X, Y), **options: Any) -> Fit:
+    return pyrometer.dadvi(model, x, **{**BRIEF, **options})
+
+
 def em(x: Any = CLUSTERS, **options: Any) -> Fit:
     return pyrometer.em(GMM(2), x, progress=False, **options)
 
@@ -85,6 +89,7 @@ def test_a_seed_is_a_whole_number_of_any_kind_up_to_the_largest(name: str) -> No
         one_line(caught)
     call(seed=LARGEST)
     found, same = call(seed=np.int64(3)), call(seed=3)
+    call(seed=torch.tensor(3))
     if isinstance(found, Fit):
         for site, draws in found.posterior.items():
             np.testing.assert_array_equal(draws.values, same.posterior[site].values)
@@ -93,6 +98,30 @@ def test_a_seed_is_a_whole_number_of_any_kind_up_to_the_largest(name: str) -> No
 def nothing_latent(x: Tensor) -> None:
     with pyro.plate("data", len(x)):
         pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+
+def only_discrete(x: Tensor) -> None:
+    z = pyro.sample("z", dist.Bernoulli(0.5))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def test_an_autoguide_of_discrete_sites_alone_is_refused() -> None:
+    for call in (svi, partial(compare, reference=None)):
+        with pytest.raises(
+            InputError, match="guide auto_normal is of these alone: there is nothing to train"
+        ) as caught:
+            call(only_discrete, ROWS)
+        one_line(caught)
+
+
+def test_a_prediction_of_no_number_of_draws_is_refused() -> None:
+    fit = laplace()
+    calls: list[Callable[..., Any]] = [fit.prior_predictive, fit.sample]
+    for call in calls:
+        for number in (-1, 10**400, 1.5, None, TOO_MANY):
+            with pytest.raises(InputError, match=r"(n|draws)=.* (must be a whole number|is too large)"):
+                call(number)
 
 
 def branching(x: Tensor) -> None:
@@ -108,6 +137,49 @@ def growing(x: Tensor) -> None:
     loc = pyro.sample("loc", dist.Normal(torch.zeros(number), 1.0).to_event(1))
     with pyro.plate("data", len(x)):
         pyro.sample("x", dist.Normal(loc.sum(), 1.0), obs=x)
+
+
+def of_rows(x: Tensor, y: Any = None) -> None:
+    loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("y", dist.Poisson(loc.exp()), obs=x if y is None else y)
+
+
+@pytest.mark.parametrize("method", [svi, nuts, laplace, compare])
+def test_an_observation_that_its_distribution_cannot_score_is_refused_by_its_site(method: Callable[..., Any]) -> None:
+    for x, message in (
+        (CLUSTERS, "site 'y' observes values of shape (30, 2), and its distribution is of (30,): give it data of that"),
+        (
+            ROWS[:, None],
+            "site 'y' has densities of shape (30, 30), and its plates do not declare dim -2: hand in a vec",
+        ),
+        ((ROWS, 3.0), "site 'y' observes a float: hand in an array"),
+    ):
+        with pytest.raises(InputError) as caught:
+            method(of_rows, x)
+        assert message in one_line(caught)
+
+
+class LateNaN:
+    """A model whose density is a number for so many runs."""
+
+    def __init__(self, runs: int) -> None:
+        self.left = runs
+
+    def __call__(self, x: Tensor) -> None:
+        self.left -= 1
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc if self.left >= 0 else loc * math.nan, 1.0), obs=x)
+
+
+def test_a_density_that_changes_is_refused_by_what_it_is() -> None:
+    refused = []
+    for runs in (8, 10, 12, 14, 16, 18):
+        with pytest.raises(InputError) as caught:
+            nuts(LateNaN(runs), ROWS, compile=False)
+        refused.append(one_line(caught))
+    assert any("let the model give the same density for the same values" in line for line in refused), refused
 
 
 class Late:
@@ -173,11 +245,21 @@ def test_a_bug_in_our_own_code_stays_what_it_is(monkeypatch: pytest.MonkeyPatch)
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("pyrometer.inference.svi.svi.begin", broken)
+    monkeypatch.setattr("pyrometer.inference.svi.svi.begin_shared", broken)
     with pytest.raises(ZeroDivisionError):
         svi()
 
 
+NONE: list[tuple[Callable[..., Any], str]] = [
+    (svi, "draws"),
+    (svi, "starts"),
+    (svi, "steps"),
+    (nuts, "warmup"),
+    (nuts, "chains"),
+    (nuts, "draws"),
+]
+NONE += [(laplace, "draws"), (laplace, "starts"), (em, "max_steps"), (cavi, "starts"), (train, "draws")]
+NONE += [(train, "warmup"), (compare, "warmup"), (dadvi, "max_fixed_draws")]
 REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     "no methods": (compare, {"methods": []}, "methods is empty: name one of svi, nuts"),
     "guides without svi": (compare, {"methods": ["nuts"]}, "methods leaves out svi"),
@@ -199,6 +281,25 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     "a precision in words": (svi, {"dtype": "float32"}, "dtype=float32 cannot be computed in"),
     "a VAE in half precision": (train, {"model": VAE(2, dtype=torch.float16)}, "x is to be in torch.float16"),
     "a VAE in whole numbers": (train, {"model": VAE(2, dtype=torch.int64)}, "x is to be in torch.int64"),
+    **{
+        f"no {name}, {call.__name__}": (call, {name: None}, f"{name}=None must be a whole number")
+        for call, name in NONE
+    },
+    "an array for a word": (nuts, {"engine": np.ones(2)}, "engine=array([1., 1.]) is unknown"),
+    "NA for a word": (svi, {"compile": pd.NA}, "compile=<NA> is unknown"),
+    "an array for an optimizer": (svi, {"optimizer": np.ones(2)}, "optimizer=array([1., 1.]) is unknown"),
+    "an array for a dtype": (laplace, {"dtype": np.ones(2)}, "cannot be computed in"),
+    "a list of a reference": (compare, {"reference": ["nuts"]}, "reference=['nuts'] is not one of"),
+    "a number of methods": (compare, {"methods": 3}, "methods=3 is no list: name some of svi"),
+    "a tensor of methods": (compare, {"methods": torch.tensor(2)}, "methods=tensor(2) is no list"),
+    "a number of names": (compare, {"var_names": 3}, "var_names=3 is no list of names: choose from beta"),
+    "a class for a model": (
+        laplace,
+        {"model": BayesianGMM},
+        "BayesianGMM is a class: give one of it, BayesianGMM(...)",
+    ),
+    "no tolerance": (em, {"tol": None}, "tol=None must be 0 or more"),
+    "no floor": (em, {"floor": None}, "floor=None must lie between 0 and 1"),
     "patience": (train, {"patience": 0}, "patience=0 must be"),
     **{
         f"too many draws of {call.__name__}": (call, {"draws": TOO_MANY}, "draws=1e+18 is too large")
@@ -213,7 +314,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_an_option_that_cannot_be_is_refused_before_the_work(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     call, options, message = REFUSED[what]
-    for name in ("mcmc.nuts.run_chains", "svi.svi.begin", "svi.train.begin", "closed_form.ascent.ascend"):
+    for name in ("mcmc.nuts.run_chains", "svi.svi.begin_shared", "svi.train.begin_shared", "closed_form.ascent.ascend"):
         monkeypatch.setattr(f"pyrometer.inference.{name}", lambda *_, **__: pytest.fail("it was fitting"))
     with pytest.raises(InputError) as caught:
         call(**options)

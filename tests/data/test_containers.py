@@ -123,6 +123,7 @@ MISSING: dict[str, Any] = {  # 1, nothing, 3
     "nullable": pd.Series([1, None, 3], dtype="Int64"),
     "Arrow in pandas": pd.Series([1, None, 3], dtype=pd.ArrowDtype(pa.int64())),
     "a decimal": pa.array([Decimal(1), None, Decimal(3)]),
+    "decimals that signal": [Decimal(1), Decimal("sNaN"), Decimal(3)],
     "polars": pl.Series([1, None, 3]),
     "xarray": xr.DataArray([1, np.nan, 3]),
 }

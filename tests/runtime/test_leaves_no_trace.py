@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import random
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,8 +18,8 @@ import pyro.distributions as dist
 import pyrometer
 import pytest
 import torch
+from caller import state
 from programs import X, Y
-from pyro.poutine import runtime
 from pyrometer import Comparison, Fit
 from pyrometer.models import GMM, VAE, BayesianGMM, SequenceVAE
 from torch import Tensor
@@ -201,24 +200,6 @@ METHODS: dict[str, Callable[[], Any]] = {
     "a refusal": lambda: refused("none"),
     "a failure": lambda: refused(fails_late()),
 }
-
-
-def state() -> dict[str, Any]:
-    """What belongs to the caller."""
-    return {
-        "torch": torch.get_rng_state().numpy().tobytes(),
-        "numpy": tuple(map(str, np.random.get_state())),  # noqa: NPY002
-        "python": random.getstate(),
-        "dtype": torch.get_default_dtype(),
-        "threads": torch.get_num_threads(),
-        "params": {name: value.tolist() for name, value in pyro.get_param_store().items()},
-        "handlers": list(runtime._PYRO_STACK),
-        "validation": (dist.torch_distribution.torch.distributions.Distribution._validate_args, pyro.settings.get()),
-        "gradients": torch.is_grad_enabled(),
-        "folder": Path.cwd(),
-        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
-        "style": dict(plt.rcParams),
-    }
 
 
 @pytest.fixture(autouse=True)
