@@ -49,14 +49,14 @@ def of_rows(fit: Fit, new: Data | None) -> RowPredictive:
     """The predictive density of new rows; of the fitted rows, at their own latents, where there are none."""
     if new is not None and fit.structure.local:
         return _integrated(fit, new)
-    parts = _each_chunk(fit, new or fit.data, fit.density.log_likelihood, lambda rows: rows.logsumexp(0))
+    parts = _each_chunk(fit, new or fit.data, "log_likelihood", lambda rows: rows.logsumexp(0))
     total = (parts.logsumexp(0) - np.log(fit.number)).cpu().numpy()
     return RowPredictive(total, np.full(len(total), np.nan))
 
 
 def responsibilities(fit: Fit, data: Data, index: Any = None) -> pd.DataFrame:
     """p(z_n = k | x), averaged over the posterior draws: (M, K)."""
-    parts = _each_chunk(fit, data, fit.density.assignment_logits, lambda logits: logits.softmax(-1).sum(0))
+    parts = _each_chunk(fit, data, "assignment_logits", lambda logits: logits.softmax(-1).sum(0))
     share = (parts.sum(0) / fit.number).cpu().numpy()
     return pd.DataFrame(share, index=index, columns=pd.RangeIndex(share.shape[1], name="components"))
 
@@ -224,15 +224,13 @@ def _draws(fit: Fit, local: bool) -> Sites:
     return {name: value for name, value in fit.sites().items() if local or name not in own}
 
 
-def _each_chunk(
-    fit: Fit, data: Data, fn: Callable[[Sites, Data], Tensor], reduce: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """reduce(fn over some draws), stacked, for all draws some at a time, so that memory stays bounded."""
+def _each_chunk(fit: Fit, data: Data, method: str, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+    """reduce(a method of the density over some draws), stacked, for all draws some at a time, to bound memory."""
     with one_thread_if_small(data.numel), data.isolated(0):
-        sites, size = fit.sites(), fit.density.chunk(data.rows)
+        sites, size, fn = fit.sites(), fit.density.chunk(data.rows), fit.density.on(data).of_data(method)
         starts = range(0, fit.number, size)
         chunks = ({name: value[start : start + size] for name, value in sites.items()} for start in starts)
-        return torch.stack([reduce(over_draws(lambda draw: fn(draw, data), chunk)) for chunk in chunks])
+        return torch.stack([reduce(over_draws(fn, chunk)) for chunk in chunks])
 
 
 def _group(draws: Sites, sites: Sequence[Site], chains: int = 1) -> xr.Dataset:
