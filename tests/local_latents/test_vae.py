@@ -34,7 +34,7 @@ OWN = ("encoder", "encoder_full", "encoder_low_rank", "encoder_flow", "free", "s
 @pytest.fixture(scope="module")
 def linear() -> RowFit:
     """Ten latent entries, trained to the end."""
-    options: dict[str, Any] = {"steps": 15_000, "batch_size": 256, "lr": 0.01, "progress": False}
+    options: dict[str, Any] = {"steps": 5000, "batch_size": 256, "lr": 0.01, "progress": False}
     fit = pyrometer.svi(VAE(10, "linear"), "encoder_full", DIGITS, **options)
     assert isinstance(fit, RowFit)
     return fit
