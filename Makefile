@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo demo-vae test test-all lint typecheck bench bench-quick atlas notebooks docs coverage clean
+.PHONY: help setup browser demo demo-vae test test-all fuzz lint typecheck bench bench-quick atlas notebooks docs coverage clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -46,6 +46,9 @@ test: setup browser ## run the tests: two workers, one thread each
 
 test-all: setup browser ## run every test, those that take minutes too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m ""
+
+fuzz: setup ## 10,000 generated inputs, half of them command lines (or FUZZ_EXAMPLES=500 of each half)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/fuzz --hypothesis-profile fuzz
 
 lint: setup ## check style, formatting and types
 	$(BIN)/ruff check

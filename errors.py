@@ -7,18 +7,20 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-__all__ = ["InputError", "check_between", "check_memory", "check_path", "check_positive", "check_seed"]
+__all__ = ["InputError", "check_between", "check_jobs", "check_memory", "check_path", "check_positive", "check_seed"]
 
 LARGEST_SIZE = 10**9  # a slip of the hand beyond it
 MAX_BITS = 1000  # of a whole number that is shown as a float
 LARGEST_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
 LONGEST_SHOWN = 80  # characters of a path in a message
+LONGEST_LINE, LONGEST_END = 320, 120  # characters of a message, and of its end where it is longer
 
 
 class InputError(ValueError):
     """One line: what is wrong, where (site, column, row, option), and what would mend it.
 
-    Raised wherever the mistake is in what was handed in. The command line prints the line and exits with status 2.
+    Raised wherever the mistake is in what was handed in. The command line prints the line and exits with status 2. Of a
+    longer text, which quotes a value at length, the middle is left out.
 
     Examples
     --------
@@ -29,6 +31,12 @@ class InputError(ValueError):
         ...
     pyrometer.errors.InputError: components=0 must be a whole number, 1 or more
     """
+
+    def __init__(self, text: str) -> None:
+        line = " ".join(text.split("\n"))
+        if len(line) > LONGEST_LINE:
+            line = f"{line[: LONGEST_LINE - LONGEST_END - 5]} ... {line[-LONGEST_END:]}"
+        super().__init__(line)
 
 
 def check_positive(**sizes: int | None) -> None:
@@ -41,6 +49,17 @@ def check_positive(**sizes: int | None) -> None:
         if value > LARGEST_SIZE:
             shown = f"{value:.3g}" if value.bit_length() < MAX_BITS else f"2**{value.bit_length()}"
             raise InputError(f"{name}={shown} is too large: give at most {LARGEST_SIZE:,}")
+
+
+def check_jobs(jobs: int | None) -> None:
+    """Raise InputError where it is no number of things to do at once.
+
+    None is what `joblib.parallel_config` around the call says, and 1 without it; -1 is one for each core, of this
+    machine or of the cluster.
+    """
+    if isinstance(jobs, bool) or not (jobs is None or (isinstance(jobs, int) and (jobs == -1 or jobs > 0))):
+        raise InputError(f"jobs={jobs!r} must be a whole number, 1 or more, or -1 for every core")
+    check_positive(jobs=None if jobs == -1 else jobs)
 
 
 def check_between(low: float, high: float, **numbers: Any) -> None:
@@ -80,6 +99,8 @@ def check_memory(numbers: int, **draws: int) -> None:
 
 def check_path(path: str | Path) -> Path:
     """The path, a leading ~ expanded. Raises InputError where no file or folder can be called so."""
+    if path == "":  # of a shell's variable that is not set
+        raise InputError("an empty path names no file and no folder: give one, . for the folder you are in")
     try:
         found = Path(path).expanduser()
         found.stat()

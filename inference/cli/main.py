@@ -87,7 +87,7 @@ def _run(argv: Sequence[str]) -> int:
             warnings.showwarning = _show_warning
             _work(options)
     except InputError as error:
-        print(f"pyrometer: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"pyrometer: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except SystemExit as end:  # of argparse, once help is printed
         return int(end.code or 0)
@@ -119,7 +119,7 @@ def _parser(argv: Sequence[str]) -> Parser:
     parser.add_argument("--version", action="version", version=f"pyrometer {_version()}")
     what = "print what makes a shell complete commands and options"
     parser.add_argument("--print-completion", choices=SHELLS, action=_PrintCompletion, help=what)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    commands = parser.add_subparsers(prog="pyrometer", metavar="COMMAND", required=True, title="commands")
     for name, what in COMMANDS.items():
         if name in argv or any(argument.startswith("--print-c") for argument in argv):
             import_module(f".{name}", __package__).add(commands, what)
@@ -140,7 +140,13 @@ class _PrintCompletion(argparse.Action):
 
 def _show_warning(message: Warning | str, *_: Any, file: TextIO | None = None, **__: Any) -> None:
     """A warning as one line."""
-    print(f"pyrometer: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
+    print(f"pyrometer: warning: {_one_line(message)}", file=file or sys.stderr)
+
+
+def _one_line(message: object) -> str:
+    """A message without line breaks, and with no character in it that a terminal would obey."""
+    line = " ".join(str(message).split())
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
 
 
 def _version() -> str:

@@ -47,6 +47,12 @@ def add_numbers(group: Any, **numbers: tuple[float | str | None, str]) -> None:
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, metavar=shown, help=says)
 
 
+def add_jobs(group: Any, what: str) -> None:
+    """How much is done at once. what: of what."""
+    says = f"{what} at once, each in a process of its own; -1 is one a core (default: 1)"
+    group.add_argument("--jobs", type=jobs_of, default=None, metavar="N", help=says)
+
+
 def add_output(parser: Parser, what: str) -> Any:
     """Where to write, and whether to show progress; what: what is written."""
     output = parser.add_argument_group("output")
@@ -131,6 +137,11 @@ whole = number(int, 0, math.inf, "a whole number, 1 or more")
 seed_of = number(int, -1, 2**32, f"a whole number from 0 to {2**32 - 1}")
 fraction = number(float, 0, 1, "a number between 0 and 1")
 positive = number(float, 0, math.inf, "a number above 0")
+
+
+def jobs_of(text: str) -> int:
+    """An option of how much is done at once."""
+    return -1 if text.strip() == "-1" else whole(text)
 
 
 def auto_or_whole(text: str) -> Any:

@@ -81,7 +81,8 @@ class Scored:
         if found is None or not found.how:
             return []
         what = f"lpd_test integrates each new row's latents by importance sampling from {found.how}"
-        return [f"{self.fit.name}: {what}, k-hat up to {np.nanmax(found.khat):.2f}"]
+        up_to = "" if np.isnan(found.khat).all() else f", k-hat up to {np.nanmax(found.khat):.2f}"
+        return [f"{self.fit.name}: {what}{up_to}"]
 
     @cached_property
     def lpd(self) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import torch
 from pandas import DataFrame
 from pyro.infer import ELBO
 
-from ...errors import InputError, check_positive, check_seed
+from ...errors import InputError, check_jobs, check_seed
 from ...models.structure import Model, Structure
 from ..compilation.compiled import Compile, check_compile
 from ..data.as_data import DataLike, data_for
@@ -30,7 +30,7 @@ def compare(
     methods: Collection[str] = (SVI,),
     reference: str | Fit | None = "nuts",
     seed: int = 0,
-    jobs: int = 1,
+    jobs: int | None = None,
     progress: bool = True,
     steps: int | Literal["auto"] = "auto",
     starts: int = 3,
@@ -61,7 +61,8 @@ def compare(
         themselves.
     reference : nuts, another method, the name of a guide, a Fit made before, or None; it is always run.
     seed : the same seed gives the same table, seconds aside.
-    jobs : guides fitted at once, each in a process of its own.
+    jobs : guides fitted at once, in processes of their own; -1 is one a core. None is 1, in this process, or what
+        `joblib.parallel_config` around the call says, be it a cluster. The numbers do not depend on it.
     progress : show bars; a line every ten seconds where there is no terminal or notebook.
     steps, starts, lr, optimizer, estimator, batch_size : of `svi`.
     warmup, chains : of `nuts`. draws : of each guide and of each chain; auto is 1,000 of a guide, and of the chains as
@@ -92,7 +93,7 @@ def compare(
     {'nuts': 'means and spreads', 'auto_normal': 'means', 'auto_mvn': 'means and spreads'}
     """
     named, seed = _methods(methods), check_seed(seed)
-    check_positive(jobs=jobs)
+    check_jobs(jobs)
     check_compile(compile)
     both: dict[str, Any] = {"compile": compile, "dtype": dtype}
     trained = {"steps": steps, "starts": starts, "optimizer": optimizer, "estimator": estimator, **both}

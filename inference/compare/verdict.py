@@ -103,7 +103,7 @@ def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:
     own = scalars_of(fit, var_names)
     weights = weights_of(fit).log_weights if len(fit.log_weights) else fit.log_weights
     k = float(pareto_k(weights[:, None])[0]) if len(weights) else math.nan
-    known = f"k-hat {k:.2f}" if len(weights) else "no k-hat"
+    known = "no k-hat" if math.isnan(k) else f"k-hat {k:.2f}"
     if k < GOOD_KHAT and len(weights) == fit.number:  # else its draws were resampled by them already
         if unseen := _unseen(fit):
             return f"{unseen}, of which its weights know nothing (k-hat {k:.2f})"

@@ -12,21 +12,22 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ...display.fit import fit_html
 from ...errors import InputError
 from ...models.structure import Model, Structure, model_name
 from ..data.as_data import DataLike
 from ..data.data import Data
 from ..data.new_data import as_new_data
 from ..density.log_density import Density
-from ..runtime.arviz import InferenceData, groups_of
+from ..runtime.arviz import InferenceData, group_of
 from ..runtime.folder import write_all
-from .convergence import figure
+from .display.figure import figure
+from .display.html import fit_html
 from .predictive import RowPredictive, decoded, from_prior, new_rows, occupied, of_rows, replicated, responsibilities
 from .relabel import Labels, component_features
 from .saved import files_of
 
 NONE = np.zeros(0)
+OPTIMA_APART = 5.0  # nats between the ends of the best and the worst start that tell of several optima
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,17 +95,18 @@ class Fit:
         return f"Fit({', '.join(filter(None, [*parts, said]))})"
 
     def _repr_html_(self) -> str:
-        return fit_html(self, figure(self))
+        return fit_html(self)
 
     @property
     def posterior(self) -> xr.Dataset:
         """The posterior draws, dims (chain, draw, ...)."""
-        return groups_of(self.idata)["posterior"]
+        return group_of(self.idata, "posterior")
 
     @property
     def number(self) -> int:
         """How many draws there are, over all chains."""
-        return int(self.posterior.sizes["chain"] * self.posterior.sizes["draw"])
+        sizes = self.posterior.sizes
+        return int(sizes["chain"] * sizes["draw"])
 
     @property
     def number_of_rows(self) -> int:
@@ -119,12 +121,18 @@ class Fit:
     @property
     def is_mcmc(self) -> bool:
         """Whether the draws are those of Markov chains."""
-        return "diverging" in groups_of(self.idata).get("sample_stats", ())
+        return "diverging" in self.idata.get("sample_stats", ())
 
     @property
     def exchangeable(self) -> tuple[str, ...]:
         """The dims whose labels were put in one order."""
         return tuple(labels.dim for labels in self.labels)
+
+    @property
+    def optima(self) -> np.ndarray:
+        """The losses at which starts ended, nats, where they are so far apart as in several optima; else none."""
+        ended = self.start_losses[np.isfinite(self.start_losses)]
+        return ended if len(ended) > 1 and np.ptp(ended) > OPTIMA_APART else NONE
 
     @cached_property
     def density(self) -> Density:
@@ -147,7 +155,7 @@ class Fit:
         return self._of_response("mean_error")
 
     def _of_response(self, moment: str) -> dict[str, np.ndarray]:
-        found: Mapping[Any, Any] = groups_of(self.idata).get("linear_response", {})
+        found: Mapping[Any, Any] = self.idata.get("linear_response", {})
         return {str(name): each.sel(moment=moment).values for name, each in found.items()}
 
     def draws(self) -> dict[str, np.ndarray]:

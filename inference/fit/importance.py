@@ -13,6 +13,7 @@ from torch import Tensor
 from ..runtime.arviz import psislw
 
 MIN_WEIGHTS_FOR_KHAT = 100  # a tail fitted to fewer says nothing
+EQUAL = 1e-6  # nats between log weights that are the same, in float32 too
 GOOD_KHAT = 0.7  # above it the weights correct nothing (Vehtari et al. 2024)
 
 
@@ -67,7 +68,8 @@ def _estimate(value: Tensor, se: Tensor, log_weights: Tensor) -> Estimate:
 def pareto_k(log_weights: np.ndarray) -> np.ndarray:
     """Pareto k of each column (Vehtari et al. 2024): (S, M) -> (M,).
 
-    Infinite where a weight is broken; NaN where the weights are fewer than 100, or all equal.
+    Infinite where a weight is broken; NaN where there is no tail: of fewer than 100 weights, and where those of the
+    tail are all equal, as the weights of an exact guide are, and those of a bound that many draws reach.
     """
     draws, columns = log_weights.shape
     if draws < MIN_WEIGHTS_FOR_KHAT:
@@ -75,7 +77,9 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
     sound = np.isfinite(log_weights).all(0)
     khat = np.full(columns, math.inf)
     if sound.any():
-        khat[sound] = psislw(log_weights.T[sound])[1]
+        fitted, tail = psislw(log_weights.T[sound])[1], math.ceil(min(draws / 5, 3 * math.sqrt(draws)))
+        largest = np.partition(log_weights[:, sound], -tail - 1, axis=0)[-tail - 1 :]
+        khat[sound] = np.where(np.isinf(fitted) & (np.ptp(largest, axis=0) < EQUAL), math.nan, fitted)
     return khat
 
 

@@ -112,8 +112,9 @@ def marginal_likelihood(
     DataFrame
         nats: mean over rows; se: its Monte Carlo standard error, rows fixed. log_bias: by the delta method, how far
         E[log p-hat] lies below log p(x) though p-hat is unbiased; NaN for the bounds, which are biased by design. ess,
-        log_weight_sd, khat: mean effective sample size, spread of the log weights and Pareto k a row; ess near one or
-        khat above 0.7 means that neither nats nor se can be believed. draws: a row; seconds.
+        log_weight_sd, khat: mean effective sample size, spread of the log weights and Pareto k a row, of those rows
+        whose weights have a tail; ess near one or khat above 0.7 means that neither nats nor se can be believed.
+        draws: a row; seconds.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def marginal_likelihood(
             "log_bias": math.nan if name.startswith(("elbo", "iwae")) else found.log_bias.mean(),
             "ess": found.ess.mean(),
             "log_weight_sd": found.log_weight_sd.mean(),
-            "khat": found.khat.mean(),
+            "khat": found.khat[has_tail].mean() if (has_tail := ~np.isnan(found.khat)).any() else math.nan,
             "draws": float(budget.chains if name.startswith("ais") else budget.draws),
             "seconds": time.perf_counter() - began,
         }

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...display.html import render
 from ...display.table import Mark
-from ...errors import InputError
+from ...errors import InputError, check_path
 from ...models.structure import one_line
-from ..plots.style import figure_of
+from ..plots.drawing.figure import figure_of
 from ..runtime.folder import check_folder
 
 if TYPE_CHECKING:
@@ -53,10 +53,13 @@ def write_page(path: str | Path, text: str) -> Path:
 
 
 def check_page(path: str | Path) -> Path:
-    """The path of a page. Raises InputError where none could be written; nothing is left there."""
-    path = Path(path).expanduser()
+    """The path of a page, where a link leads. Raises InputError where none could be written; nothing is left there."""
+    path = check_path(path)
+    path = path.resolve() if path.is_symlink() else path
     if path.is_dir():
         raise InputError(f"cannot write the report to {path}: it is a folder; name a file, {path / 'index.html'} say")
+    if path.exists() and not path.is_file():
+        raise InputError(f"cannot write the report to {path}: it is no file; name one, report.html say")
     check_folder(path.parent)
     return path
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import pickle
+import warnings
 from dataclasses import fields, is_dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -26,22 +26,15 @@ from .guide_of import guide_of
 from .training import Start
 
 FILE = "checkpoint.pt"
-PARTS = {"values", "losses", "buffers", "test_losses", "best"}
+NAMED, LISTED = {"values", "buffers", "best"}, {"losses", "test_losses"}  # parts: tensors by name, numbers in a list
+MOMENTS = ("means", "squares")  # of Adam, a tensor a param
 DAMAGED = "is no checkpoint, or a damaged one: remove it"
 DIGEST_BYTES = 32  # of the SHA-256 of all that is before it
 
 
 def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any]) -> None:
     """Put a training on disk, between steps. owner: what a resumed one must agree with. more: tensors, in dicts too."""
-    guide = start.pairing.guide
-    buffers = dict(guide.named_buffers()) if isinstance(guide, nn.Module) else {}
-    kept: dict[str, Any] = {"values": start.values, "losses": start.losses, "buffers": buffers, **more}
-    kept["owner"] = json.dumps(owner)
-    if start.fast:
-        kept["adam"] = vars(start.fast.adam)
-    else:
-        with start.at_work(start.seed):  # Pyro's optimizer goes by the names in the store
-            kept["optimizer"] = start.svi.optim.get_state()
+    kept = {**state_of(start), **more, "owner": json.dumps(owner)}
     written = BytesIO()
     torch.save(kept, written)
     try:
@@ -51,6 +44,17 @@ def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any
         os.replace(aside, folder / FILE)
     except OSError as error:
         raise InputError(f"cannot write a checkpoint into {folder}: {error.strerror or error}") from error
+
+
+def state_of(start: Start) -> dict[str, Any]:
+    """All that changes in a training, tensors in dicts."""
+    guide = start.pairing.guide
+    buffers = dict(guide.named_buffers()) if isinstance(guide, nn.Module) else {}
+    kept: dict[str, Any] = {"values": start.values, "losses": start.losses, "buffers": buffers}
+    if start.fast:
+        return kept | {"adam": vars(start.fast.adam)}
+    with start.at_work(start.seed):  # Pyro's optimizer goes by the names in the store
+        return kept | {"optimizer": start.svi.optim.get_state()}
 
 
 def sealed(content: bytes) -> bytes:
@@ -71,17 +75,41 @@ def read(folder: Path, owner: dict[str, Any]) -> dict[str, Any]:
     if sealed(content[:-DIGEST_BYTES]) != content:
         raise damaged
     try:
-        kept = torch.load(BytesIO(content[:-DIGEST_BYTES]), weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's, of archives that are not as it writes them
+            kept = torch.load(BytesIO(content[:-DIGEST_BYTES]), weights_only=True)
+    except Exception as error:  # what is no archive of torch's fails in many ways
+        raise damaged from error
+    try:
         kept["owner"] = json.loads(kept["owner"])
         differs = [name for name, value in owner.items() if kept["owner"][name] != value]
-        if not set(kept) >= PARTS or kept.keys() & {"adam", "optimizer"} == set():
-            raise damaged
-    except (ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise damaged from error
+    if not _is_whole(kept):
+        raise damaged
     for name in differs:
         other = f"is of another training, {name} {kept['owner'][name]} instead of {owner[name]}"
         raise InputError(f"the checkpoint in {folder} {other}: choose another folder, or train as it was")
     return kept
+
+
+def _is_whole(kept: dict[str, Any]) -> bool:
+    """Whether every part is there and of its kind: tensors by name, numbers one after the other, an optimizer."""
+    steps = kept.get("adam", kept.get("optimizer"))
+    if not (kept.keys() >= NAMED | LISTED and isinstance(steps, dict) and isinstance(kept["owner"], dict)):
+        return False
+    named, listed = [kept[part] for part in NAMED], [kept[part] for part in LISTED]
+    moments = [steps.get(part, []) for part in MOMENTS] if "adam" in kept else []
+    return (
+        isinstance(kept["owner"].get("guide"), str)
+        and all(isinstance(part, dict) and all(isinstance(name, str) for name in part) for part in named)
+        and all(isinstance(part, list) for part in [*listed, *moments])
+        and all(isinstance(loss, float) for part in listed for loss in part)
+        and all(_is_plain(each) for part in [*(part.values() for part in named), *moments] for each in part)
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.layout is torch.strided
 
 
 def known_by(model: Model) -> str:
@@ -119,6 +147,8 @@ def trained(folder: str | Path, model: Any, x: DataLike, guide: Any = None, draw
             restored = model.restored(values, data.values).frozen()
             pairing = pair(restored, guide_of(guide or name, restored), name, data, structure, "auto")
             for name_of, value in pyro.get_param_store().get_state()["params"].items():
+                if values[name_of].shape != value.shape:  # which copying might stretch
+                    raise RuntimeError(f"{name_of} is {tuple(values[name_of].shape)}, and {tuple(value.shape)} here")
                 value.data.copy_(values[name_of])
             if isinstance(pairing.guide, nn.Module):
                 pairing.guide.load_state_dict(kept["buffers"], strict=False)

@@ -18,6 +18,7 @@ from pyrometer import datasets
 from pyrometer.guides import CATALOGUE, WORDS
 from pyrometer.inference.cli.main import COMMANDS, NEED_DATA, _parser, main
 from pyrometer.inference.cli.options import split
+from pyrometer.inference.report.page import check_page
 from pyrometer.models import GMM, VAE, BayesianGMM
 
 QUICK = ["--guides", "auto_normal,auto_delta", "--reference", "auto_normal", "--steps", "30", "--starts", "1"]
@@ -105,6 +106,9 @@ BAD = {
     "no such option": ["compare", "faithful", "--frobnicate"],
     "no such command": ["compute"],
     "guides of no such model": ["guides", "--model", "nothing"],
+    "a name that a terminal would obey": ["compare", "\x1b[2J\u202e.csv"],
+    "a report without a path": ["compare", "faithful", "--report", ""],
+    "a report of nobody": ["compare", "faithful", "--report", "~nouser/report.html"],
 }
 
 
@@ -120,7 +124,36 @@ def test_a_mistake_is_one_line_status_2_and_leaves_no_folder(
     assert printed.out == ""
     assert printed.err.startswith("pyrometer: error: ")
     assert printed.err.count("\n") == 1
+    assert printed.err.strip().isprintable()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_path_is_not_the_folder_that_one_is_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a shell writes for a variable that is not set."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "faithful", *QUICK, "--out", ""]) == 2
+    assert "an empty path names no file and no folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_report_takes_the_place_of_a_file_alone_and_is_written_where_a_link_leads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not that of a device, which would be gone for everybody: a named pipe stands for it."""
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["compare", "faithful", *QUICK, "--report", str(tmp_path / "pipe")]) == 2
+    assert "it is no file" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to("report.html")
+    assert check_page(tmp_path / "link") == tmp_path / "report.html"
+
+
+def test_a_mistake_points_to_the_help_that_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "faithful", "--steps", "0"]) == 2
+    assert capsys.readouterr().err.endswith("; see pyrometer compare --help\n")
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_any_fitting(

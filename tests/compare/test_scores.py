@@ -14,6 +14,7 @@ from pyrometer.inference.compare.columns import COLUMNS, Scored, scores
 from pyrometer.inference.compilation import graph
 from pyrometer.inference.data.data import Data
 from pyrometer.inference.fit.convergence import convergence, unconverged
+from pyrometer.inference.fit.importance import pareto_k
 from pyrometer.inference.runtime.arviz import dataset_of, idata_of, psislw
 from pyrometer.models import BayesianGMM
 from scipy import stats
@@ -95,6 +96,16 @@ def test_khat_does_not_apply_without_weights_and_is_infinite_with_broken_ones() 
     assert math.isnan(log_evidence(replace(trained(), log_weights=np.zeros(0))).khat)
     broken = np.where(np.arange(500) == 3, -np.inf, 0.0)
     assert log_evidence(replace(trained(), log_weights=broken)).khat == math.inf
+
+
+def test_khat_does_not_apply_to_a_tail_of_equal_weights_unless_one_weight_outweighs_them() -> None:
+    """As those of an exact guide are, and of a likelihood whose largest value many draws reach: NaN, and not inf."""
+    equal = np.zeros(500)
+    bounded = np.minimum(np.random.default_rng(0).normal(size=5000), -0.1).astype(np.float32)
+    outweighed = np.where(np.arange(500) == 7, 50.0, 0.0)
+    assert np.isnan(pareto_k(np.stack([equal, 1e-9 * outweighed], 1))).all()
+    assert math.isnan(pareto_k(bounded[:, None])[0])
+    assert pareto_k(outweighed[:, None])[0] == math.inf
 
 
 def test_the_elbo_is_the_mean_of_its_draws_with_their_standard_error() -> None:
