@@ -11,8 +11,8 @@ from importlib import import_module
 
 QUICK = ("nuts.ordinary", "nuts.simulation", "cold_start")
 SLOW = (
-    *("nuts.gradient", "nuts.speed", "svi.speed", "large.scaling", "svi.overhead", "svi.training_end"),
-    *("vae.training", "classics"),
+    *("nuts.gradient", "nuts.speed", "svi.speed", "svi.overhead", "svi.training_end", "vae.training", "classics"),
+    *("large.scaling", "large.rows", "large.throughput"),
 )
 
 if __name__ == "__main__":

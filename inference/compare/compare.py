@@ -12,13 +12,17 @@ from ...errors import InputError, check_jobs, check_seed
 from ...models.structure import Model, Structure
 from ..compilation.compiled import Compile, check_compile
 from ..data.as_data import DataLike, data_for
+from ..data.data import Data
 from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..fit.fit import Fit
+from ..mapped.copies import LOADED
 from ..mcmc.nuts import check_sampling
 from ..svi.svi import Optimizer, check_training
 from .comparison import Comparison, compared
 from .entries import CLOSED_FORM, METHODS, SVI, Entries, Problem, chosen_guides, run
+
+TEST_ROWS = 100_000  # of a file that is held out, evenly spaced
 
 
 def compare(
@@ -103,8 +107,8 @@ def compare(
     check_training(**trained)
     check_sampling(**chained)
     model = copy.deepcopy(model)  # whose networks are made for these rows
-    data, structure = data_for(on_all_rows(model), x, dtype)
-    test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
+    data, structure = data_for(on_all_rows(model), x, dtype, by_rows=True)
+    test = None if x_test is None else as_new_data(x_test, data, model, name="x_test").sampled(TEST_ROWS)
     chosen_vars = None if var_names is None else _variables(var_names, structure)
     problem = Problem(model, data, structure, test, trained, chained, seed, progress, jobs, rows, chosen_vars)
     entries = chosen_guides(problem, guides) if SVI in named or guides else {}
@@ -113,6 +117,8 @@ def compare(
     if entries and batch_size is not None:
         with_batch_size(model, batch_size)  # refused before the work, where the model takes none
     chosen = _reference(problem, reference, entries, named)
+    if not structure.only_local:
+        _refuse_large(data, [chosen, *named, *(entry for entry in entries.values() if isinstance(entry, str))], chosen)
     for method, check in CLOSED_FORM.items():
         if method in (chosen, *named):
             check(model)
@@ -133,6 +139,16 @@ def _methods(methods: Collection[str]) -> list[str]:
         if method not in (SVI, *METHODS):
             raise InputError(f"method {method!r} is unknown: choose from {SVI}, {', '.join(METHODS)}")
     return list(dict.fromkeys(methods))
+
+
+def _refuse_large(data: Data, methods: Sequence[str | None], reference: str | None) -> None:
+    """Refuse methods that hold all rows in memory, where these lie in a file and are too many for that."""
+    for method in methods:
+        if method in METHODS and method not in CLOSED_FORM and data.mapped is not None and data.mapped.bytes > LOADED:
+            how = f"reference={method!r}" if method == reference else f"method {method!r}"
+            size = f"the {data.rows} rows of {data.mapped.pages.place.name}"
+            mend = "take reference='cavi' or None, or give compare a sample of rows, x[::1000] say"
+            raise InputError(f"{how} holds all rows in memory at every step, and {size} are too many: {mend}")
 
 
 def _variables(var_names: Collection[str], structure: Structure) -> tuple[str, ...]:

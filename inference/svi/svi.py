@@ -38,6 +38,7 @@ from ..runtime.pyro_private import copied_guide
 from ..steps.pairing import Pairing, check_estimator, pair
 from ..workers.many import cores_for
 from .guide_of import BATCH, NETWORK_LR, guide_of, local_kind
+from .rows_of_file import check_guide_of_file, draws_of_file, minibatch_of_file, sample_of_file, with_remark
 from .shares import batches_of, begin_shared
 from .starts import best_elsewhere
 from .training import Start
@@ -93,9 +94,10 @@ def svi(
     lr : the first step size: None is 0.05 where steps are auto, else 0.01; of a guide with a q(z | x) a row, 0.001. An
         AutoGuide's locations move in units of a Gaussian approximation around a mode, from which it starts.
     batch_size : rows a step, of each process where torchrun started several, which then take the steps together; None
-        leaves it to the model, and is 128 of more rows where a network has q(z | x).
+        leaves it to the model, and is 128 of more rows where a network has q(z | x), and 2,048 of rows in a file.
     starts : several starts run a tenth of the steps, the best goes on, and `start_losses` keeps the spread.
-    draws : of the trained guide; the ELBO, k-hat and posterior come from these.
+    draws : of the trained guide; the ELBO, k-hat and posterior come from these. Of rows in a file no more than a
+        billion row by row, 100 draws of ten million; `remarks` says how many.
     seed : the same seed gives the same numbers.
     jobs : starts tried at once, in processes of their own; -1 is one a core. None is 1, in this process, or what
         `joblib.parallel_config` around the call says, be it a cluster. The numbers do not depend on it.
@@ -133,13 +135,16 @@ def svi(
     check_jobs(jobs)
     seed = check_seed(seed)
     model = copy.deepcopy(model)  # a module in it is trained in place
-    data, whole = data_for(on_all_rows(model), x, dtype)
+    data, whole = data_for(on_all_rows(model), x, dtype, by_rows=True)
     by_row, amortized = local_kind(guide, model) if whole.only_local else (False, False)
+    name = name or (guide if isinstance(guide, str) else model_name(guide))
+    if whole.only_local:
+        check_guide_of_file(name, amortized, data)
     lr = lr if lr is not None else NETWORK_LR if by_row else AUTO_LR if steps == AUTO else LR
     if amortized and getattr(model, "batch_size", None) is None and (data.rows or 0) > BATCH:
         batch_size = batch_size or BATCH
+    batch_size = batch_size or minibatch_of_file(model, data)
     model = model if batch_size is None else with_batch_size(model, batch_size)
-    name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
     local = whole.only_local
     rows = data.rows or 1 if local else 1
@@ -148,7 +153,8 @@ def svi(
         return pair(model, guide_of(guide, model, batch_size), name, data, structure_on(model, data), estimator)
 
     def place(guide: Guide, seed: int) -> Mapping[str, Tensor]:
-        return {} if local or structure.of_kind("param") else _placed(guide, Density(on_all_rows(model), data), seed)
+        unplaced = local or structure.of_kind("param") or data.mapped is not None
+        return {} if unplaced else _placed(guide, Density(on_all_rows(model), data), seed)
 
     falls = optimizer == "ClippedAdam" and steps != AUTO
 
@@ -171,14 +177,16 @@ def svi(
         how = {**best.record(), "start_losses": np.array([best.recent_loss()])}
         if local:
             trained = copy.deepcopy(best.pairing).on_all_rows()  # as trained: the start puts its own back
-            fit: Fit = row_fit(name, trained, data, min(draws, MAX_ROW_DRAWS), **how)
+            fit: Fit = row_fit(name, trained, sample_of_file(data), min(draws, MAX_ROW_DRAWS), **how)
         else:
             trained = best.pairing.on_all_rows()
+            draws = draws_of_file(data, draws)
             density = Density(trained.model, data, how["params"])
             result = approximation(trained, density, draws)
             sites = {key: value.unsqueeze(0) for key, value in result.sites.items()}
             how |= {"elbo_draws": result.elbo_draws, "log_weights": result.log_weights}
             fit = fit_of(name, trained.estimator, density, sites, guide=_as_trained(trained.guide), **how)
+    fit = with_remark(fit, data, structure.rows.size if structure.rows else 1)
     return replace(fit, seconds=time.perf_counter() - began)
 
 
