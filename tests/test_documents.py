@@ -50,8 +50,8 @@ def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.Monk
     mpl.use("agg")
     monkeypatch.chdir(tmp_path)
     pyrometer.datasets.load("faithful")[:40].to_csv("mine.csv", index=False)
-    # C for however few draws: the trees of a short warmup are deep.
-    monkeypatch.setattr("pyrometer.inference.compilation.compiled.MIN_SECONDS_FOR_NATIVE", 0.0)
+    if "VAE(" not in example:  # C for however few draws, the trees of a short warmup being deep
+        monkeypatch.setattr("pyrometer.inference.compilation.compiled.MIN_SECONDS_FOR_NATIVE", 0.0)
     monkeypatch.setattr(pyrometer, "explore", small(pyrometer.explore, reference=None))
     monkeypatch.setattr(pyrometer, "compare", small(pyrometer.compare, **SMOKE, rows=2))
     few = small(pyrometer.choose_components, components=range(1, 3), starts=1, draws=60, folds=2, progress=False)
