@@ -176,7 +176,7 @@ def _sampled(plan: Plan, chains: int, jobs: int | None, name: str, progress: boo
         fit = fit_of(name, "NUTS", density, chained, stats, **rest)
     fit.idata["sample_stats"].attrs["sampling_time"] = sampling  # seconds, as ArviZ has it
     fault = unconverged(fit)
-    apart = told(modes(*_in_one_labelling(fit))) if fault else ""
+    apart = told(modes(*_in_one_labelling(fit))) if fault and len(flat) > 1 else ""
     remarks = (*fit.remarks, *([apart] if apart else []))
     return replace(fit, converged=not fault, why=fault, remarks=remarks)
 
@@ -190,12 +190,13 @@ def _in_one_labelling(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     with one_thread_if_small(density.data.numel), density.data.isolated(0), torch.no_grad():
         flat = density.unconstrain(fit.sites())
         if fit.labels:
-            at = over_draws(changed(density.of_data("log_density"), _of_flat), {"flat": flat}, density.chunk())
+            at = over_draws(changed(density.of_data("log_density"), _at_flat), {"flat": flat}, density.chunk())
             log_density = at.cpu().numpy().reshape(log_density.shape)
     return flat.cpu().numpy().reshape(*log_density.shape, -1), log_density
 
 
-def _of_flat(log_density: Callable[[Tensor], Tensor]) -> Callable[[dict[str, Tensor]], Tensor]:
+def _at_flat(log_density: Callable[[Tensor], Tensor]) -> Callable[[dict[str, Tensor]], Tensor]:
+    """A log density of an unconstrained vector as one of a draw that is called `flat`."""
     return lambda draw: log_density(draw["flat"])
 
 
