@@ -42,10 +42,10 @@ demo-vae: setup ## a VAE on digits: its pictures, its marginal likelihood, and t
 	    --warmup 200 --draws 300 --out build/demo-vae/guides
 
 test: setup browser ## run the tests: two workers, one thread each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: setup browser ## run every test, those that take minutes too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m ""
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m ""
 
 fuzz: setup ## 10,000 generated inputs, half of them command lines (or FUZZ_EXAMPLES=500 of each half)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/fuzz --hypothesis-profile fuzz
@@ -76,7 +76,7 @@ docs: setup ## build the site into build/docs; a warning is an error
 	$(BIN)/sphinx-build --fresh-env --write-all --fail-on-warning --keep-going --quiet docs build/docs
 
 coverage: setup ## run the tests (or TESTS=tests/fit), and write which lines they reach to build/coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report term:skip-covered \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report term:skip-covered \
 	    --cov-report html:build/coverage $(TESTS)
 
 clean: ## remove what was built, .venv included

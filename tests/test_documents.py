@@ -17,6 +17,7 @@ from pyrometer.inference.compare import comparison, verdict
 from pyrometer.inference.compare.columns import COLUMNS, ROW_COLUMNS, Column
 from pyrometer.inference.fit import convergence
 from pyrometer.inference.local_latents.marginal import Budget
+from pyrometer.inference.local_latents.row_fit import RowFit
 from pyrometer.inference.svi import until_done
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +49,8 @@ def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.Monk
     mpl.use("agg")
     monkeypatch.chdir(tmp_path)
     pyrometer.datasets.load("faithful")[:40].to_csv("mine.csv", index=False)
+    if "VAE(" not in example:  # C for however few draws, the trees of a short warmup being deep
+        monkeypatch.setattr("pyrometer.inference.compilation.compiled.MIN_SECONDS_FOR_NATIVE", 0.0)
     monkeypatch.setattr(pyrometer, "explore", small(pyrometer.explore, reference=None))
     monkeypatch.setattr(pyrometer, "compare", small(pyrometer.compare, **SMOKE, rows=2))
     few = small(pyrometer.choose_components, components=range(1, 3), starts=1, draws=60, folds=2, progress=False)
@@ -59,6 +62,9 @@ def test_the_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(pyrometer, "svi", small(pyrometer.svi, steps=60, draws=60, progress=False))
     budget = Budget(draws=100, chains=4, temperatures=20)
     monkeypatch.setattr("pyrometer.inference.local_latents.gaps.CAREFUL", budget)
+    sizes = {"draws": budget.draws, "chains": budget.chains, "temperatures": budget.temperatures}
+    monkeypatch.setattr(RowFit, "marginal_likelihood", small(RowFit.marginal_likelihood, **sizes))
+    monkeypatch.setattr(RowFit, "log_likelihood", small(RowFit.log_likelihood, draws=50))
     monkeypatch.setattr("pyrometer.inference.compare.decoder.ROWS", 4)
     monkeypatch.setattr(comparison, "amortisation_gaps", small(comparison.amortisation_gaps, steps=60))
     monkeypatch.setattr(pyrometer, "score_strings", small(pyrometer.score_strings, budget=budget, ais_rows=2))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...display import table as display
 from ..compilation.batched import over_draws
+from ..compilation.graph import changed
 from ..data.data import SHOWN_ROWS, Data, evenly_spaced
 from ..evidence.log_evidence import Evidence, log_evidence
 from ..fit.convergence import convergence, unconverged
@@ -160,17 +161,24 @@ class Scored:
             return np.array(NAN)
         data = fit.data.take(evenly_spaced(fit.data.rows or 0, ROWS))
 
-        def together(sites: dict[str, Tensor]) -> Tensor:
-            share = fit.density.assignment_logits(sites, data).softmax(-1)
-            return share @ share.mT
-
         with one_thread_if_small(data.numel), data.isolated(0):
             sites = {name: value[evenly_spaced(fit.number, DRAWS)] for name, value in fit.sites().items()}
+            together = changed(fit.density.on(data).of_data("assignment_logits"), _together)
             return over_draws(together, sites, fit.density.chunk(ROWS)).mean(0).cpu().numpy()
 
     def distance(self, figure: str) -> float:
         """The mean absolute difference of a figure, `log_predictive` for example, from that of the first fit."""
         return float(np.abs(getattr(self, figure) - getattr(self.first or self, figure)).mean())
+
+
+def _together(logits: Callable[[dict[str, Tensor]], Tensor]) -> Callable[[dict[str, Tensor]], Tensor]:
+    """p(z_i = z_j | x, theta) of each pair of rows, (M, M), given logits (M, K) at theta."""
+
+    def of(sites: dict[str, Tensor]) -> Tensor:
+        share = logits(sites).softmax(-1)
+        return share @ share.mT
+
+    return of
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def _recorded(
         # make_fx would otherwise begin a fake mode, and record a stack, for every tensor: half of its time.
         with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
             module = make_fx(flat, decomposition_table=PURE)(*tensors)
-            if not in_place:
+            if not in_place and any(map(_is_in_place, module.graph.nodes)):
                 module = make_fx(torch.func.functionalize(module))(*tensors)
     except Exception as error:  # torch raises many classes for "cannot trace this"; eager meets any real error again
         raise NoGraph(f"it cannot be traced ({one_line(error)})") from error
@@ -263,6 +263,10 @@ def _changes_nothing(node: Node) -> bool:
         return node.target in SAME
     before, after = node.all_input_nodes[0].meta.get("val"), node.meta.get("val")
     return before is not None and after is not None and (before.shape, before.dtype) == (after.shape, after.dtype)
+
+
+def _is_in_place(node: Node) -> bool:
+    return getattr(getattr(node.target, "_schema", None), "is_mutable", False)
 
 
 def _is_random(node: Node) -> bool:

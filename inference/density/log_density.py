@@ -141,6 +141,12 @@ class Density:
         free = [self.transforms[s.name].inv(sites[s.name]).reshape(*lead(s), -1) for s in self.structure.latent]
         return torch.cat(free, -1)
 
+    def on(self, data: Data) -> "Density":
+        """The same on other data of its kind, whose structure is not read anew."""
+        other = replace(self, data=data)
+        other.__dict__.update(structure=self.structure, transforms=self.transforms)
+        return other
+
     def of_data(self, method: str, **options: Any) -> Callable[..., Any]:
         """A method as a function that need not be traced again for other data of the same kind, where that can be."""
         if self.data.mapped is not None:
@@ -152,15 +158,14 @@ class Density:
         except TypeError:
             return partial(getattr(self, method), **options)
 
-        def on(tensors: Sequence[Tensor], *args: Any) -> Any:
+        def of(tensors: Sequence[Tensor], *args: Any) -> Any:
             given = iter(tensors)
-            other = replace(self, data=self.data.map(lambda _: next(given)))
-            other.__dict__.update(structure=self.structure)
-            anew = method == "log_density" and any(_holds_numbers(site.support) for site in self.structure.latent)
-            other.__dict__.update(transforms=other._transforms_anew() if anew else self.transforms)
+            other = self.on(self.data.map(lambda _: next(given)))
+            if method == "log_density" and any(_holds_numbers(site.support) for site in self.structure.latent):
+                other.__dict__.update(transforms=other._transforms_anew())
             return getattr(other, method)(*args, **options)
 
-        return OfData(on, tuple(self.data.tensors), key)
+        return OfData(of, tuple(self.data.tensors), key)
 
     def log_density(self, flat: Tensor) -> Tensor:
         """log p(x, theta) with respect to the flat unconstrained vector: ()."""

@@ -53,45 +53,30 @@ def of_rows(fit: Fit, new: Data | None) -> RowPredictive:
         return _integrated(fit, new)
     found = list[Tensor]()
     for data, density in _in_blocks(fit, new or fit.data):
-        parts = _each_chunk(fit, data, density.log_likelihood, lambda rows: rows.logsumexp(0))
+        parts = _each_chunk(fit, data, density.of_data("log_likelihood"), lambda rows: rows.logsumexp(0))
         found.append(parts.logsumexp(0) - np.log(fit.number))
     total = torch.cat(found).cpu().numpy()
     return RowPredictive(total, np.full(len(total), np.nan))
 
 
 def _in_blocks(fit: Fit, data: Data) -> Iterator[tuple[Data, Density]]:
-    """Data in memory, all at once, or some of those in a file, and the density that is to be asked of them."""
+    """Data in memory, all at once, or some of those in a file, and their density."""
     if data.mapped is None:
-        yield data, fit.density
+        yield data, fit.density.on(data)
         return
     for start in range(0, data.rows or 0, BLOCK_ROWS):
         rows = torch.arange(start, min(start + BLOCK_ROWS, data.rows or 0))
         some = data.take(rows)
         whole = data is fit.data and len(rows) < len(data.mapped)
-        yield some, (_Fitted(on_some_rows(fit.density, rows)) if whole else fit.density)  # type: ignore[misc]
+        yield some, (on_some_rows(fit.density, rows) if whole else fit.density.on(some))
         data.released()
-
-
-class _Fitted:
-    """A density of some of the fitted rows, whatever data are given with a draw."""
-
-    def __init__(self, density: Density) -> None:
-        self.density = density
-
-    def log_likelihood(self, draw: Sites, _: Data) -> Tensor:
-        """Of these rows: (R,)."""
-        return self.density.log_likelihood(draw)
-
-    def assignment_logits(self, draw: Sites, _: Data) -> Tensor:
-        """Of these rows: (R, K)."""
-        return self.density.assignment_logits(draw)
 
 
 def responsibilities(fit: Fit, data: Data, index: Any = None) -> pd.DataFrame:
     """p(z_n = k | x), averaged over the posterior draws: (M, K)."""
     found = list[Tensor]()
     for some, density in _in_blocks(fit, data):
-        parts = _each_chunk(fit, some, density.assignment_logits, lambda logits: logits.softmax(-1).sum(0))
+        parts = _each_chunk(fit, some, density.of_data("assignment_logits"), lambda logits: logits.softmax(-1).sum(0))
         found.append(parts.sum(0) / fit.number)
     share = torch.cat(found).cpu().numpy()
     return pd.DataFrame(share, index=index, columns=pd.RangeIndex(share.shape[1], name="components"))
@@ -273,15 +258,13 @@ def _draws(fit: Fit, local: bool) -> Sites:
     return {name: value for name, value in fit.sites().items() if local or name not in own}
 
 
-def _each_chunk(
-    fit: Fit, data: Data, fn: Callable[[Sites, Data], Tensor], reduce: Callable[[Tensor], Tensor]
-) -> Tensor:
+def _each_chunk(fit: Fit, data: Data, fn: Callable[[Sites], Tensor], reduce: Callable[[Tensor], Tensor]) -> Tensor:
     """reduce(fn over some draws), stacked, for all draws some at a time, so that memory stays bounded."""
     with one_thread_if_small(data.numel), data.isolated(0):
         sites, size = fit.sites(), fit.density.chunk(data.rows)
         starts = range(0, fit.number, size)
         chunks = ({name: value[start : start + size] for name, value in sites.items()} for start in starts)
-        return torch.stack([reduce(over_draws(lambda draw: fn(draw, data), chunk)) for chunk in chunks])
+        return torch.stack([reduce(over_draws(fn, chunk)) for chunk in chunks])
 
 
 def _group(draws: Sites, sites: Sequence[Site], chains: int = 1) -> xr.Dataset:

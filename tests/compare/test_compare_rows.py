@@ -1,5 +1,6 @@
 """Guides of one decoder on the digits: their bounds and gaps are in the order that the theory gives them."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from pyrometer import InputError
 from pyrometer.inference.compare.columns import ROW_COLUMNS
 from pyrometer.inference.compare.comparison import Comparison
+from pyrometer.inference.local_latents.gaps import amortisation_gaps
 from pyrometer.inference.local_latents.marginal import Budget, estimate
 from pyrometer.inference.local_latents.row_fit import RowFit
 from pyrometer.inference.plots.drawing.figure import figure_of
@@ -25,12 +27,16 @@ GUIDES = ("encoder", "encoder_full", "encoder_flow", "free", "semi_amortized")
 pytestmark = pytest.mark.filterwarnings("ignore:.*latent units are inactive")
 
 
-@pytest.fixture(scope="module")
-def comparison() -> Comparison:
-    """Every guide of one decoder, two latent units, trained to the end; NUTS on a few rows."""
-    options: dict[str, Any] = {"steps": 4000, "lr": 3e-3, "starts": 1, "warmup": 300, "draws": 400, "progress": False}
+@pytest.fixture(scope="module", params=[(2000, 4, 300), pytest.param((4000, 8, 1000), marks=pytest.mark.slow)], ids=str)
+def comparison(request: pytest.FixtureRequest) -> Comparison:
+    """Every guide of one decoder, two latent units: steps of training, rows with NUTS, steps to the best q of each."""
+    steps, rows, search = request.param
+    options: dict[str, Any] = {"steps": steps, "lr": 3e-3, "starts": 1, "warmup": 300, "draws": 400, "progress": False}
     model = VAE(2, "mlp", "bernoulli", hidden=(64,))
-    found = pyrometer.compare(model, X[:1600], GUIDES, x_test=X[1600:], rows=8, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        brief = partial(amortisation_gaps, steps=search)
+        patch.setattr("pyrometer.inference.compare.comparison.amortisation_gaps", brief)
+        found = pyrometer.compare(model, X[:1600], GUIDES, x_test=X[1600:], rows=rows, **options)
     assert isinstance(found, Comparison)
     return found
 
@@ -73,7 +79,7 @@ def test_without_amortisation_most_of_its_gap_is_closed(comparison: Comparison, 
 
 
 def test_it_prints_draws_and_saves(comparison: Comparison, tmp_path: Path) -> None:
-    assert "gaps are means over 8 rows" in repr(comparison)
+    assert f"gaps are means over {len(comparison.gaps.loc['free'])} rows" in repr(comparison)
     written = {path.name for path in comparison.save(tmp_path / "out")}
     assert {"table.csv", "gaps.csv", "comparison.png", "portrait.png", "free.nc"} <= written
     gaps = pd.read_csv(tmp_path / "out" / "gaps.csv", index_col=["guide", "row"])

@@ -1,7 +1,10 @@
 """Old Faithful, two components: what the literature says of it NUTS finds, and the good guides agree with NUTS."""
 
+from typing import Any
+
 import arviz as az
 import numpy as np
+import pytest
 from pyrometer import Comparison, compare
 from pyrometer.models import BayesianGMM
 
@@ -40,9 +43,12 @@ def no_relabelling_failed(faithful: Comparison) -> None:
     assert (faithful.invariant["co_clustering_gap"] < 0.02).all()
 
 
-def test_nuts_and_the_guides_tell_one_story_of_old_faithful() -> None:
-    """One comparison, as the package runs it where nothing else is asked for."""
-    faithful = compare(BayesianGMM(components=2, covariance="full"), "faithful", GUIDES, progress=False)
+@pytest.mark.parametrize(
+    "options", [{"steps": 2000, "starts": 1}, pytest.param({}, marks=pytest.mark.slow)], ids=["briefly", "as ever"]
+)
+def test_nuts_and_the_guides_tell_one_story_of_old_faithful(options: dict[str, Any]) -> None:
+    """One comparison, in 2,000 steps, and as the package runs it where nothing else is asked for."""
+    faithful = compare(BayesianGMM(components=2, covariance="full"), "faithful", GUIDES, progress=False, **options)
     chains_converge_without_divergences(faithful)
     short_eruptions_follow_short_waits(faithful)
     guides_that_can_follow_the_posterior_do(faithful)

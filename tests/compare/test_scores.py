@@ -4,12 +4,14 @@ import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from pyrometer import Fit, log_evidence, svi
 from pyrometer.inference.compare.columns import COLUMNS, Scored, scores
+from pyrometer.inference.compilation import graph
 from pyrometer.inference.data.data import Data
 from pyrometer.inference.fit.convergence import convergence, unconverged
 from pyrometer.inference.fit.importance import pareto_k
@@ -32,6 +34,19 @@ def row_of(fit: Fit, reference: Fit | None = None, test: Data | None = None) -> 
     row, notes = scores(Scored(fit, reference, test), COLUMNS)
     assert notes == []
     return row
+
+
+def test_what_all_fits_of_a_model_are_asked_is_traced_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = X[:5] + 0.5
+    trained().log_predictive(), trained().log_predictive(new)
+    monkeypatch.setattr(graph, "_recorded", recorded := Mock(side_effect=graph._recorded))
+    other = svi(normal_mean, "auto_normal", X, steps=50, draws=50, compile=False, progress=False)
+    recorded.reset_mock()
+    locs = other.draws()["loc"][:, None]
+    for rows in (X, new):
+        found = other.log_predictive(None if rows is X else rows)
+        np.testing.assert_allclose(found, np.log(stats.norm(locs).pdf(rows.numpy()).mean(0)))
+    assert not recorded.called
 
 
 def with_draws(chains: int = 1, stats: bool = False, **draws: np.ndarray) -> Fit:

@@ -26,6 +26,16 @@ def test_a_graph_gives_what_its_function_gives() -> None:
     torch.testing.assert_close(graph(POINT + 1), fn(POINT + 1))  # type: ignore[operator]
 
 
+def test_what_is_written_in_place_is_written_anew_at_each_call() -> None:
+    def fn(point: Tensor) -> Tensor:
+        total = torch.zeros_like(point)
+        total += point
+        return total.mul_(2).sum()
+
+    graph = traced(fn, (POINT,))
+    assert [graph(POINT).item() for _ in range(3)] == [fn(POINT).item()] * 3
+
+
 def test_what_does_not_depend_on_the_arguments_is_computed_once_and_outside() -> None:
     one, other = (traced(squares(x), (POINT,)) for x in (X / 10, X / 10 + 3))  # type: ignore[arg-type]
     assert one.module.code == other.module.code

@@ -47,8 +47,14 @@ def guide_trace(guide: Any, x: torch.Tensor) -> dict[str, Any]:
     return {name: node for name, node in sites.items() if not node["infer"].get("is_auxiliary")}
 
 
-@pytest.mark.parametrize("batch_size", [None, 8])
-@pytest.mark.parametrize(("model", "name"), MATRIX)
+def whole_and_cut(case: Any) -> list[Any]:
+    """A case with all rows and with minibatches; all rows of a covariance other than full are slow, being many."""
+    others = [pytest.mark.slow] * (getattr(case.values[0], "covariance", "full") != "full")
+    sizes: list[tuple[int | None, list[Any]]] = [(None, others), (8, [])]
+    return [pytest.param(*case.values, size, id=f"{case.id}-{size}", marks=marks) for size, marks in sizes]
+
+
+@pytest.mark.parametrize(("model", "name", "batch_size"), [each for case in MATRIX for each in whole_and_cut(case)])
 def test_a_guide_trains_under_pyros_own_svi(model: Any, name: str, batch_size: int | None) -> None:
     """It draws exactly its model's sites, each of its parameters gets a gradient, and Pyro's validation is content."""
     model = replace(model, batch_size=batch_size)

@@ -34,7 +34,7 @@ OWN = ("encoder", "encoder_full", "encoder_low_rank", "encoder_flow", "free", "s
 @pytest.fixture(scope="module")
 def linear() -> RowFit:
     """Ten latent entries, trained to the end."""
-    options: dict[str, Any] = {"steps": 15_000, "batch_size": 256, "lr": 0.01, "progress": False}
+    options: dict[str, Any] = {"steps": 5000, "batch_size": 256, "lr": 0.01, "progress": False}
     fit = pyrometer.svi(VAE(10, "linear"), "encoder_full", DIGITS, **options)
     assert isinstance(fit, RowFit)
     return fit
@@ -113,10 +113,15 @@ def test_what_people_do_with_a_fit_has_the_shapes_it_promises(linear: RowFit) ->
 LIKELIHOODS = ("gaussian", "gaussian_diagonal", "bernoulli", "continuous_bernoulli")
 
 
-@pytest.mark.parametrize(
-    ("decoder", "likelihood"), [("conv", "bernoulli"), *(("mlp", likelihood) for likelihood in LIKELIHOODS)]
-)
-@pytest.mark.parametrize("guide", OWN)
+DECODERS = [("conv", "bernoulli"), *(("mlp", likelihood) for likelihood in LIKELIHOODS)]
+PAIRS = [  # every guide with one decoder, every decoder with one guide; all of both are slow
+    pytest.param(guide, *decoder, marks=[pytest.mark.slow] * (guide != OWN[1] and decoder != DECODERS[1]))
+    for guide in OWN
+    for decoder in DECODERS
+]
+
+
+@pytest.mark.parametrize(("guide", "decoder", "likelihood"), PAIRS)
 def test_compiled_steps_are_those_of_pyro(guide: str, decoder: Any, likelihood: Any) -> None:
     model, data = VAE(3, decoder, likelihood, hidden=(20,), batch_size=16), Data((FEW,), rows=len(FEW))
     with isolated(0, torch.float32):

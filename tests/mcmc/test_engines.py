@@ -18,8 +18,8 @@ from torch import Tensor
 from truths import COVARIANCES, normal_mean, two_clusters
 
 X = two_clusters()
-MODELS: list[tuple[Any, Tensor]] = [
-    *((BayesianGMM(2, covariance), X) for covariance in COVARIANCES),
+MODELS: list[Any] = [  # of what an engine runs, a density, one kind of mixture has all that others have
+    *(pytest.param(BayesianGMM(2, name), X, marks=[pytest.mark.slow] * (name != "full")) for name in COVARIANCES),
     (UnivariateMixture(2), X[:, 0]),
     (CorrelatedGaussian(), X),
 ]
