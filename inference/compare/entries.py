@@ -166,7 +166,8 @@ def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = No
     """
     done = {name: replace(entry, name=name) for name, entry in entries.items() if isinstance(entry, Fit)}
     left = {name: job_of(problem, name, entry) for name, entry in entries.items() if name not in done}
-    shared, made_of = (problem.model if model is None else model), problem.model
+    shared: Model = problem.model if model is None else model
+    made_of: Any = problem.model
     if problem.structure.only_local and problem.structure.of_kind("param") and left:
         if model is None:
             name = next(iter(left))
@@ -175,7 +176,8 @@ def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = No
             trained = done[name] if name in done else _attempt(first[name], shared)
             if isinstance(trained, Exception):
                 raise trained
-            done[name] = trained if name in done else _kept(trained, _keep(problem, name))
+            keep = None if name in done else _keep(problem, name)
+            done[name] = trained if keep is None else keep(trained)
             shared = frozen(trained.model, trained.params)
         made_of = made_of, next(iter(done.values())).params
     done |= _taken(problem, left, made_of, shared)

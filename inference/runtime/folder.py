@@ -118,7 +118,7 @@ def _written(path: Path, write: Callable[[BinaryIO], Any]) -> str:
     why = ""
     with _File(path, "wb") as file:
         try:
-            write(file)  # type: ignore[arg-type]
+            write(file)
         except Exception as error:
             if file.refused is not None:
                 raise file.refused from error

@@ -42,8 +42,8 @@ def by_hand(X: Tensor, y: Tensor) -> None:
     pyro.sample("beta", dist.Normal(loc, 0.1).to_event(1))
 
 
-GUIDES = {"normal": "auto_normal", "mvn": "auto_mvn", "by hand": by_hand, "point": "auto_delta"}
-OWN = {"quick": partial(pyrometer.svi, guide="auto_mvn", lr=0.1), "exact": pyrometer.laplace}
+GUIDES: dict[str, Any] = {"normal": "auto_normal", "mvn": "auto_mvn", "by hand": by_hand, "point": "auto_delta"}
+OWN: dict[str, Any] = {"quick": partial(pyrometer.svi, guide="auto_mvn", lr=0.1), "exact": pyrometer.laplace}
 CALLS: dict[str, Callable[..., Comparison]] = {
     "a regression": partial(compare, regression, (X, Y), {**GUIDES, **OWN}, x_test=(X[:9], Y[:9]), **SMALL),
     "a mixture": partial(
@@ -223,7 +223,7 @@ def hides_its_guide(model: Any, x: Any, *, seed: int, progress: bool, name: str)
 
 
 def test_what_could_not_be_taken_as_it_was_is_not_kept(tmp_path: Path, made: list[str]) -> None:
-    call = partial(compare, regression, (X, Y), {"hidden": hides_its_guide}, reference=None, **SMALL)
+    call: Any = partial(compare, regression, (X, Y), {"hidden": hides_its_guide}, reference=None, **SMALL)
     first = call(folder=tmp_path)
     assert not (tmp_path / UNFINISHED).exists()
     first.save(tmp_path)
@@ -238,7 +238,7 @@ def interrupted(model: Any, x: Any, *, seed: int, progress: bool, name: str) -> 
 
 def test_ctrl_c_leaves_what_is_finished_in_the_folder(tmp_path: Path, made: list[str]) -> None:
     guides = {"normal": "auto_normal", "stopped": interrupted, "mvn": "auto_mvn"}
-    call = partial(compare, regression, (X, Y), reference=None, folder=tmp_path, **SMALL)
+    call: Any = partial(compare, regression, (X, Y), reference=None, folder=tmp_path, **SMALL)
     found = call(guides)
     assert [path.name.partition("-")[0] for path in (tmp_path / UNFINISHED).iterdir()] == ["normal"]
     assert list(found) == ["normal"]
@@ -252,7 +252,7 @@ def test_ctrl_c_leaves_what_is_finished_in_the_folder(tmp_path: Path, made: list
 def test_fits_of_several_processes_are_kept_too(tmp_path: Path) -> None:
     """Whoever is finished first."""
     guides = {"normal": "auto_normal", "mvn": "auto_mvn"}
-    call = partial(compare, regression, (X, Y), guides, reference=None, **SMALL)
+    call: Any = partial(compare, regression, (X, Y), guides, reference=None, **SMALL)
     two = call(folder=tmp_path, jobs=2)
     assert {path.name.partition("-")[0] for path in (tmp_path / UNFINISHED).iterdir()} == {*guides}
     same(call(folder=tmp_path, resume=True), two)
@@ -271,8 +271,9 @@ def test_a_folder_of_the_results_is_refused_where_nothing_can_be_written(made: l
 
 def _work(folder: Path, jobs: int) -> None:
     warnings.simplefilter("ignore")
-    save.pictures_of = lambda comparison: {}
-    save.report_of = lambda comparison, methods, command, drawn: command
+    saving: Any = save
+    saving.pictures_of = lambda comparison: {}
+    saving.report_of = lambda comparison, methods, command, drawn: command
     CALLS[os.environ["WHICH"]](folder=folder, resume=True, jobs=jobs).save(folder)
 
 

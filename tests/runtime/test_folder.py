@@ -54,9 +54,9 @@ def is_whole(folder: Path, *numbers: int, more: tuple[str, ...] = ()) -> bool:
     return found in whole and all(content == name for name, content in others.items())
 
 
-HOMES: dict[str, Callable[[Path], None]] = {
+HOMES: dict[str, Callable[[Path], Any]] = {
     "a folder of its own": lambda folder: None,
-    "a user's files": lambda folder: [(folder / name).write_text(name) for name in ("mine", "yours")],  # type: ignore[return-value]
+    "a user's files": lambda folder: [(folder / name).write_text(name) for name in ("mine", "yours")],
     "a user's folder": lambda folder: (folder / "sub" / "deep").mkdir(parents=True),
     "without a swap": lambda folder: None,
     "where somebody works": os.chdir,
