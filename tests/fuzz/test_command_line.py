@@ -30,7 +30,7 @@ SECONDS = 90  # of an example, which takes less than one where nothing else is a
 MEMORY = 6 * 2**30  # bytes beyond those at the start
 OWN_PROCESS = 75  # examples, one of which runs in a process of its own
 LONGEST_LINE = 700  # characters of a message
-NO_NUMBER = re.compile(r"(?<![\w.'\"(])[+-]?(nan|inf)(?![\w.'\")])", re.I)
+NO_NUMBER, INFINITE = (re.compile(rf"(?<![\w.'\"(])[+-]?{word}(?![\w.'\")])", re.I) for word in ("nan", "inf"))
 
 
 PASSED: set[str] = set()
@@ -79,7 +79,8 @@ def check(line: CommandLine, ended: Ended, changed: bool) -> None:
     assert ended.status in (0, 2)
     if ended.status == 0:
         assert ended.out.strip(), "no result"
-        assert not NO_NUMBER.search(ended.out), "what is no number is neither marked nor a dash"
+        assert not NO_NUMBER.search(ended.out), "what is no number is no dash"
+        assert "k-hat above" in ended.out or not INFINITE.search(ended.out), "what is infinite has no note"
         return
     lines = ended.err.splitlines()
     assert lines[-1].startswith("pyrometer: error: ")
