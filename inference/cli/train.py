@@ -111,9 +111,8 @@ def _summary(fit: RowFit) -> str:
     rows, elbo = len(fit.data.values), fit.elbo_draws
     lines = [f"{fit.name}: ELBO {_nats(elbo.mean() / rows)} after {fit.steps} steps, {fit.seconds:.1f} s"]
     if len(fit.test_losses):
-        lines.append(
-            f"held-out ELBO {_nats(-fit.test_losses[-1])}, the best {_nats(-np.nanmin(fit.test_losses, initial=np.inf))}"
-        )
+        best = -np.nanmin(fit.test_losses, initial=np.inf)
+        lines.append(f"held-out ELBO {_nats(-fit.test_losses[-1])}, the best {_nats(best)}")
     if fit.message:
         lines.append(fit.message)
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from pyrometer.inference.compare.load import load
 from pyrometer.inference.runtime.interrupts import asked_to_end
 from pyrometer.inference.runtime.processes import in_processes
 from pyrometer.models import BayesianGMM
+from runtime.programs_started import alive, descendants, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 SOON = 2.0  # seconds
@@ -54,36 +55,6 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-
-
-def descendants(pid: int) -> set[int]:
-    """The processes that came from one, itself left out."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            children.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
-        except (OSError, ProcessLookupError):
-            continue
-    found, left = set[int](), [pid]
-    while left:
-        left += (new := children.get(left.pop(), []))
-        found.update(new)
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, ProcessLookupError):
-        return False
-
-
-def until(true: Callable[[], bool], seconds: float) -> bool:
-    """Whether something becomes true in so many seconds."""
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.02)
-    return true()
 
 
 def with_workers(process: subprocess.Popen[str]) -> set[int]:
