@@ -13,12 +13,14 @@ LARGEST_SIZE = 10**9  # a slip of the hand beyond it
 MAX_BITS = 1000  # of a whole number that is shown as a float
 LARGEST_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
 LONGEST_SHOWN = 80  # characters of a path in a message
+LONGEST_LINE, LONGEST_END = 320, 120  # characters of a message, and of its end where it is longer
 
 
 class InputError(ValueError):
     """One line: what is wrong, where (site, column, row, option), and what would mend it.
 
-    Raised wherever the mistake is in what was handed in. The command line prints the line and exits with status 2.
+    Raised wherever the mistake is in what was handed in. The command line prints the line and exits with status 2. Of a
+    longer text, which quotes a value at length, the middle is left out.
 
     Examples
     --------
@@ -29,6 +31,12 @@ class InputError(ValueError):
         ...
     pyrometer.errors.InputError: components=0 must be a whole number, 1 or more
     """
+
+    def __init__(self, text: str) -> None:
+        line = " ".join(text.split("\n"))
+        if len(line) > LONGEST_LINE:
+            line = f"{line[: LONGEST_LINE - LONGEST_END - 5]} ... {line[-LONGEST_END:]}"
+        super().__init__(line)
 
 
 def check_positive(**sizes: int | None) -> None:

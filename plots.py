@@ -6,22 +6,16 @@ black. `plot`, `plot_gaps`, `plot_marginal`, `plot_unbiasedness` and `plot_compo
 """
 
 from .inference.components.plot import plot_components
-from .inference.plots import (
-    plot,
-    plot_densities,
-    plot_evidence,
-    plot_fit,
-    plot_forest,
-    plot_gaps,
-    plot_khat,
-    plot_losses,
-    plot_marginal,
-    plot_pairs,
-    plot_predictive,
-    plot_responsibilities,
-    plot_unbiasedness,
-)
-from .inference.plots.rows.codes import plot_decoded, plot_latent
+from .inference.plots.comparison import plot, plot_fit
+from .inference.plots.evidence import plot_evidence, plot_khat
+from .inference.plots.forest import plot_forest
+from .inference.plots.latent.codes import plot_latent
+from .inference.plots.latent.decoded import plot_decoded
+from .inference.plots.losses import plot_losses
+from .inference.plots.marginal import plot_gaps, plot_marginal, plot_unbiasedness
+from .inference.plots.posterior import plot_densities, plot_pairs
+from .inference.plots.rows.predictive import plot_predictive
+from .inference.plots.rows.responsibilities import plot_responsibilities
 
 __all__ = [
     "plot",

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from ..plots.style import GREY, PALETTE, attempt, drawn, say
+from ..plots.drawing.figure import attempt, drawn, say
+from ..plots.drawing.looks import GREY, PALETTE
 
 if TYPE_CHECKING:
     from .calibration import Calibration

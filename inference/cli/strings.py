@@ -13,7 +13,11 @@ from ..compare.columns import DECIMALS
 from ..fit.saved import files_of
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
-from ..plots import latent, plot_losses
+from ..plots.latent.codes import plot_latent
+from ..plots.latent.decoded import plot_samples
+from ..plots.latent.portrait import plot_portrait
+from ..plots.latent.reconstructions import plot_interpolation, plot_reconstructions
+from ..plots.losses import plot_losses
 from ..report.fits import training_page
 from ..report.save import INDEX, pictures, tables
 from ..runtime.folder import write_all
@@ -41,12 +45,12 @@ def report_strings(options: argparse.Namespace, fit: RowFit, x_test: DataFrame |
 
 def _draws(fit: RowFit) -> dict[str, Any]:
     """Every picture by the name of its file."""
-    draws: dict[str, Any] = {"training": partial(plot_losses, fit), "samples": partial(latent.plot_samples, fit)}
+    draws: dict[str, Any] = {"training": partial(plot_losses, fit), "samples": partial(plot_samples, fit)}
     if tells_q(fit.guide):
-        draws |= {"latent": partial(latent.plot_latent, fit), "portrait": partial(latent.plot_portrait, fit)}
-        draws["reconstructions"] = partial(latent.plot_reconstructions, fit)
+        draws |= {"latent": partial(plot_latent, fit), "portrait": partial(plot_portrait, fit)}
+        draws["reconstructions"] = partial(plot_reconstructions, fit)
     if tells_new(fit.guide):
         rows = fit.rows()[:4]
         pairs: Any = list(zip(rows[:-1:2], rows[1::2], strict=True))
-        draws["interpolation"] = partial(latent.plot_interpolation, fit, pairs)
+        draws["interpolation"] = partial(plot_interpolation, fit, pairs)
     return {f"{name}.png": draw for name, draw in draws.items()}

@@ -25,7 +25,12 @@ from ..fit.saved import files_of
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
-from ..plots import latent, plot_losses, plot_marginal
+from ..plots.latent.codes import plot_latent
+from ..plots.latent.decoded import plot_plane, plot_samples
+from ..plots.latent.portrait import plot_portrait
+from ..plots.latent.reconstructions import plot_completion, plot_interpolation, plot_reconstructions
+from ..plots.losses import plot_losses
+from ..plots.marginal import plot_marginal
 from ..report.fits import training_page
 from ..report.save import INDEX, pictures, tables
 from ..runtime.folder import write_all
@@ -140,17 +145,17 @@ def _labels(options: argparse.Namespace, x: DataFrame) -> Series | None:
 
 def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, Any]:
     """Every picture by the name of its file."""
-    draws: dict[str, Any] = {"samples": partial(latent.plot_samples, fit), "training": partial(plot_losses, fit)}
+    draws: dict[str, Any] = {"samples": partial(plot_samples, fit), "training": partial(plot_losses, fit)}
     if tells_q(fit.guide):
-        draws |= {"plane": partial(latent.plot_plane, fit), "latent": partial(latent.plot_latent, fit, labels)}
-        draws["reconstructions"] = partial(latent.plot_reconstructions, fit)
-        draws["portrait"] = partial(latent.plot_portrait, fit, labels)
+        draws |= {"plane": partial(plot_plane, fit), "latent": partial(plot_latent, fit, labels)}
+        draws["reconstructions"] = partial(plot_reconstructions, fit)
+        draws["portrait"] = partial(plot_portrait, fit, labels)
     if tells_new(fit.guide):
         rows = fit.rows()[:10]
         pairs = list(zip(rows[:-1:2], rows[1::2], strict=True))
-        draws["interpolation"] = partial(latent.plot_interpolation, fit, pairs)
+        draws["interpolation"] = partial(plot_interpolation, fit, pairs)
         upper = np.arange(rows[0].size).reshape(rows.shape[1:]) < rows[0].size // 2  # half of a picture
-        draws["completion"] = partial(latent.plot_completion, fit, rows, np.broadcast_to(upper, rows.shape))
+        draws["completion"] = partial(plot_completion, fit, rows, np.broadcast_to(upper, rows.shape))
     if len(table):
         draws["marginal"] = partial(plot_marginal, table)
     return {f"{name}.png": draw for name, draw in draws.items()}

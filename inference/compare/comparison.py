@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..fit.idata import matched_to
 from ..local_latents.gaps import amortisation_gaps, summarised
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import target_of, tells_new, tells_q
-from ..plots import plot
+from ..plots.comparison import plot
 from ..report.comparison import report_of
 from ..report.page import check_page, write_page
 from ..report.save import save
@@ -29,12 +30,11 @@ from ..runtime.interrupts import asked_to_end
 from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, first_line, table_of
 from .decoder import judge_decoder, what_loses
 from .entries import METHODS, Entries, Outcome, Problem, chosen_guides, run
-from .marks import NOT_CONVERGED, marked
+from .marks import marked
 from .summary import Headline, Step, advice, headline
 from .verdict import TRUSTED
 
 FAR = 3  # standard errors between two figures for one evidence beyond which a reader should know
-SPREAD = 5.0  # nats between the ends of the best and the worst start beyond which a reader should know
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +97,15 @@ class Comparison:
     def __repr__(self) -> str:
         return "\n".join([as_text(self.marked()), self.headline().sentence, *self.remarks()])
 
+    @cached_property
+    def reference_fault(self) -> str:
+        """What speaks against the convergence of the reference; empty where nothing does, or where there is none."""
+        return "" if self.reference is None else unconverged(self.fits[self.reference])
+
     def marked(self) -> Table:
         """The table as it is shown: rounded, with what is best and what is doubtful marked."""
-        return marked(self.table, {name: fit.posterior.sizes["chain"] for name, fit in self.fits.items()})
+        chains = {name: fit.posterior.sizes["chain"] for name, fit in self.fits.items()}
+        return marked(self.table, chains, self.reference if self.reference_fault else None)
 
     def remarks(self) -> list[str]:
         """What stands below the table: the notes, and what was skipped."""
@@ -169,7 +175,7 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     ]
     notes += _disagreements(table)
     if standard is not None and (fault := unconverged(standard)):
-        table.loc[reference, "estimator"] += f" {NOT_CONVERGED}"
+        table.loc[reference, "estimator"] += " (not converged)"
         notes.insert(0, f"the reference {reference} did not converge ({fault}): do not trust bias and sd_ratio")
     has_distances = not by_row and first.structure.rows is not None
     distances, lost = _distances(lead, scored) if has_distances else (DataFrame(), [])
@@ -231,9 +237,8 @@ def _notes(fits: Mapping[str, Fit]) -> Iterator[str]:
     for name, fit in fits.items():
         for remark in filter(None, (fit.message, *fit.remarks)):
             shared.setdefault(remark, []).append(name)
-        ended = fit.start_losses[np.isfinite(fit.start_losses)]
-        if len(ended) > 1 and np.ptp(ended) > SPREAD:
-            yield f"{name}: {len(ended)} starts ended {np.ptp(ended):.1f} nats apart; the best is shown"
+        if len(fit.optima):
+            yield f"{name}: {len(fit.optima)} starts ended {np.ptp(fit.optima):.1f} nats apart; the best is shown"
     for remark, names in shared.items():
         yield remark if len(names) == len(fits) > 1 else f"{', '.join(names)}: {remark}"
 

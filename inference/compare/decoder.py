@@ -19,6 +19,7 @@ from torch.distributions import Bernoulli, LowRankMultivariateNormal, constraint
 from ...models.vae.pca import pca
 from ..data.data import Data, evenly_spaced
 from ..density.row_density import RowDensity
+from ..local_latents.decoder.observed import observed
 from ..local_latents.marginal import Budget, estimate
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import target_of, tells_new
@@ -143,7 +144,7 @@ def _rival(fit: RowFit) -> tuple[str, Callable[[Tensor], np.ndarray]] | None:
     with two.isolated(0), torch.no_grad():
         z = RowDensity(fit.density, two).prior_draw()
         supports = list[Any]()
-        seen = fit.observed(z, two, lambda node: supports.append(node["fn"].support) or node["value"])  # type: ignore[func-returns-value]
+        seen = observed(fit.density, z, two, lambda node: supports.append(node["fn"].support) or node["value"])  # type: ignore[func-returns-value]
     if seen.shape != two.values.shape or not torch.equal(seen, two.values):  # something else of the rows is observed
         return None
     rows = x.flatten(1).double()

@@ -14,7 +14,6 @@ from .verdict import DOUBTED, GOOD_BIAS, GOOD_KHAT, GOOD_RATIO, MEANS, POINT, SU
 
 SAYS = {column.name: column.says for column in (*ROW_COLUMNS, *COLUMNS)}
 TONES: dict[str, Mark] = {TRUSTED: "good", MEANS: "partly", DOUBTED: "bad", UNTRAINED: "bad", POINT: ""}
-NOT_CONVERGED = "(not converged)"
 
 
 class Contest(NamedTuple):
@@ -43,21 +42,22 @@ DOUBTS: dict[str, tuple[Callable[[float], bool], str]] = {
 }
 
 
-def marked(table: pd.DataFrame, chains: Mapping[str, int]) -> Table:
-    """The table of a comparison, rounded and marked. chains: of each fit, for its effective sample size."""
-    best = {name: _best(table, name, contest) for name, contest in CONTESTS.items() if name in table}
+def marked(table: pd.DataFrame, chains: Mapping[str, int], astray: str | None = None) -> Table:
+    """The table of a comparison, rounded and marked.
 
-    astray = table["estimator"].astype(str).str.endswith(NOT_CONVERGED).any() if "estimator" in table else False
+    chains: of each fit, for its effective sample size. astray: a reference that did not converge.
+    """
+    best = {name: _best(table, name, contest) for name, contest in CONTESTS.items() if name in table}
 
     def found(row: str, column: str) -> tuple[Mark, str] | None:
         value = by_name.at[row, column]
         if column == "verdict":
             return (TONES.get(value, ""), "") if isinstance(value, str) else None
         if column == "estimator":
-            return ("doubtful", "it is no reference") if str(value).endswith(NOT_CONVERGED) else None
+            return ("doubtful", "it is no reference") if row == astray else None
         if pd.isna(value):
             return None
-        if astray and column in ("bias", "sd_ratio", "sd_ratio_max"):
+        if astray is not None and column in ("bias", "sd_ratio", "sd_ratio_max"):
             return "doubtful", "the reference did not converge"
         if column == "ess_bulk" and value < ESS_PER_CHAIN * chains.get(row, 1):
             return "doubtful", f"below {ESS_PER_CHAIN} a chain: too few"

@@ -11,7 +11,6 @@ from ...display.table import Mark
 from ...guides import catalogue
 from ..density.centred import centred_sites
 from ..fit.moments import scalars_of
-from .marks import NOT_CONVERGED
 from .verdict import DOUBTED, GOOD_KHAT, MEANS, POINT, TRUSTED, UNTRAINED
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 MOST = 60  # scalars of which the correlations are looked at
 CORRELATED, MISSED = 0.5, 0.3  # a correlation worth a word, and how far off a guide's must be
-APART = 5.0  # nats between the ends of the best and the worst start that tell of several optima
 NAMES = 5  # named in a sentence, at most
 
 
@@ -73,8 +71,7 @@ def _standard(comparison: Comparison) -> str:
         return f"; NUTS, which they are held to, converged on {sound.sum()} of {len(sound)} rows"
     if name is None:
         return ", without a reference" if any(_words(comparison).values()) else ""
-    failed = str(comparison.table.at[name, "estimator"]).endswith(NOT_CONVERGED)
-    return f"; the reference {name} did not converge" if failed else f", held to {name}"
+    return f"; the reference {name} did not converge" if comparison.reference_fault else f", held to {name}"
 
 
 def _words(comparison: Comparison) -> dict[str, str]:
@@ -206,11 +203,10 @@ def _of_centring(comparison: Comparison) -> Iterator[Step]:
 def _of_optima(comparison: Comparison) -> Iterator[Step]:
     """Several optima, or modes that some fits have not seen."""
     for name, fit in comparison.fits.items():
-        ended = fit.start_losses[np.isfinite(fit.start_losses)]
-        if len(ended) > 1 and np.ptp(ended) > APART:
-            what = f"The starts of {name} ended {np.ptp(ended):.0f} nats apart, in several optima: more starts"
+        if len(fit.optima):
+            what = f"The starts of {name} ended {np.ptp(fit.optima):.0f} nats apart, in several optima: more starts"
             more = ", or another number of components" if fit.labels else ""
-            starts = 4 * len(ended)
+            starts = 4 * len(fit.optima)
             again = f"{_ADD}{name!r}: partial(pyrometer.svi, guide={_guide(comparison, name)}, starts={starts})}})"
             yield Step(f"{what}{more}.", again)
 

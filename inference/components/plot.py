@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..plots.style import GREY, PALETTE, columns_of, drawn, grid
+from ..plots.drawing.canvas import columns_of, grid
+from ..plots.drawing.figure import drawn
+from ..plots.drawing.looks import GREY, PALETTE
 
 BLUE, RED, GREEN, PINK = PALETTE[:4]
 BAND = 2  # standard errors either side

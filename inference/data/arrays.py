@@ -1,12 +1,12 @@
 """Arrays of every kind laid out as one table, and its numbers or categories; every bad value is named by its place."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import prod
-from numbers import Real
-from pathlib import Path
+from numbers import Number, Rational, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from pandas import DataFrame, Series
 from pandas.api import types
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from ... import datasets
 from ...errors import InputError
-from ..runtime.isolation import untouched
+from .containers import KNOWN, is_missing, plain
 
 FILL = "drop the row or fill it in"
+LARGEST = int(sys.float_info.max)  # of all floats
+NARROW = 4  # bytes: of narrower floats NumPy has some only
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,33 +49,31 @@ def default_columns(number: int) -> tuple[str, ...]:
     return tuple(f"x{d}" for d in range(number))
 
 
-def opened(x: Any, name: str) -> tuple[Any, str]:
-    """The table of a file or data set, called by its own name; the rows of a DataLoader; anything else as it is."""
-    if isinstance(x, str | Path):
-        return datasets.load(x), str(x)
-    return (_gathered(x, name) if isinstance(x, DataLoader) else x), name
-
-
 def as_table(x: Any, name: str) -> Table:
     """Lay out a DataFrame, Series, array or tensor; an InputError for anything else."""
-    device = x.device if isinstance(x, Tensor) else torch.device("cpu")
+    if isinstance(x, list | tuple):  # that is no array: its first entry that is no number is named
+        x = Series(x, dtype=object)
     if isinstance(x, DataFrame):
         return Table(x, x.shape, name)
-    if isinstance(x, Series | pd.Categorical):
-        series = Series(x)
-        return Table(series.to_frame("x0" if series.name is None else series.name), series.shape, name)
-    if isinstance(x, Tensor):
-        if x.layout != torch.strided:
-            raise InputError(f"{name} is a sparse tensor: give {name}.to_dense()")
-        x = (x.double() if x.dtype == torch.bfloat16 else x).numpy(force=True)
-    if isinstance(x, np.ma.MaskedArray):
-        x = np.ma.filled(x.astype(float if x.dtype.kind in "biuf" else object), np.nan)
-    if not hasattr(x, "__array__"):
-        known = "a DataFrame, an array, a tensor, or the path of a table"
-        raise InputError(f"{name} is a {type(x).__name__}: give {known}")
-    x = np.asarray(x)
+    if isinstance(x, Series):
+        return Table(x.to_frame("x0" if x.name is None else x.name), x.shape, name)
+    if not isinstance(x, Tensor | np.ndarray):
+        raise InputError(f"{name} is a {type(x).__name__}: give {KNOWN}")
+    device = x.device if isinstance(x, Tensor) else torch.device("cpu")
+    x = _numpy_of(x, name) if isinstance(x, Tensor) else np.asarray(x)
     rows = x.reshape(len(x), prod(x.shape[1:])) if x.ndim else x.reshape(1, 1)
     return Table(DataFrame(rows, columns=list(default_columns(rows.shape[1]))), x.shape, name, device)
+
+
+def _numpy_of(x: Tensor, name: str) -> np.ndarray:
+    """The numbers of a tensor as NumPy has them, in float64 where it has no such floats."""
+    if x.layout != torch.strided:
+        raise InputError(f"{name} is a sparse tensor: give {name}.to_dense()")
+    try:
+        narrow = x.is_floating_point() and x.dtype.itemsize < NARROW
+        return (x.double() if narrow else x).numpy(force=True)
+    except (RuntimeError, TypeError) as error:  # quantized, nested, or without data
+        raise InputError(f"{name} is a tensor of {x.dtype} that cannot be read: give one of float64") from error
 
 
 def matched(table: Table, columns: tuple[str, ...]) -> Table:
@@ -88,18 +86,6 @@ def matched(table: Table, columns: tuple[str, ...]) -> Table:
         has = f"its columns are {listed(table.columns)}"
         raise InputError(f"{table.name} lacks column {lacking[0]!r} of the fitted data: {has}")
     return table
-
-
-def _gathered(loader: DataLoader, name: str) -> Tensor:
-    """Every batch of a loader, end to end, or every row where it gives single ones: (N, ...)."""
-    with untouched():  # a loader draws from the generators of all, even for one epoch
-        parts = [batch[0] if isinstance(batch, list | tuple) else batch for batch in loader]
-    if not all(isinstance(part, Tensor) for part in parts):
-        raise InputError(f"{name} is a DataLoader of {type(parts[0]).__name__}s: let it give tensors, or (x, label)")
-    if not parts:
-        raise InputError(f"{name} is a DataLoader that gives nothing: give at least one row")
-    single = loader.batch_size is None and loader.batch_sampler is None and len({part.shape for part in parts}) == 1
-    return torch.stack(parts) if single and parts[0].dim() < 2 else torch.cat(parts)
 
 
 class Part(NamedTuple):
@@ -119,12 +105,13 @@ def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: t
 
     where: what messages call it. columns, categories: those of the fitted data, where there are any.
     """
-    if isinstance(value, list):
-        value = _listed_numbers(value)
-    if not hasattr(value, "__array__"):
+    value = plain(value, where)
+    if not isinstance(value, DataFrame | Series | np.ndarray | np.generic | Tensor):
+        if hasattr(value, "__array__") and not isinstance(value, type):
+            raise InputError(f"{where} is a {type(value).__name__}: give {KNOWN}")
         return Part(value)
-    if not getattr(value, "ndim", 1):
-        return Part(value.detach() if isinstance(value, Tensor) else np.asarray(value).item())
+    if not value.ndim:
+        return Part(value.detach() if isinstance(value, Tensor) else value.item())
     table, named = as_table(value, where), isinstance(value, DataFrame)
     if len(table.shape) == 1 and (categories or _is_categorical(table.frame.iloc[:, 0])):
         return _codes(table.frame.iloc[:, 0], where, categories)
@@ -133,15 +120,6 @@ def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: t
         table = matched(table, columns)
     numbers, missing = numbers_of(table, part=True)
     return Part(numbers, table.columns if named else (), missing=missing)
-
-
-def _listed_numbers(value: list[Any]) -> Any:
-    """An array of what is a list of numbers, or of such lists of one length; anything else as it is."""
-    try:
-        found = np.asarray(value)
-    except ValueError:  # lists of unlike lengths
-        return value
-    return found if found.size and found.dtype.kind in "biuf" else value
 
 
 def refuse_empty(table: Table) -> None:
@@ -165,20 +143,36 @@ def numbers_of(table: Table, part: bool = False) -> tuple[Tensor, str]:
     frame, missing = table.frame, ""
     where = [f"{table.name}: column {column!r}" for column in table.columns]
     where = [table.name] if part and len(table.shape) == 1 else where
-    if part and all(map(types.is_integer_dtype, frame.dtypes)) and not frame.isna().to_numpy().any():
+    if part and all(map(_indexes, frame.dtypes)) and not frame.isna().to_numpy().any():
         numbers = frame.to_numpy(dtype=np.int64)
     elif all(isinstance(kind, np.dtype) and kind.kind in "biuf" for kind in frame.dtypes):
-        numbers = frame.to_numpy(dtype=float)
+        with np.errstate(over="ignore"):  # of wider floats, whose infinity is refused
+            numbers = frame.to_numpy(dtype=float)
     else:
         numbers = np.empty(frame.shape)
         for i, place in enumerate(where):
             _refuse_kind(frame.iloc[:, i], place)
-            numbers[:, i] = frame.iloc[:, i].to_numpy(dtype=float, na_value=np.nan)
+            numbers[:, i] = _floats(frame.iloc[:, i], place)
     for i in (~np.isfinite(numbers).all(0)).nonzero()[0]:
         column = frame.iloc[:, i]
         missing = missing or _line(np.isnan(numbers[:, i]), column, where[i], "is missing (NaN)", FILL)
         _refuse(np.isinf(numbers[:, i]), column, where[i], "is infinite", "drop the row or mend the value")
     return torch.from_numpy(np.array(numbers, order="C")).to(table.device).reshape(table.shape), missing
+
+
+def _indexes(kind: Any) -> bool:
+    """Whether all numbers of this type are whole, and int64 has them."""
+    return types.is_integer_dtype(kind) and getattr(kind, "numpy_dtype", kind) != np.uint64
+
+
+def _floats(values: Series, where: str) -> NDArray[np.float64]:
+    """A column in float64, what is missing NaN; a whole number beyond all floats is refused."""
+    try:
+        return values.to_numpy(dtype=float, na_value=np.nan)
+    except OverflowError:
+        beyond = values.map(lambda value: isinstance(value, Rational) and not -LARGEST <= value <= LARGEST)
+        _refuse(beyond.to_numpy(bool), values, where, "is beyond all floats", "mend the value")
+        raise
 
 
 def _is_categorical(values: Series) -> bool:
@@ -194,6 +188,9 @@ def _codes(values: Series, where: str, categories: tuple[str, ...]) -> Part:
     if not categories:
         declared = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else sorted(values.unique())
         categories = tuple(map(str, declared))
+    if len(set(categories)) < len(categories):
+        twice = Counter(categories).most_common(1)[0][0]
+        raise InputError(f"{where} has two categories that are written {twice!r}: give each a name of its own")
     text = values.astype(object).map(str)
     codes = pd.Index(categories, dtype=object).get_indexer(text)
     _refuse(codes < 0, text, where, f"is no category of the fitted data ({listed(categories)})", "drop the row")
@@ -241,6 +238,7 @@ def _line(bad: NDArray[np.bool_], values: Series, where: str, what: str, mend: s
     row = int(bad.argmax())
     label = "" if isinstance(values.index, pd.RangeIndex) else f" (label {values.index[row]!r})"
     value = values.iloc[row]
-    shown = f" {value!r}" if isinstance(value, str) else ""
+    known = is_missing(value) or isinstance(value, Number)
+    shown = f" {value!r}" if isinstance(value, str) else "" if known else f" a {type(value).__name__}"
     more = f", and {bad.sum() - 1} more" if bad.sum() > 1 else ""
     return f"{where}, row {row}{label}:{shown} {what}{more}; {mend}"

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from pandas import DataFrame, Series
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,7 +18,8 @@ from ...errors import InputError
 from ...models.arguments import Parameters, parameters_of
 from ...models.structure import Model, Structure, model_name, shapes_of_sites
 from ..runtime.isolation import SMALL
-from .arrays import as_table, count, listed, numbers_of, opened
+from .arrays import as_table, count, listed, numbers_of
+from .containers import ToPandas, opened, plain
 from .data import Data, structure_on
 from .parts import Arguments, arguments_in, several
 from .strings import strings_of
@@ -26,12 +27,12 @@ from .strings import strings_of
 DataLike: TypeAlias = (
     DataFrame
     | Series
-    | np.ndarray
+    | ArrayLike
     | Tensor
+    | ToPandas
     | DataLoader
     | str
     | Path
-    | list[str]
     | tuple[Any, ...]
     | Mapping[str, Any]
     | Data
@@ -47,14 +48,15 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
     Parameters
     ----------
     x
-        One table: a DataFrame, array or tensor of N rows, a Series or vector, which stays a vector, the name or path
-        of a table, for `pyrometer.datasets.load`, or a DataLoader, read once into memory, the first of each pair where
-        it gives pairs (x, label). All its numbers become floats.
+        One table: a DataFrame, array or tensor of N rows, a list of N lists of numbers, a Series, vector or list of
+        numbers, which stays a vector, the name or path of a table, for `pyrometer.datasets.load`, or a DataLoader,
+        read once into memory, the first of each pair where it gives pairs (x, label). What has `to_pandas`, Arrow's
+        stream or `__array__` (of polars, pyarrow, xarray ...) is what that gives. All its numbers become floats.
         Several arguments: a tuple, by position; a mapping, by the parameters' names; or a DataFrame whose columns have
         the names of the parameters, where the model requires two or more of them, or where all that it requires and
         at least two of its parameters are columns; further columns are left aside. There whole numbers stay int64,
         for they may index, text and categoricals become int64 codes, and what is neither an array nor a list of
-        numbers is handed on untouched.
+        numbers or of text is handed on untouched.
         For a model of strings, which has a `codes(strings, name)`: a list or Series of them, a DataFrame of one
         column, the name of a data set, or the path of a table or of a file with one string a line.
         Data that were made here come back as they are.
@@ -107,7 +109,7 @@ def _as_data(x: DataLike, model: Model | None, dtype: torch.dtype | None, name: 
             own = getattr(model, "dtype", None)
             floating = dtype or (own if isinstance(own, torch.dtype) else torch.float64)
             return several(given, tuple(given) if isinstance(x, tuple) else ()).to(floating)
-        x = next(iter(given.values()))[0]
+        x = plain(*next(iter(given.values())))
     if len(parameters.required) > 1:
         wanted = f"{model_name(model)} takes {listed(parameters.required)}"
         raise InputError(f"{name} is one array, but {wanted}: give a tuple or a mapping of them")

@@ -12,8 +12,9 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.arguments import only_observes
 from ...models.structure import Model, model_name
-from .arrays import as_table, count, listed, matched, numbers_of, opened
+from .arrays import as_table, count, listed, matched, numbers_of
 from .as_data import DataLike, checked_by, within_range
+from .containers import opened, plain
 from .data import Data
 from .parts import Arguments, arguments_in, several
 from .strings import strings_of
@@ -82,7 +83,7 @@ def _as_new_data(x: DataLike, like: Data, model: Model | None, name: str) -> Dat
 def _table(x: Any, like: Data, model: Model | None, name: str) -> Data:
     """New rows of a single table."""
     if isinstance(x, tuple | Mapping) and len(x) == 1:
-        (x,) = x.values() if isinstance(x, Mapping) else x
+        x = plain(next(iter(x.values() if isinstance(x, Mapping) else x)), name)
     table, row = as_table(x, name), like.values.shape[1:]
     if isinstance(x, DataFrame | Series):
         table = matched(table, like.columns)

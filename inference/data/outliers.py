@@ -12,11 +12,13 @@ FEWEST = 5  # values: of fewer nothing is known
 
 
 def outliers(data: Data) -> Iterator[str]:
-    """A line for each column of floating numbers that has a lone outlier, naming its row, counted from 0."""
+    """A line for each column of numbers, no codes of categories, that has a lone outlier, and its row, from 0."""
     for name, value in data.named.items():
-        if isinstance(value, Tensor) and value.is_floating_point() and value.dim() in (1, 2) and len(value) >= FEWEST:
+        table = isinstance(value, Tensor) and value.dim() in (1, 2) and len(value) >= FEWEST
+        if table and name not in data.coords:
             columns = data.columns or data.tables.get(name, ())
-            yield from _of_table(value.reshape(len(value), -1), name, columns)
+            numbers = value if value.is_floating_point() else value.double()
+            yield from _of_table(numbers.reshape(len(value), -1), name, columns)
 
 
 def _of_table(values: Tensor, name: str, columns: tuple[str, ...]) -> Iterator[str]:

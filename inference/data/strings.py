@@ -9,23 +9,25 @@ from pandas import DataFrame, Series
 
 from ... import datasets
 from ...errors import InputError, check_path
+from .containers import plain
 
 
 def strings_of(x: Any, name: str) -> tuple[list[str], str]:
     """A list of strings, and what messages are to call it.
 
-    x: a list, tuple or array of str, a Series or a DataFrame's one column, the name of a data set, or the path of a
-    table of one column or of a file with one string a line. Raises InputError for anything else, for a missing value
-    and where there is nothing.
+    x: a list, tuple or array of str, a Series or a DataFrame's one column, of any library, the name of a data set, or
+    the path of a table of one column or of a file with one string a line. Raises InputError for anything else, for a
+    missing value and where there is nothing.
     """
     if isinstance(x, str | Path):
         x, name = table_of_strings(x), str(x)
+    x = x if isinstance(x, list | tuple) else plain(x, name)
     if isinstance(x, DataFrame):
         if x.shape[1] != 1:
             columns = ", ".join(map(str, x.columns[:6]))
             raise InputError(f"{name} has {x.shape[1]} columns ({columns}): choose the one that holds the strings")
         x = x.iloc[:, 0]
-    if not isinstance(x, list | tuple | Series | pd.Index | np.ndarray) or getattr(x, "ndim", 1) != 1:
+    if not isinstance(x, list | tuple | Series | np.ndarray) or getattr(x, "ndim", 1) != 1:
         raise InputError(
             f"{name} is a {type(x).__name__}: give a list of strings, a column, or the path of a text file"
         )

@@ -18,9 +18,10 @@ from ...guides import WORDS, catalogue, defaults
 from ...models.structure import Model, Structure, one_line
 from ..compare.comparison import Comparison
 from ..data.as_data import DataLike
-from ..plots import plot_densities
+from ..plots.drawing.compared import compared
+from ..plots.drawing.figure import STYLE
 from ..plots.parameters import chosen
-from ..plots.style import STYLE, compared
+from ..plots.posterior import plot_densities
 from .exploration import Exploration
 from .trial import AUTO, Trial, lr_of, steps_of
 

@@ -27,6 +27,7 @@ from .relabel import Labels, component_features
 from .saved import files_of
 
 NONE = np.zeros(0)
+OPTIMA_APART = 5.0  # nats between the ends of the best and the worst start that tell of several optima
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +126,12 @@ class Fit:
     def exchangeable(self) -> tuple[str, ...]:
         """The dims whose labels were put in one order."""
         return tuple(labels.dim for labels in self.labels)
+
+    @property
+    def optima(self) -> np.ndarray:
+        """The losses at which starts ended, nats, where they are so far apart as in several optima; else none."""
+        ended = self.start_losses[np.isfinite(self.start_losses)]
+        return ended if len(ended) > 1 and np.ptp(ended) > OPTIMA_APART else NONE
 
     @cached_property
     def density(self) -> Density:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from ..data.data import evenly_spaced
+from .decoder.observed import observed
 
 if TYPE_CHECKING:
     from .row_fit import RowFit
@@ -37,11 +38,11 @@ def why_inactive(fit: RowFit) -> str:
     z, data = torch.as_tensor(fit.encode())[place].to(fit.data.like), fit.data.take(place)
     with data.isolated(0), torch.no_grad():
         try:
-            off = fit.observed(z, data, lambda node: node["value"] - node["fn"].mean).double()
-            noise = fit.observed(z, data, lambda node: node["fn"].variance).double()
+            off = observed(fit.density, z, data, lambda node: node["value"] - node["fn"].mean).double()
+            noise = observed(fit.density, z, data, lambda node: node["fn"].variance).double()
         except NotImplementedError:  # strings, say, have no mean
             return f"{said}; {MEND}"
-        learned = fit.observed(z, data, lambda node: node["value"].new_full((), _is_normal(node["fn"]))).all()
+        learned = observed(fit.density, z, data, lambda node: node["value"].new_full((), _is_normal(node["fn"]))).all()
     rms, sd = float(off.square().mean().sqrt()), float(noise.mean().sqrt())
     if learned and sd > TOO_LARGE * rms:
         found = f"the noise of p(x | z), sd {sd:.3g}, is still above what reconstructions are off by, {rms:.3g}"

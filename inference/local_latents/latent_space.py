@@ -18,7 +18,7 @@ from torch.distributions import MixtureSameFamily
 from ...errors import InputError
 from ...models import BayesianGMM
 from ..closed_form.cavi import cavi
-from ..plots.latent import plot_clusters
+from ..plots.latent.codes import plot_clusters
 
 if TYPE_CHECKING:
     from .row_fit import RowFit

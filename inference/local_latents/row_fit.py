@@ -1,20 +1,17 @@
 """The Fit of a model whose continuous latents are all a row's own: what people do with a trained VAE."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from pyro import poutine
 from torch import Tensor
 
 from ...errors import InputError, check_positive
-from ...models.structure import model_name
 from ..compilation.batched import over_draws
 from ..data.as_data import DataLike
 from ..data.data import Data
@@ -24,12 +21,14 @@ from ..fit.approximation import approximation
 from ..fit.fit import Fit
 from ..fit.idata import LARGEST, fit_of
 from ..fit.moments import moments
-from ..plots.latent import plot_portrait
+from ..plots.latent.portrait import plot_portrait
 from ..steps.pairing import Pairing
+from .decoder.completion import completed, completions
+from .decoder.observed import expected
 from .gaps import amortisation_gaps
 from .latent_space import Clusters, LatentFeatures, clusters_of
 from .marginal import USUAL, Budget, estimate, marginal_likelihood, weighed
-from .target import BLOCK, Target, check_tells, row_posterior, target_of, tells_q
+from .target import BLOCK, Target, check_tells, target_of, tells_q
 
 KEPT = 4_000_000  # numbers of z in the posterior
 MEAN_DRAWS = 200  # for the mean of a q that has no formula for it
@@ -85,8 +84,7 @@ class RowFit(Fit):
             raise InputError(f"z has {len(values)} rows, but there are covariates of {data.rows}: give x_new")
         with data.isolated(0), torch.no_grad():
             places = torch.arange(len(values)).split(BLOCK)
-            mean = partial(self._mean_of, beam=beam)
-            parts = [self._expected(values[place], data.take(place), mean) for place in places]
+            parts = [expected(self.density, values[place], data.take(place), beam) for place in places]
         return self.as_given(torch.cat(parts).cpu().numpy())
 
     def reconstruct(self, x_new: DataLike | None = None, beam: int = 1) -> Any:
@@ -132,11 +130,7 @@ class RowFit(Fit):
         many steps (Rezende, Mohamed and Wierstra 2014, appendix F), which converges to p(x_missing | x_observed) where
         q is the posterior; the mean over its second half is given back.
         """
-        if steps < 2:
-            raise InputError(f"steps={steps} must be 2 or more")
-        known, given = self._partly_known(x_new, mask)
-        means = list(self._chain(known, given, steps, seed))[steps // 2 :]
-        return torch.where(known, given.values, torch.stack(means).mean(0)).cpu().numpy()
+        return completed(self, x_new, mask, steps, seed)
 
     def completions(
         self, x_new: DataLike, mask: np.ndarray, draws: int = 3, steps: int = 50, seed: int = 0
@@ -145,41 +139,7 @@ class RowFit(Fit):
 
         Arguments as `complete` has them, of which this is the spread.
         """
-        known, given = self._partly_known(x_new, mask)
-        known, many = (
-            known.repeat(draws, *(1 for _ in known.shape[1:])),
-            given.take(torch.arange(len(known)).repeat(draws)),
-        )
-        *_, last = self._chain(known, many, steps, seed)
-        found = torch.where(known, many.values, last)
-        return found.reshape(draws, *given.values.shape).cpu().numpy()
-
-    def _partly_known(self, x_new: DataLike, mask: np.ndarray) -> tuple[Tensor, Data]:
-        """Which entries are known, (M, *row), and the rows, 0 elsewhere."""
-        if hasattr(self.model, "codes"):
-            raise InputError(f"model {model_name(self.model)} is of strings, which have no missing entries to complete")
-        if self.structure.discrete:
-            raise InputError(f"model {model_name(self.model)} has discrete sites, which no completion draws")
-        known, row = np.asarray(mask, bool), tuple(self.data.values.shape[1:])
-        x, *further = x_new if isinstance(x_new, tuple) else (x_new,)
-        if known.shape != np.shape(x) or known.shape[1:] != row:
-            found = f"mask {known.shape} and x_new {np.shape(x)}"
-            raise InputError(f"{found} must have the shape of the rows, {('M', *row)}")
-        check_tells(self.name, self.guide, new=True)
-        filled = np.where(known, np.asarray(x), 0.0)
-        given = self.new_data((filled, *further) if further else filled)
-        return torch.tensor(known, device=given.values.device), given
-
-    def _chain(self, known: Tensor, given: Data, steps: int, seed: int) -> Iterator[Tensor]:
-        """E[x | z] along the chain of `complete`, a step each: (M, *row)."""
-        with given.isolated(seed), torch.no_grad():
-            rows = RowDensity(self.density, given)
-            z = rows.prior_draw()
-            for _ in range(steps):
-                drawn = torch.where(known, given.values, self.observed(z, given, lambda node: node["fn"].sample()))
-                filled = replace(rows, data=_with_values(given, drawn))
-                z = row_posterior(self.guide, filled, None).sample()
-                yield self.observed(z, given, self._mean_of)
+        return completions(self, x_new, mask, draws, steps, seed)
 
     def prior_draws(self, number: int, seed: int = 0) -> np.ndarray:
         """z drawn from the model's own prior: (number, latent)."""
@@ -255,59 +215,6 @@ class RowFit(Fit):
         new = x_new is not None
         check_tells(self.name, self.guide, new)
         return target_of(self.row_density(x_new), self.guide, new=new)
-
-    def _expected(self, z: Tensor, data: Data, mean: Callable[[dict[str, Any]], Tensor]) -> Tensor:
-        """`observed` of means; of rows of a class that is missing, averaged over p(y | x, z): (M, *row)."""
-        if not self.structure.discrete:
-            return self.observed(z, data, mean)
-        if len(self.structure.discrete) != 1 or not self.structure.labels:
-            raise InputError(f"model {model_name(self.model)} has discrete sites: it has no one p(x | z)")
-        rows, parts = RowDensity(self.density, data), []
-        sites = rows.sites(z)[0]
-        share = self.density.assignment_logits(sites, data).softmax(-1).T.unsqueeze(-1)  # (K, M, 1)
-        trace = self.density.enumerated(sites, data)
-        for site in filter(self.structure.by_row, self.structure.observed):
-            node = trace.nodes[site.name]
-            each = mean(node).reshape(-1, *node["value"].shape).movedim(1 + rows.axis(site), 1)
-            parts.append((share * each.flatten(2)).sum(0))
-        return _side_by_side(parts, data)
-
-    def observed(self, z: Tensor, data: Data, of: Callable[[dict[str, Any]], Tensor]) -> Tensor:
-        """Something of each observed site given z (M, latent) for rows of data, side by side: (M, *row).
-
-        of: the site's node in a trace, with name, fn and value -> a tensor that can be expanded to the shape of value.
-        """
-        rows, parts = RowDensity(self.density, data), []
-        trace = data.run(poutine.trace(self.density.given(rows.sites(z)[0])).get_trace)
-        for site in filter(self.structure.by_row, self.structure.observed):
-            node = trace.nodes[site.name]
-            value = of(node).expand(node["value"].shape)
-            parts.append(value.movedim(rows.axis(site), 0).reshape(len(z), -1))
-        return _side_by_side(parts, data)
-
-    def _mean_of(self, node: dict[str, Any], beam: int = 1) -> Tensor:
-        fn = node["fn"]
-        if hasattr(fn, "most_likely"):
-            return fn.most_likely(beam)
-        try:
-            mean = fn.mean
-        except (NotImplementedError, AttributeError):
-            mean = torch.full((), torch.nan)
-        if mean.isnan().any():
-            kind = type(fn).__name__
-            raise InputError(f"site {node['name']!r} of model {model_name(self.model)} is a {kind}, without a mean")
-        return mean
-
-
-def _with_values(data: Data, values: Tensor) -> Data:
-    """Data with another first array."""
-    return data.map(lambda value: values if value is data.values else value)
-
-
-def _side_by_side(parts: list[Tensor], data: Data) -> Tensor:
-    """What sites have, (M, E) each, in the shape of the rows of data where it has as many entries: (M, *row)."""
-    found, row = torch.cat(parts, 1), data.values.shape[1:]
-    return found.reshape(len(found), *row) if found.shape[1] == row.numel() else found
 
 
 def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) -> RowFit:

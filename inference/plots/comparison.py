@@ -8,12 +8,14 @@ from typing import Any
 
 from matplotlib.figure import Figure, FigureBase
 
+from .drawing.canvas import Canvas, canvas_a_row, columns_of
+from .drawing.compared import Compared, compared
+from .drawing.figure import attempt, drawn, styled
 from .forest import draw_forest, forest_height
 from .losses import draw_losses
 from .marginal import draw_gaps, gaps_height
 from .rows.densities import draw_densities, has_density
 from .rows.predictive import SITES, draw_predictive, sites_of
-from .style import Canvas, Compared, attempt, canvas_a_row, columns_of, compared, drawn, styled
 
 WIDTH = 10.0  # inches
 

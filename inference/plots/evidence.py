@@ -11,7 +11,10 @@ from matplotlib.axes import Axes
 from ...errors import InputError
 from ..evidence.log_evidence import log_evidence
 from ..fit.importance import MIN_WEIGHTS_FOR_KHAT
-from .style import GREY, Compared, canvas, compared, styled
+from .drawing.canvas import canvas
+from .drawing.compared import Compared, compared
+from .drawing.figure import styled
+from .drawing.looks import GREY
 
 BAND = 2  # standard errors either side
 GOOD, HOPELESS = 0.7, 1.0  # Vehtari et al. 2024

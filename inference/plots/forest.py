@@ -9,8 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
+from .drawing.canvas import Canvas, canvas, on_figure
+from .drawing.compared import Compared, compared
+from .drawing.figure import attempt, say, styled
+from .drawing.looks import REFERENCE
 from .parameters import Parameter, chosen, titled
-from .style import REFERENCE, Canvas, Compared, attempt, canvas, compared, on_figure, say, styled
 
 TAILS = (0.03, 0.97)  # a 94 % interval, as ArviZ draws it
 SHOWN = 12  # panels

@@ -12,7 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from ...errors import InputError
-from .style import GREY, Canvas, Compared, canvas, compared, on_figure, say, styled
+from .drawing.canvas import Canvas, canvas, on_figure
+from .drawing.compared import Compared, compared
+from .drawing.figure import say, styled
+from .drawing.looks import GREY
 
 if TYPE_CHECKING:
     from ..fit.fit import Fit

@@ -7,9 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from .style import GREY, PALETTE, REFERENCE, colours, drawn
+from .drawing.figure import drawn
+from .drawing.looks import GREY, PALETTE, REFERENCE, colours
 
 BAND = 2  # standard errors either side
+LONGEST_BAR = 0.4  # of the panel's width: the rest is for what stands beside it
 BLUE, RED = PALETTE[:2]
 COLOURS = {"naive": RED, "importance": BLUE, "ais": PALETTE[2], "ais_guide": PALETTE[3]}
 # Greys, for a colour is a method's.
@@ -94,8 +96,8 @@ def _spread(axis: Axes, table: pd.DataFrame) -> None:
     axis.bar_label(bars, [f" ESS {row.ess:.1f} of {row.draws:.0f}" for row in shown.itertuples()])
     positive = values[values > 0]
     if len(positive):
-        reach = 3 * positive.max() * (positive.max() / positive.min()) ** 0.8
-        axis.set(xscale="log", xlim=(0.3 * positive.min(), reach))
+        low = 0.3 * positive.min()
+        axis.set(xscale="log", xlim=(low, low * (positive.max() / low) ** (1 / LONGEST_BAR)))
     axis.invert_yaxis()
     axis.set(xlabel="sd of log weights, nats", title="Why they differ")
 

@@ -13,7 +13,9 @@ from matplotlib.axes import Axes
 
 from ...errors import InputError, check_positive
 from ..fit.moments import varies
-from .style import GREY, Compared, cut
+from .drawing.compared import Compared
+from .drawing.figure import cut
+from .drawing.looks import GREY
 
 LONGEST = 10  # characters of a coordinate in a label
 MOST_OF_ROWS = 3  # scalars of a variable that has an entry a row, the worst, unless it is asked for

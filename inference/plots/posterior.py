@@ -12,9 +12,12 @@ from scipy.stats import gaussian_kde
 
 from ...errors import InputError
 from ..runtime.arviz import kde
+from .drawing.canvas import canvas
+from .drawing.compared import Compared, compared
+from .drawing.figure import styled
+from .drawing.looks import GREY, REFERENCE, Look, looks
 from .parameters import Parameter, chosen, in_order, titled
 from .rows.densities import mass_levels
-from .style import GREY, REFERENCE, Compared, Look, canvas, compared, looks, styled
 
 SHOWN = 6  # densities
 PAIRED = 4  # scalars of pairs

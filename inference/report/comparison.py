@@ -12,8 +12,13 @@ from ...models.structure import model_name
 from ..fit.fit import Fit
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_q
-from ..plots import plot, plot_densities, plot_evidence, plot_fit, plot_forest, plot_khat, plot_losses
-from ..plots.latent import plot_latent, plot_reconstructions
+from ..plots.comparison import plot, plot_fit
+from ..plots.evidence import plot_evidence, plot_khat
+from ..plots.forest import plot_forest
+from ..plots.latent.codes import plot_latent
+from ..plots.latent.reconstructions import plot_reconstructions
+from ..plots.losses import plot_losses
+from ..plots.posterior import plot_densities
 from .data_summary import data_sentence
 from .page import Section, page
 from .parts import Drawings, columns_legend, data_section, model_section, picture_sections, reproduction_section

@@ -14,7 +14,7 @@ from ...display.html import render
 from ...display.table import Mark
 from ...errors import InputError, check_path
 from ...models.structure import one_line
-from ..plots.style import figure_of
+from ..plots.drawing.figure import figure_of
 from ..runtime.folder import check_folder
 
 if TYPE_CHECKING:

@@ -11,9 +11,13 @@ from pandas import DataFrame
 
 from ..fit.saved import data_files, facts_of, fit_files, json_file
 from ..local_latents.row_fit import RowFit, tells_q
-from ..plots import plot, plot_fit, plot_forest, plot_losses
-from ..plots.latent import plot_latent, plot_portrait, plot_reconstructions
-from ..plots.style import figure_of
+from ..plots.comparison import plot, plot_fit
+from ..plots.drawing.figure import figure_of
+from ..plots.forest import plot_forest
+from ..plots.latent.codes import plot_latent
+from ..plots.latent.portrait import plot_portrait
+from ..plots.latent.reconstructions import plot_reconstructions
+from ..plots.losses import plot_losses
 from ..runtime.folder import NOTES, Files, stems_of, write_all
 from ..runtime.inert import every_text, inert
 from ..runtime.interrupts import asked_to_end

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyro
 from pyro import poutine
-from pyro.infer import ELBO, NUTS, traceenum_elbo
+from pyro.infer import ELBO, NUTS, TraceGraph_ELBO, traceenum_elbo
 from pyro.params import param_store
 from pyro.poutine import subsample_messenger
 from torch import Tensor, nn
@@ -30,6 +30,12 @@ def traces_of(elbo: ELBO, model: Any, guide: Any, args: Any, kwargs: Any) -> tup
     """The traces of model and guide that an estimator of one particle, or of vectorized ones, takes."""
     ((joint, own),) = elbo._get_traces(model, guide, args, kwargs)
     return joint, own
+
+
+def graph_losses(elbo: TraceGraph_ELBO, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Tensor, Tensor]:
+    """Minus the ELBO, nats, and the surrogate whose gradient is that of its estimator."""
+    elbo_value, surrogate = elbo._loss_and_surrogate_loss(model, guide, args, kwargs)
+    return -elbo_value, surrogate
 
 
 def packed_dims(factor: Tensor) -> str:

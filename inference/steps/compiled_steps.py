@@ -18,6 +18,7 @@ from ...models.structure import Plate, one_line, sites_of
 from ..compilation.compiled import Compile, Tier, compile_graph, known_to_inductor, worth_compiling
 from ..compilation.graph import NoGraph, traced
 from ..data.data import Data
+from ..distributed.share import Share
 from ..runtime.pyro_private import stored_params
 from .adam import Adam, adam_of
 from .iwae import IWAE
@@ -39,7 +40,8 @@ class Schedule:
     """How long a training is, how compiled, and on which rows.
 
     steps: in all. compile: as `svi` has it. plates: those that are subsampled. warmup: steps until the divergence
-    counts in full. changing: whether the data are replaced in place on the way. beta: the divergence's weight.
+    counts in full. changing: whether the data are replaced in place on the way. beta: the divergence's weight. share:
+    of this process in every batch, None where it takes the steps alone.
     """
 
     steps: int
@@ -48,6 +50,7 @@ class Schedule:
     warmup: int = 0
     changing: bool = False
     beta: float = 1.0
+    share: Share | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ...models.structure import Plate
+from ..distributed.share import Share
 from ..runtime.pyro_private import Subsample
 
 
@@ -17,10 +18,13 @@ class Minibatches:
 
     A row is in a batch with the same probability as any other, so that estimates stay unbiased. Rows left at the end of
     an epoch, too few for a batch, sit that one out. warmup: steps until the divergence counts by its weight, beta.
+    share: of a whole batch, which is drawn alike in all processes, where several take the steps together.
     """
 
-    def __init__(self, plates: tuple[Plate, ...], seed: int, warmup: int = 0, beta: float = 1.0) -> None:
-        self.plates, self.warmup, self.beta = plates, warmup, beta
+    def __init__(
+        self, plates: tuple[Plate, ...], seed: int, warmup: int = 0, beta: float = 1.0, share: Share | None = None
+    ) -> None:
+        self.plates, self.warmup, self.beta, self.share = plates, warmup, beta, share
         self._generator = torch.Generator().manual_seed(seed)
         self._rest: dict[str, Tensor] = {}
 
@@ -34,28 +38,46 @@ class Minibatches:
         """What runs guide and model on a batch of rows (R,), as step number `step` does, from 0."""
         parts = batch.split([plate.size for plate in self.plates])
         rows = {plate.name: rows for plate, rows in zip(self.plates, parts, strict=True)}
-        return StepMessenger(rows, step, self.warmup, self.beta)
+        return StepMessenger(rows, step, self.warmup, self.beta, self.share)
 
     def _batch(self, plate: Plate) -> Tensor:
+        share = self.share if self.share and self.share.plate == plate.name else None
+        size = share.whole if share else plate.size
         rest = self._rest.get(plate.name)
-        if rest is None or len(rest) < plate.size:
+        if size == plate.full_size:
+            rest = torch.arange(size)  # as one process takes them
+        elif rest is None or len(rest) < size:
             rest = torch.randperm(plate.full_size, generator=self._generator)
-        self._rest[plate.name] = rest[plate.size :]
-        return rest[: plate.size]
+        self._rest[plate.name] = rest[size:]
+        return rest[share.start : share.stop] if share else rest[:size]
 
 
 class StepMessenger(Messenger):
     """Runs guide and model as one step does: on its rows, its latent sites weighed.
 
     rows: of the subsampled plates, by name. step: its number, from 0. warmup: steps over which the weight rises as
-    (step + 1) / warmup (Bowman et al. 2016); 0 for none. beta: the weight at their end (Higgins et al. 2017).
+    (step + 1) / warmup (Bowman et al. 2016); 0 for none. beta: the weight at their end (Higgins et al. 2017). share:
+    whose noise is drawn.
     """
 
-    def __init__(self, rows: dict[str, Tensor], step: Tensor | int, warmup: int, beta: float = 1.0) -> None:
+    def __init__(
+        self, rows: dict[str, Tensor], step: Tensor | int, warmup: int, beta: float = 1.0, share: Share | None = None
+    ) -> None:
         super().__init__()
+        self.noise = share.noise() if share else None
         self.rows, self.weighs = rows, bool(warmup) or beta != 1
         share = (step + 1) / max(warmup, 1)
         self.weight = beta * (share.clamp(max=1.0) if isinstance(share, Tensor) else min(share, 1.0))
+
+    def __enter__(self) -> Any:
+        if self.noise:
+            self.noise.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        if self.noise:
+            self.noise.__exit__(*error)
 
     def _pyro_in_training(self, msg: Any) -> None:
         msg["value"] = True
@@ -65,3 +87,9 @@ class StepMessenger(Messenger):
             msg["value"] = self.rows.get(msg["name"], msg["value"])
         elif self.weighs and not msg["is_observed"]:
             msg["scale"] = msg["scale"] * self.weight
+        if self.noise:
+            self.noise.site = msg
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if self.noise:
+            self.noise.site = None

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -26,6 +27,7 @@ from ..data.data import structure_on
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..density.log_density import Density
 from ..deterministic.start import gaussian_start
+from ..distributed.group import joined
 from ..fit.approximation import approximation
 from ..fit.fit import Fit
 from ..fit.idata import fit_of
@@ -33,10 +35,10 @@ from ..local_latents.row_fit import row_fit
 from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..runtime.pyro_private import copied_guide
-from ..steps.compiled_steps import Schedule
 from ..steps.pairing import Pairing, check_estimator, pair
 from .guide_of import BATCH, NETWORK_LR, guide_of, local_kind
-from .training import Start, begin
+from .shares import batches_of, begin_shared
+from .training import Start
 from .until_done import BLOCK, judge_fixed, train_until_done
 
 Optimizer: TypeAlias = str | type[torch.optim.Optimizer] | torch.optim.Optimizer | PyroOptim
@@ -87,7 +89,8 @@ def svi(
         PyroOptim.
     lr : the first step size: None is 0.05 where steps are auto, else 0.01; of a guide with a q(z | x) a row, 0.001. An
         AutoGuide's locations move in units of a Gaussian approximation around a mode, from which it starts.
-    batch_size : rows a step; None leaves it to the model, and is 128 of more rows where a network has q(z | x).
+    batch_size : rows a step, of each process where torchrun started several, which then take the steps together; None
+        leaves it to the model, and is 128 of more rows where a network has q(z | x).
     starts : several starts run a tenth of the steps, the best goes on, and `start_losses` keeps the spread.
     draws : of the trained guide; the ELBO, k-hat and posterior come from these.
     seed : the same seed gives the same numbers.
@@ -132,17 +135,11 @@ def svi(
     model = model if batch_size is None else with_batch_size(model, batch_size)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
-    beta = getattr(model, "beta", 1.0)
-    schedule = Schedule(EXPECTED if steps == AUTO else steps, compile, structure.subsampled, beta=beta)
     local = whole.only_local
     rows = data.rows or 1 if local else 1
 
-    def paired() -> Pairing:
-        return pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator)
-
-    def start(number: int) -> Start:
-        fresh = optimizer_of(optimizer, lr, steps, rows)
-        return begin(paired, fresh, data, seed + 1000 * number, schedule, place if steps == AUTO else None, rows)
+    def paired(model: Model, batch_size: int | None) -> Pairing:
+        return pair(model, guide_of(guide, model, batch_size), name, data, structure_on(model, data), estimator)
 
     def place(guide: Guide, seed: int) -> Mapping[str, Tensor]:
         return {} if local or structure.of_kind("param") else _placed(guide, Density(on_all_rows(model), data), seed)
@@ -151,8 +148,17 @@ def svi(
 
     if not local:
         check_memory(sum(site.shape.numel() for site in structure.latent), draws=draws)
-    with blamed(model, guide), one_thread_if_small(data.numel):
-        best = _race(start, starts, steps, progress, name, falls, bool(structure.of_kind("param")))
+    with joined(data.like.device) as group, blamed(model, guide), one_thread_if_small(data.numel):
+        batches = batches_of(group, model, batch_size, data)
+        planned = {"steps": EXPECTED if steps == AUTO else steps, "compile": compile}
+        schedule = batches.schedule(data, **planned, beta=getattr(model, "beta", 1.0))
+
+        def start(number: int) -> Start:
+            fresh, at = partial(optimizer_of, optimizer, lr, steps, rows), place if steps == AUTO else None
+            return begin_shared(paired, fresh, data, seed + 1000 * number, schedule, batches, at, rows)
+
+        shown = progress and group.first
+        best = _race(start, starts, steps, shown, name, falls, bool(structure.of_kind("param")))
     best.warn(name, "lower lr, or try more starts")
     with blamed(model, guide), one_thread_if_small(data.numel), best.at_work(seed):
         how = {**best.record(), "start_losses": np.array([best.recent_loss()])}

@@ -7,6 +7,7 @@ import math
 import time
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
+from ..distributed.group import Group, joined
 from ..local_latents.inactive import why_inactive
 from ..local_latents.row_fit import RowFit, row_fit
 from ..local_latents.target import row_posterior, tells_new, tells_q
@@ -39,8 +41,9 @@ from ..steps.compiled_steps import Schedule
 from ..steps.pairing import Pairing, pair
 from . import checkpoint as checkpoints
 from .guide_of import BATCH, NETWORK_LR, guide_of
+from .shares import Batches, batches_of, begin_shared
 from .svi import optimizer_of
-from .training import Start, begin
+from .training import Start
 
 Binarize = Literal["fixed", "stochastic"]
 
@@ -79,7 +82,8 @@ def train(
     x_test : held-out rows, for the ELBO after each epoch; the guide must have a q for rows that it has not seen.
     epochs : at most; in each, every row is seen once, those left over of the last batch in another epoch. None is 100,
         and 1,000 where patience may end them.
-    batch_size, lr : of each step; None is the model's own, else 128, or a tenth of the rows where these are few.
+    batch_size, lr : of each step, the rows of each process where torchrun started several, which then take the steps
+        together; None is the model's own, else 128, or a tenth of the rows where these are few.
     optimizer : Adam, or ClippedAdam, whose rate falls to 1 % of lr by the last epoch.
     warmup : epochs until KL(q | prior) counts in full, its share rising step by step (Bowman et al. 2016).
     patience : stop after so many epochs without a better held-out ELBO, and go back to the best. auto is 10 where
@@ -87,8 +91,8 @@ def train(
     binarize : pixels in [0, 1] become 0 or 1, white as probably as they are bright: fixed, once for all (Larochelle and
         Murray 2011); stochastic, anew in every epoch (Salakhutdinov and Murray 2008). The Fit's own data, and x_test,
         are binarised once.
-    checkpoint : a folder in which the training is kept after every epoch. resume : go on from there; the numbers are
-        those of a training without a break.
+    checkpoint : a folder in which the training is kept after every epoch. resume : go on from there, in as many
+        processes as you like whose batches are as large together; the numbers are those of a training without a break.
 
     Returns
     -------
@@ -140,32 +144,42 @@ def train(
     check = getattr(model, "check", lambda values: None)  # by the model itself, where it does
     check(data.values)
     name = name or (guide if isinstance(guide, str) else model_name(guide))
-    structure = structure_on(model, data)
-    steps = (data.rows or 1) // batch_size  # of an epoch
-    changing = binarize == "stochastic"
-    compile = False if changing and not structure.subsampled else compile  # a graph may fold data that it sees whole
-    beta = getattr(model, "beta", 1.0)
-    schedule = Schedule(epochs * steps, compile, structure.subsampled, warmup * steps, changing, beta)
-    seen = data.map(torch.clone) if changing else data
+    seen = data.map(torch.clone) if binarize == "stochastic" else data
 
-    def paired() -> Pairing:
-        return pair(model, guide_of(guide, model, batch_size), name, data, structure, estimator)
+    def paired(model: Model, batch_size: int | None) -> Pairing:
+        return pair(model, guide_of(guide, model, batch_size), name, data, structure_on(model, data), estimator)
 
-    with blamed(model, guide), one_thread_if_small(data.numel):
-        start = begin(paired, optimizer_of(optimizer, lr, schedule.steps, data.rows or 1), seen, seed, schedule)
+    with joined(data.like.device) as group, blamed(model, guide), one_thread_if_small(data.numel):
+        batches = batches_of(group, model, batch_size, data)
+        steps = (data.rows or 1) // (batches.size or 1)  # of an epoch
+        schedule = _schedule(batches, data, epochs, steps, warmup, compile, changing=binarize == "stochastic")
+        fresh = partial(optimizer_of, optimizer, lr, schedule.steps, data.rows or 1)
+        start = begin_shared(paired, fresh, seen, seed, schedule, batches)
         if test is not None:
             check(test.values)
             if not tells_new(start.pairing.guide):
                 raise InputError(f"guide {name} has no q for held-out rows: leave x_test out, or choose an encoder")
-        asked = {"batch_size": batch_size, "lr": lr, "optimizer": optimizer, "warmup": warmup, "seed": seed}
+        asked = {"batch_size": batches.size, "lr": lr, "optimizer": optimizer, "warmup": warmup, "seed": seed}
         lasts = epochs if optimizer == "ClippedAdam" else None  # its rate falls by them
         owner = _owner(model, name, start, rows=list(grey.shape), epochs=lasts, binarize=binarize, **asked)
         held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
-        run = Epochs(start, epochs, steps, held_out, patience, grey if changing else None, folder, owner)
-        with progress_bar(epochs, name, progress, unit="epoch") as bar:
+        run = Epochs(
+            start, epochs, steps, held_out, patience, grey if schedule.changing else None, folder, owner, group
+        )
+        with progress_bar(epochs, name, progress and group.first, unit="epoch") as bar:
             run.run(bar, resume)
+    with blamed(model, guide), one_thread_if_small(data.numel):
         start.warn(name, "lower lr")
         return replace(_fit(run, name, data, draws), seconds=time.perf_counter() - began)
+
+
+def _schedule(
+    batches: Batches, data: Data, epochs: int, steps: int, warmup: int, compile: Compile, changing: bool
+) -> Schedule:
+    """What so many epochs of so many steps are to be. changing: whether each sees the data binarised anew."""
+    found = batches.schedule(data, steps=epochs * steps, warmup=warmup * steps, changing=changing)
+    folded = changing and not found.plates  # a graph may fold data that it sees whole
+    return replace(found, compile=False if folded else compile, beta=getattr(batches.own, "beta", 1.0))
 
 
 def _owner(model: Model, name: str, start: Start, **asked: Any) -> dict[str, Any]:
@@ -181,12 +195,13 @@ def _fit(run: Epochs, name: str, data: Data, draws: int) -> RowFit:
     with start.at_work(start.seed):
         trained = copy.deepcopy(start.pairing).on_all_rows()  # as trained: the start puts its own back
         fit = row_fit(name, trained, data, draws, **start.record())
-    message = start.message or run.message
+    message, doubt = start.message or run.message, ""
     if not np.isfinite(fit.elbo_draws).all():  # of which the loss before the last step knows nothing
-        message = message or "the ELBO is not finite after the last step: lower lr"
-        warnings.warn(f"{name}: {message}", stacklevel=3)
-    elif tells_q(fit.guide) and (lost := why_inactive(fit)):
-        warnings.warn(f"{name}: {lost}", stacklevel=3)
+        message = doubt = message or "the ELBO is not finite after the last step: lower lr"
+    elif run.group.first and tells_q(fit.guide):
+        doubt = why_inactive(fit)
+    if run.group.first and doubt:
+        warnings.warn(f"{name}: {doubt}", stacklevel=3)
     return replace(fit, test_losses=np.array(run.test_losses), message=message)
 
 
@@ -196,7 +211,8 @@ class Epochs:
 
     steps: an epoch. test: held-out rows, params as they are in the store. grey: pixels of which every epoch sees
     another binarisation, put into the start's own data. folder, owner: where checkpoints go, and what one must agree
-    with to be resumed. best: the parameters after the best epoch by the held-out loss, where there is patience to look
+    with to be resumed. group: the processes that take the steps, of which the first writes, and whose held-out ELBO
+    counts. best: the parameters after the best epoch by the held-out loss, where there is patience to look
     for it. message: why it stopped early.
     """
 
@@ -208,6 +224,7 @@ class Epochs:
     grey: Tensor | None = None
     folder: Path | None = None
     owner: dict[str, Any] = field(default_factory=dict)
+    group: Group = field(default_factory=Group)
     test_losses: list[float] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     message: str = ""
@@ -232,7 +249,7 @@ class Epochs:
                     held_out = {"held_out": f"{-self.test_losses[-1]:.2f}"} if self.test_losses else {}
                     bar.set_postfix(elbo=f"{elbo:.2f}", **held_out)  # of the last epoch, nats a row
             except KeyboardInterrupt:
-                if asked_to_end():  # a program, which goes on from its checkpoint another time
+                if asked_to_end() or self.group.processes > 1:  # it goes on from its checkpoint another time
                     raise
                 self.message = f"interrupted after {self.done} epochs"
         if not self.start.losses:
@@ -245,10 +262,10 @@ class Epochs:
         if self.start.message:
             return
         if self.test is not None:
-            self.test_losses.append(self._test_loss(self.test))
+            self.test_losses.append(self.group.of_first(self._test_loss(self.test)))
             if self.patience is not None and self.test_losses[-1] <= min(self.test_losses):
                 self.best = self.start.values
-        if self.folder is not None:
+        if self.folder is not None and self.group.first:
             more = {"test_losses": self.test_losses, "best": self.best}
             checkpoints.write(self.folder, self.start, self.owner, more)
 
@@ -263,9 +280,18 @@ class Epochs:
     def _resume(self) -> None:
         if self.folder is None:
             raise InputError("resume needs the folder of a checkpoint: give checkpoint too")
-        kept = checkpoints.read(self.folder, self.owner)
+        kept, refused = self.group.of_first(self._read(self.folder) if self.group.first else None)
+        if refused:
+            raise InputError(refused)
         checkpoints.restore(self.start, kept, self.folder)
         self.test_losses, self.best = kept["test_losses"], kept["best"]
+
+    def _read(self, folder: Path) -> tuple[dict[str, Any], str]:
+        """What is on disk, which all processes have from the first; and why it is refused, empty where it is not."""
+        try:
+            return checkpoints.read(folder, self.owner), ""
+        except InputError as error:
+            return {}, str(error)
 
     def _test_loss(self, test: RowDensity) -> float:
         """Minus the ELBO of the held-out rows, a draw each, nats a row; the same noise after every epoch."""

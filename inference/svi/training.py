@@ -18,11 +18,14 @@ from tqdm import std
 from ...guides import Guide
 from ...models.structure import one_line, sites_of
 from ..data.data import Data
+from ..distributed.averaging import Averaging
+from ..distributed.group import BrokenGroup
 from ..steps.compiled_steps import CompiledSteps, Schedule, compiled_steps
 from ..steps.minibatches import Minibatches
 from ..steps.objective import traces
 from ..steps.pairing import Pairing
 
+CHECK_EVERY = 100  # steps between two looks whether all processes still have the same parameters
 SNAPSHOT_EVERY = 10  # steps between two copies of the parameters, that a NaN falls back on and averages are made of
 
 
@@ -34,7 +37,7 @@ class Start:
     compiled: how the steps are taken, empty before the first. message: why it stopped, empty while it may go on.
     failure: what was raised in the last step, empty where nothing was.
     judged: whether it is at its optimum, None where that was not asked, and why. units: of parameters, by name, in
-    which compiled steps move them.
+    which compiled steps move them. averaging: of losses and gradients, where several processes take the steps.
     rows: that the ELBO is told by where no two of them share a latent, else 1.
     initial, values: the unconstrained parameters at the beginning and by now; the store holds `values` only while the
     start is at work.
@@ -57,6 +60,7 @@ class Start:
     judged: tuple[bool | None, str] = (None, "")
     units: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     fast: CompiledSteps | None = field(default=None, repr=False)
+    averaging: Averaging | None = field(default=None, repr=False)
 
     def advance(self, steps: int, bar: std.tqdm) -> dict[str, Tensor]:
         """Take so many more steps, and give the mean of their later half's parameters.
@@ -69,6 +73,7 @@ class Start:
             if not self.compiled:
                 options = (self.svi.optim, self.data, self.minibatches, self.schedule)
                 self.fast, self.compiled = compiled_steps(self.pairing, *options)
+                self._share()
                 if self.fast:
                     self.fast.in_units(self.units)
             good = _copied(params)
@@ -78,14 +83,13 @@ class Start:
                 sound = len(self.losses) - before
                 bar.update(sound)
                 if odd is not None:
-                    culprits = self._culprits()
-                    what = f"step {len(self.losses)} failed, {self.failure}"
-                    odd_loss = f"the loss became {odd} at step {len(self.losses)}{culprits}"
-                    self.message = what if self.failure and not culprits else odd_loss
+                    self.message = self._said_of(odd)
                     _restore(params, candidate if sound else good)
                     break
                 good = candidate
                 bar.set_postfix(elbo=f"{-self.losses[-1]:.1f}", refresh=False)
+                if self.averaging and (len(self.losses) % CHECK_EVERY == 0 or taken + SNAPSHOT_EVERY >= steps):
+                    self.averaging.check_equal(params, len(self.losses))
                 if taken >= steps // 2:
                     averaged += 1
                     for name, value in params.items():
@@ -94,12 +98,14 @@ class Start:
 
     def losses_at(self, values: Mapping[str, Tensor], number: int) -> list[float]:
         """Minus the ELBO at these parameters so many times, in `unit`; noise and batches are the same in every call."""
-        batches = Minibatches(self.schedule.plates, 0).draw(number)
+        batches = Minibatches(self.schedule.plates, 0, share=self.schedule.share).draw(number)
         kept, self.values = self.values, dict(values)
         try:
             with self.at_work(0), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 losses = [self._loss(batch) / self.rows for batch in batches]
+        except BrokenGroup:
+            raise
         except Exception:  # a factorization of NaNs, or a program that fails there
             losses = [math.nan] * number
         finally:
@@ -149,6 +155,8 @@ class Start:
 
     def warn(self, name: str, mend: str) -> None:
         """Say to who called the caller that the training stopped early, or was not compiled although it might be."""
+        if self.schedule.share and not self.schedule.share.group.first:
+            return
         if self.message:
             said = f"{name}: {self.message}; the last good parameters are kept: {mend}"
             warnings.warn(said, stacklevel=3)
@@ -161,6 +169,8 @@ class Start:
         for batch in self.minibatches.draw(size):
             try:
                 loss = self._step(batch, len(self.losses))
+            except BrokenGroup:
+                raise
             except Exception as error:  # a factorization of NaNs, or a program that fails late
                 if not (self.fast or self.losses):
                     raise
@@ -169,6 +179,19 @@ class Start:
                 return loss
             self.losses.append(loss)
         return None
+
+    def _share(self) -> None:
+        """Take the steps together with other processes, where there are some: compiled if they are in all of them."""
+        share = self.schedule.share
+        if share is None:
+            return
+        self.averaging = Averaging(share)
+        self.averaging.take_over(self.svi, self.pairing.elbo)
+        eager = [how for how in share.group.every(self.compiled) if how.startswith("eager")]
+        if eager:
+            self.fast, self.compiled = None, eager[0]
+        elif self.fast:
+            self.fast.gradient = self.averaging.gradient(self.fast.gradient)
 
     def _step(self, batch: Tensor, number: int) -> float:
         if self.fast:
@@ -195,6 +218,15 @@ class Start:
             return float(self.fast.gradient(*self.fast.training.inputs(batch, len(self.losses)))[0])
         with self.minibatches.messenger(batch, len(self.losses)):
             return self.data.run(self.svi.evaluate_loss)
+
+    def _said_of(self, odd: float) -> str:
+        """Why the training stops at a loss that is not finite: the same in all processes, by the first that knows."""
+        told = self._culprits(), self.failure or (self.averaging.failure if self.averaging else "")
+        if self.averaging:
+            culprits, failures = zip(*self.averaging.share.group.every(told), strict=True)
+            told = next(filter(None, culprits), ""), next(filter(None, failures), "")
+        at, (bad, failure) = len(self.losses), told
+        return f"step {at} failed, {failure}" if failure and not bad else f"the loss became {odd} at step {at}{bad}"
 
     def _culprits(self) -> str:
         """The sites and parameters that are not finite now."""
@@ -230,7 +262,7 @@ def begin(
         data = replace(data, mixed=data.mixed or pairing.mixed)
         svi = SVI(pairing.program, pairing.guide, optimizer, pairing.elbo)
         store = pyro.get_param_store().get_state()
-        minibatches = Minibatches(schedule.plates, seed, schedule.warmup, schedule.beta)
+        minibatches = Minibatches(schedule.plates, seed, schedule.warmup, schedule.beta, schedule.share)
         initial, values = _copied(store["params"]), _copied(store["params"])
         return Start(pairing, svi, data, minibatches, seed, schedule, store, initial, values, rows, units=units)
 

@@ -89,7 +89,7 @@ def test_the_notes_of_the_fit_and_of_its_pictures_are_both_kept(
     datasets.load("iris").to_csv(tmp_path / "iris.csv", index=False)
     monkeypatch.setattr(cli_train, "USUAL", ("elbo",))
     monkeypatch.setattr("pyrometer.inference.fit.saved.to_netcdf", fails)
-    monkeypatch.setattr(cli_train.latent, "plot_plane", fails)
+    monkeypatch.setattr(cli_train, "plot_plane", fails)
     arguments = ["train", str(tmp_path / "iris.csv"), "--hidden", "8", *QUICK]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     lines = (tmp_path / "out" / "notes.txt").read_text().splitlines()

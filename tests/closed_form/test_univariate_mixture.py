@@ -11,7 +11,7 @@ from pyrometer import datasets
 from pyrometer.errors import InputError
 from pyrometer.inference.closed_form import cavi
 from pyrometer.inference.density.log_density import Density
-from pyrometer.inference.plots import plot
+from pyrometer.inference.plots.comparison import plot
 from pyrometer.inference.svi.svi import svi
 from pyrometer.models import UnivariateMixture
 

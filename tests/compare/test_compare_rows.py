@@ -12,8 +12,11 @@ from pyrometer.inference.compare.columns import ROW_COLUMNS
 from pyrometer.inference.compare.comparison import Comparison
 from pyrometer.inference.local_latents.marginal import Budget, estimate
 from pyrometer.inference.local_latents.row_fit import RowFit
-from pyrometer.inference.plots import latent, plot_losses
-from pyrometer.inference.plots.style import figure_of
+from pyrometer.inference.plots.drawing.figure import figure_of
+from pyrometer.inference.plots.latent.codes import plot_latent
+from pyrometer.inference.plots.latent.decoded import plot_plane, plot_samples
+from pyrometer.inference.plots.latent.reconstructions import plot_completion, plot_interpolation, plot_reconstructions
+from pyrometer.inference.plots.losses import plot_losses
 from pyrometer.models import VAE
 from torch.nn.utils import parameters_to_vector
 
@@ -178,12 +181,12 @@ def test_each_picture_takes_tables_colour_pictures_and_one_latent_unit() -> None
         rows = generator.random(shape)
         fit = pyrometer.train(VAE(1, "mlp", hidden=(8,)), "encoder", rows, epochs=2, draws=2, progress=False)
         mask = generator.random(shape)[:4] < 0.5
-        figures = [fit.plot(np.arange(60)), latent.plot_plane(fit), latent.plot_samples(fit, 5)]
-        figures += [latent.plot_completion(fit, rows[:4], mask, steps=4), figure_of(plot_losses, fit)]
-        figures += [latent.plot_interpolation(fit, [(rows[0], rows[1])], steps=3)]
-        figures += [latent.plot_latent(fit, ["a", "b"] * 30), latent.plot_reconstructions(fit, rows[:3])]
+        figures = [fit.plot(np.arange(60)), plot_plane(fit), plot_samples(fit, 5)]
+        figures += [plot_completion(fit, rows[:4], mask, steps=4), figure_of(plot_losses, fit)]
+        figures += [plot_interpolation(fit, [(rows[0], rows[1])], steps=3)]
+        figures += [figure_of(plot_latent, fit, ["a", "b"] * 30), plot_reconstructions(fit, rows[:3])]
         for figure in figures:
             figure.draw_without_rendering()
         with pytest.raises(InputError, match="there are 3 labels for 60 rows"):
-            latent.plot_latent(fit, [1, 2, 3])
+            figure_of(plot_latent, fit, [1, 2, 3])
         assert what

@@ -1,6 +1,7 @@
 """What a Fit says of rows old and new: who came from where, how probable they are, and what the next ones look like."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -140,3 +141,11 @@ def test_a_state_is_a_whole_number_where_it_is_all_there_is() -> None:
     states = svi(one, "auto_normal", torch.tensor([10.1, 9.9]).double(), steps=2, draws=2, progress=False).predict()
     assert states.dtype == int
     assert states.to_dict() == {"s": 1}
+
+
+@pytest.mark.parametrize(
+    ("ends", "optima"),
+    [([10.0, 14.9], 0), ([10.0, 15.1], 2), ([10.0, 30.0, math.inf], 2), ([10.0, math.nan], 0), ([10.0], 0), ([], 0)],
+)
+def test_starts_that_end_more_than_five_nats_apart_are_several_optima(fit: Fit, ends: list[float], optima: int) -> None:
+    assert len(replace(fit, start_losses=np.array(ends)).optima) == optima

@@ -15,7 +15,7 @@ from pyrometer.inference.local_latents.gaps import amortisation_gaps, best_in_fa
 from pyrometer.inference.local_latents.latent_nuts import LatentDraws, LatentProgram, latent_nuts
 from pyrometer.inference.local_latents.marginal import Budget
 from pyrometer.inference.local_latents.target import target_of
-from pyrometer.inference.plots import plot_gaps
+from pyrometer.inference.plots.marginal import plot_gaps
 from pyrometer.inference.runtime.isolation import isolated
 from torch import Tensor, nn
 from torch.distributions import (

@@ -5,6 +5,7 @@ from functools import cache
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from latent_truths import (
@@ -30,7 +31,7 @@ from pyrometer.inference.local_latents.marginal import (
     unbiasedness,
 )
 from pyrometer.inference.local_latents.target import Target, target_of
-from pyrometer.inference.plots import plot_marginal, plot_unbiasedness
+from pyrometer.inference.plots.marginal import plot_marginal, plot_unbiasedness
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
@@ -277,6 +278,19 @@ def test_a_log_joint_that_sums_over_rows_is_refused() -> None:
     model = Summed(**vars(linear_gaussian()))
     with pytest.raises(InputError, match="one number each"):
         target(model, model.mean_field, linear()[1])
+
+
+@pytest.mark.parametrize("least", [0.001, 0.3, 8.0])
+def test_what_stands_beside_a_bar_ends_within_its_panel(least: float) -> None:
+    """Of bars much alike, and of bars that are a thousand times as long as others."""
+    spread = {"log_weight_sd": [8.5, least, 0.34], "ess": [676.7, 2841.1, 14.6], "draws": [5000, 5000, 16]}
+    table = pd.DataFrame({"nats": [-24.0, -24.1, -24.0], "se": 0.01, **spread}, index=["naive", "importance", "ais"])
+    figure = plot_marginal(table)
+    figure.draw_without_rendering()
+    panel = figure.axes[1]
+    ends = [text.get_window_extent().x1 for text in panel.texts]
+    assert len(ends) == 3
+    assert max(ends) <= panel.get_window_extent().x1
 
 
 def test_the_pictures_name_every_method_and_the_truth() -> None:

@@ -18,7 +18,8 @@ from pyrometer.inference.local_latents.ais import Budget
 from pyrometer.inference.local_latents.marginal import estimate
 from pyrometer.inference.local_latents.row_fit import RowFit
 from pyrometer.inference.local_latents.string_scores import StringScores, _samples, mean_kl
-from pyrometer.inference.plots.latent import plot_interpolation, plot_plane
+from pyrometer.inference.plots.latent.decoded import plot_plane
+from pyrometer.inference.plots.latent.reconstructions import plot_interpolation
 from pyrometer.models import SequenceVAE
 from sklearn.linear_model import LogisticRegression
 

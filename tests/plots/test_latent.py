@@ -13,7 +13,11 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from pyrometer.inference.local_latents.row_fit import RowFit
-from pyrometer.inference.plots import latent, plot_gaps
+from pyrometer.inference.plots.drawing.figure import figure_of
+from pyrometer.inference.plots.latent.codes import plot_latent
+from pyrometer.inference.plots.latent.decoded import plot_plane, plot_samples
+from pyrometer.inference.plots.latent.reconstructions import plot_interpolation, plot_reconstructions
+from pyrometer.inference.plots.marginal import plot_gaps
 from pyrometer.models import VAE
 from torch import Tensor
 
@@ -34,7 +38,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def test_a_table_is_a_heat_map_with_the_names_of_its_columns() -> None:
-    said = texts(latent.plot_reconstructions(trained(2, WINE)))
+    said = texts(plot_reconstructions(trained(2, WINE)))
     assert set(WINE.columns) <= set(said)
     assert "Rows, and beside them their reconstructions" in said
 
@@ -43,13 +47,13 @@ def test_the_latent_plane_spans_the_codes_and_its_ticks_say_where() -> None:
     fit = trained(2)
     ends = np.quantile(fit.encode(), [0.01, 0.99], axis=0)
     assert {f"{value:.1f}".replace("-", "−") for value in ends.ravel()} <= {
-        text.replace("-", "−") for text in texts(latent.plot_plane(fit))
+        text.replace("-", "−") for text in texts(plot_plane(fit))
     }
 
 
 def test_more_than_two_units_are_shown_by_their_principal_directions_and_it_is_said() -> None:
     fit = trained(5)
-    figure = latent.plot_latent(fit)
+    figure = figure_of(plot_latent, fit)
     assert any(text.startswith("principal direction 1 of 5 units") for text in texts(figure))
     points = np.asarray(figure.findobj(PathCollection)[0].get_offsets())
     variances = np.linalg.eigvalsh(np.cov(fit.encode().T))[::-1]
@@ -70,7 +74,7 @@ def test_codes_that_tell_nothing_apart_are_called_collapsed() -> None:
     noise = np.random.default_rng(0).uniform(0.4, 0.6, size=(300, 4))
     model = VAE(2, "linear", "bernoulli")
     fit = pyrometer.train(model, "encoder", noise, epochs=60, batch_size=50, lr=0.02, draws=2, progress=False)
-    assert "Latent space: the mean of q(z | x): collapsed, q(z | x) is the prior" in texts(latent.plot_latent(fit))
+    assert "Latent space: the mean of q(z | x): collapsed, q(z | x) is the prior" in texts(figure_of(plot_latent, fit))
 
 
 def test_hollow_dots_are_explained_where_there_are_any() -> None:
@@ -98,7 +102,7 @@ def canvas(figure: Figure) -> np.ndarray:
 def test_colour_pictures_are_shown_in_their_colours_wherever_these_stand() -> None:
     x = squares()
     fit = trained(3, x, "mlp")
-    shown = canvas(latent.plot_reconstructions(fit, number=5))
+    shown = canvas(plot_reconstructions(fit, number=5))
     for row in range(5):  # below one another a row and its reconstruction, a pixel between two
         np.testing.assert_allclose(shown[:8, 9 * row : 9 * row + 8], x[row].transpose(1, 2, 0), atol=1e-6)
 
@@ -110,16 +114,16 @@ def test_colour_pictures_are_shown_in_their_colours_wherever_these_stand() -> No
 
     behind = x.transpose(0, 2, 3, 1)[:20].copy()
     own: Any = pyrometer.svi(last, "auto_normal", behind, steps=5, starts=1, draws=2, progress=False)
-    shown = canvas(latent.plot_reconstructions(own, number=5))
+    shown = canvas(plot_reconstructions(own, number=5))
     np.testing.assert_allclose(shown[:8, :8], behind[0], atol=1e-6)
 
 
 def test_colour_pictures_that_have_collapsed_are_called_collapsed() -> None:
     model = VAE(2, hidden=(16,), beta=1000.0)
     fit = pyrometer.train(model, "encoder", squares(), epochs=30, draws=2, lr=0.01, progress=False)
-    figures = latent.plot_reconstructions(fit), latent.plot_samples(fit, 4), latent.plot_plane(fit, 3)
+    figures = plot_reconstructions(fit), plot_samples(fit, 4), plot_plane(fit, 3)
     rows = fit.rows()
-    for figure in (*figures, latent.plot_latent(fit), latent.plot_interpolation(fit, [(rows[0], rows[1])])):
+    for figure in (*figures, figure_of(plot_latent, fit), plot_interpolation(fit, [(rows[0], rows[1])])):
         assert any("collapsed, " in text for text in texts(figure))
 
 
@@ -130,7 +134,7 @@ def test_a_decoder_that_heeds_no_unit_is_called_collapsed_though_its_codes_diffe
             if name.startswith("decoder") and value.shape[-1:] == (2,):  # the first layer's weights
                 value.zero_()
     assert fit.active_units().any()
-    assert any("collapsed, all rows decode alike" in text for text in texts(latent.plot_reconstructions(fit)))
+    assert any("collapsed, all rows decode alike" in text for text in texts(plot_reconstructions(fit)))
 
 
 def test_with_labels_every_part_of_the_portrait_is_drawn() -> None:

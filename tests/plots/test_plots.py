@@ -17,11 +17,13 @@ import torch
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from pyrometer.inference.plots import comparison as parts
-from pyrometer.inference.plots import plot, plot_fit, plot_forest, plot_losses
-from pyrometer.inference.plots.losses import limits, smoothed
+from pyrometer.inference.plots.comparison import plot, plot_fit
+from pyrometer.inference.plots.drawing.compared import compared
+from pyrometer.inference.plots.drawing.figure import figure_of
+from pyrometer.inference.plots.forest import plot_forest
+from pyrometer.inference.plots.losses import limits, plot_losses, smoothed
 from pyrometer.inference.plots.parameters import chosen
 from pyrometer.inference.plots.rows.densities import FAINT, _points, density, has_density
-from pyrometer.inference.plots.style import compared, figure_of
 from pyrometer.models import BayesianGMM
 from torch import Tensor
 

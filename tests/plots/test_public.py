@@ -17,7 +17,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from pyrometer import InputError, plots
-from pyrometer.inference.plots import style
+from pyrometer.inference.plots.drawing.figure import root_of
+from pyrometer.inference.plots.drawing.looks import PALETTE, PLACES, REFERENCE, colours, looks
 from pyrometer.inference.plots.losses import smoothed
 from pyrometer.inference.plots.rows.densities import mass_levels
 from pyrometer.inference.plots.rows.plane import plane_of, rows_of
@@ -70,7 +71,7 @@ def names_of(axes: Any) -> list[str]:
 
 def closed(axes: Any) -> Any:
     """The axes, their figure closed."""
-    plt.close(style.root_of(axes))
+    plt.close(root_of(axes))
     return axes
 
 
@@ -130,7 +131,7 @@ def test_panels_are_drawn_on_the_axes_that_are_given_or_in_place_of_one(name: st
 def test_figsize_is_that_of_a_new_figure_which_pyplot_shows() -> None:
     before = set(plt.get_fignums())
     axis = plots.plot_losses(regression(), figsize=(5.0, 2.5))
-    assert tuple(style.root_of(axis).get_size_inches()) == (5.0, 2.5)
+    assert tuple(root_of(axis).get_size_inches()) == (5.0, 2.5)
     assert len(set(plt.get_fignums()) - before) == 1
     closed(axis)
 
@@ -171,27 +172,27 @@ def test_what_cannot_be_drawn_is_refused_in_one_line_and_leaves_nothing_open(wha
 
 
 def test_a_method_has_one_look_whatever_is_beside_it_and_the_reference_is_black() -> None:
-    alone = style.looks(["auto_normal"])["auto_normal"]
+    alone = looks(["auto_normal"])["auto_normal"]
     for others in (["nuts", "mine"], ["mean_field", "structured", "auto_mvn"], ["yours", "bam", "dadvi"]):
-        assert style.looks([*others, "auto_normal"], others[0])["auto_normal"] == alone
-        assert style.looks([*others, "auto_normal"], others[0])[others[0]].colour == style.REFERENCE
-    known = list(style.PLACES)
-    assert all(style.looks(known)[name] == style.looks([name])[name] for name in known)
-    assert len({(look.colour, str(look.dashes)) for look in style.looks(known).values()}) == len(known)
+        assert looks([*others, "auto_normal"], others[0])["auto_normal"] == alone
+        assert looks([*others, "auto_normal"], others[0])[others[0]].colour == REFERENCE
+    known = list(PLACES)
+    assert all(looks(known)[name] == looks([name])[name] for name in known)
+    assert len({(look.colour, str(look.dashes)) for look in looks(known).values()}) == len(known)
 
 
 def test_names_of_ones_own_keep_their_look_and_are_told_apart() -> None:
     names = [f"own {i}" for i in range(20)]
-    found = style.looks(names)
+    found = looks(names)
     assert len({(look.colour, str(look.dashes)) for look in found.values()}) == len(names)
-    assert len({look.colour for look in style.looks(names[: len(style.PALETTE)]).values()}) == len(style.PALETTE)
-    assert style.looks([*names, "nuts"], "nuts")["own 3"] == found["own 3"]
+    assert len({look.colour for look in looks(names[: len(PALETTE)]).values()}) == len(PALETTE)
+    assert looks([*names, "nuts"], "nuts")["own 3"] == found["own 3"]
 
 
 def test_every_picture_of_two_comparisons_has_a_method_in_the_same_colour() -> None:
     fits = regression().fits
     fewer = replace(regression(), fits={name: fits[name] for name in ("auto_mvn", "auto_normal")})
-    colour = style.looks(["auto_normal"])["auto_normal"].colour
+    colour = looks(["auto_normal"])["auto_normal"].colour
     for comparison in (regression(), fewer):
         for draw in (plots.plot_losses, plots.plot_densities, plots.plot_forest, plots.plot_evidence, plots.plot_khat):
             drawn = {str(each.get_color()) for axis in np.ravel(closed(draw(comparison))) for each in axis.lines}
@@ -223,7 +224,7 @@ def test_pairs_are_those_of_the_worst_fit_below_the_diagonal() -> None:
     assert not square[0, 1].axison
     labels = [square[1, 0].get_xlabel(), square[1, 1].get_xlabel(), square[1, 1].get_ylabel()]
     assert square[1, 0].get_ylabel() in {"a", "b", "log_s"} - {labels[0], labels[1]}
-    colour = style.colours(["auto_normal"])["auto_normal"]
+    colour = colours(["auto_normal"])["auto_normal"]
     dots = next(each for each in square[1, 0].lines if each.get_color() == colour)
     drawn = regression()["auto_normal"].draws()[labels[0]]
     np.testing.assert_array_equal(np.sort(np.asarray(dots.get_xdata())), np.sort(drawn))
@@ -240,11 +241,11 @@ def test_the_loss_is_its_running_mean_with_the_mark_and_the_sentence_of_its_end(
     fits["auto_normal"] = replace(fits["auto_normal"], converged=False, why="a thousand steps gained 9 nats")
     fits["auto_mvn"] = replace(fits["auto_mvn"], converged=True, why="they gained nothing")
     axis = closed(plots.plot_losses(replace(regression(), fits=fits)))
-    said = " ".join(text.get_text() for text in style.root_of(axis).legends[0].get_texts())
+    said = " ".join(text.get_text() for text in root_of(axis).legends[0].get_texts())
     assert "auto_normal: not converged: a thousand steps gained 9 nats" in said
     assert "auto_mvn: converged: they gained nothing" in said
     for name, fill in (("auto_normal", "none"), ("auto_mvn", "full")):
-        loss, colour = fits[name].losses, style.looks(fits, "auto_mvn")[name].colour
+        loss, colour = fits[name].losses, looks(fits, "auto_mvn")[name].colour
         drawn, end = (each for each in axis.lines if each.get_color() == colour)
         np.testing.assert_allclose(drawn.get_ydata(), smoothed(loss))
         assert (np.ravel(end.get_xdata())[0], end.get_fillstyle()) == (len(loss) - 1, fill)
@@ -374,7 +375,7 @@ def test_what_codes_decode_to_is_the_decoders_mean_over_their_plane() -> None:
     figure, (_, right) = plt.subplots(1, 2)
     plt.close(figure)
     axis = plots.plot_decoded(fit, number=9, ax=right)
-    assert style.root_of(axis) is figure
+    assert root_of(axis) is figure
     assert not right.axison
     low, high = np.quantile(fit.encode(), [0.01, 0.99], axis=0)
     corner = fit.decode(np.array([[low[0], high[1]]]))[0]  # the first unit to the right, the second up

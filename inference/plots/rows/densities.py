@@ -12,7 +12,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
-from ..style import GREY, REFERENCE, Canvas, Compared, panel_a_fit
+from ..drawing.canvas import Canvas, panel_a_fit
+from ..drawing.compared import Compared
+from ..drawing.looks import GREY, REFERENCE
 from .plane import Plane, plane_of, rows_of, thinned
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from ...data.data import Data, evenly_spaced
 from ...runtime.arviz import groups_of, idata_of
-from ..style import cut
+from ..drawing.figure import cut
 
 if TYPE_CHECKING:
     from ...fit.fit import Fit

@@ -11,7 +11,10 @@ from matplotlib.axes import Axes
 
 from ....errors import InputError, check_positive
 from ....models.structure import Site, Structure
-from ..style import GREY, REFERENCE, Canvas, Compared, canvas_a_row, compared, panel_a_fit, styled
+from ..drawing.canvas import Canvas, canvas_a_row, panel_a_fit
+from ..drawing.compared import Compared, compared
+from ..drawing.figure import styled
+from ..drawing.looks import GREY, REFERENCE
 from .densities import has_density
 from .plane import with_draws
 

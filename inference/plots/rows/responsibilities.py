@@ -13,7 +13,10 @@ from matplotlib.patheffects import withStroke
 
 from ....errors import InputError
 from ....models.structure import model_name
-from ..style import GREY, MARKERS, REFERENCE, Compared, canvas_a_row, compared, panel_a_fit, styled
+from ..drawing.canvas import canvas_a_row, panel_a_fit
+from ..drawing.compared import Compared, compared
+from ..drawing.figure import styled
+from ..drawing.looks import GREY, MARKERS, REFERENCE
 from .plane import Plane, plane_of, rows_of, shares_of, shown_rows, thinned
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""p(x | z) of rows whose latents are their own: its means, and rows filled in by it."""
