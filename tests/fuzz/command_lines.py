@@ -122,7 +122,7 @@ class CommandLine:
 @st.composite
 def command_lines(draw: st.DrawFn) -> CommandLine:
     """A command with what keeps it short, then up to three more options, and now and then a slip of the hand."""
-    command = draw(st.sampled_from(["compare"] * 5 + ["train"] * 4 + ["components"] * 2 + ["guides"]))
+    command = draw(st.sampled_from(["compare"] * 3 + ["train"] * 4 + ["components"] * 3 + ["guides"]))
     files = [draw(odd_files()) for _ in range(draw(st.sampled_from([1, 1, 1, 0, 2])))]
     known = [file.name for file in files]
     data = [draw(_data(known))] if command != "guides" else []

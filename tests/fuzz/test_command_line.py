@@ -22,6 +22,7 @@ from fuzz import odd_files
 from fuzz.command_lines import CommandLine, command_lines
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
+from pyrometer.inference.cli import train as cli_train
 from pyrometer.inference.cli.main import main
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms and pipes of Unix")
@@ -125,7 +126,8 @@ def tree(folder: Path) -> dict[bytes, bytes | int]:
 def in_this_process(argv: list[str]) -> Ended:
     """The call as a function."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-    with redirect_stdout(out), redirect_stderr(err), limited(), devices_kept():
+    with redirect_stdout(out), redirect_stderr(err), limited(), devices_kept(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli_train, "USUAL", ("naive", "elbo", "iwae_50"))  # annealing takes a second
         status = main(argv)
     return Ended(status, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
