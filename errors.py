@@ -7,7 +7,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-__all__ = ["InputError", "check_between", "check_memory", "check_path", "check_positive", "check_seed"]
+__all__ = ["InputError", "check_between", "check_jobs", "check_memory", "check_path", "check_positive", "check_seed"]
 
 LARGEST_SIZE = 10**9  # a slip of the hand beyond it
 MAX_BITS = 1000  # of a whole number that is shown as a float
@@ -49,6 +49,17 @@ def check_positive(**sizes: int | None) -> None:
         if value > LARGEST_SIZE:
             shown = f"{value:.3g}" if value.bit_length() < MAX_BITS else f"2**{value.bit_length()}"
             raise InputError(f"{name}={shown} is too large: give at most {LARGEST_SIZE:,}")
+
+
+def check_jobs(jobs: int | None) -> None:
+    """Raise InputError where it is no number of things to do at once.
+
+    None is what `joblib.parallel_config` around the call says, and 1 without it; -1 is one for each core, of this
+    machine or of the cluster.
+    """
+    if isinstance(jobs, bool) or not (jobs is None or (isinstance(jobs, int) and (jobs == -1 or jobs > 0))):
+        raise InputError(f"jobs={jobs!r} must be a whole number, 1 or more, or -1 for every core")
+    check_positive(jobs=None if jobs == -1 else jobs)
 
 
 def check_between(low: float, high: float, **numbers: Any) -> None:

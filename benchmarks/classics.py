@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pairs import PAIRS, Pairs, report, run_pairs, say
+from peers.pairs import PAIRS, Pairs, report, run_pairs, say
 
 CASES = ((100_000, 2, 5), (100_000, 8, 10), (100_000, 32, 20))
 MEMORY = (1_000_000, 8, 10)
@@ -107,7 +107,4 @@ def _timed(run: Callable[[int], None], steps: int) -> float:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
-    else:
-        _measure(sys.argv[1], sys.argv[2], *(int(number) for number in sys.argv[3:]))
+    _measure(sys.argv[1], sys.argv[2], *(int(number) for number in sys.argv[3:]))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ordinary_models import in_numpyro, in_pyro, inputs
-from pairs import PAIRS, Pairs, report, run_pairs, say
+from peers.ordinary_models import in_numpyro, in_pyro, inputs
+from peers.pairs import PAIRS, Pairs, report, run_pairs, say
 
 CASES = {"eight schools": "tau", "kidscore": "sigma", "mixture": "low"}  # and the parameter whose mean is told
 
@@ -65,11 +65,11 @@ def _larger_location() -> float:
     """NumPyro's SVI on Old Faithful: the mean of the larger location of the second column."""
     import jax
     import numpy as np
-    import numpyro_models
     from numpyro.infer import SVI, Trace_ELBO, init_to_value
     from numpyro.infer.autoguide import AutoNormal
     from numpyro.optim import ClippedAdam
-    from problems import data, locs_of
+    from peers import numpyro_models
+    from peers.problems import data, locs_of
 
     (x, k), model = data("faithful"), numpyro_models.bayesian_gmm
     guide = AutoNormal(model, init_loc_fn=init_to_value(values={"locs": locs_of(x, k)}))
@@ -80,7 +80,4 @@ def _larger_location() -> float:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
-    else:
-        {"ours": ours, "numpyro": numpyro}[sys.argv[1]](sys.argv[2])
+    {"ours": ours, "numpyro": numpyro}[sys.argv[1]](sys.argv[2])

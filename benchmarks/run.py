@@ -1,28 +1,23 @@
-"""Every benchmark in turn, `make bench`, or the quick ones. Tables go to the terminal, numbers to build/bench.
+"""Every benchmark in turn, `make bench`; the quick ones; or those that are named, `run.py nuts.gradient svi.speed`.
 
-BENCH_UNTIL and BENCH_PAIRS are read by `pairs`: what there is no time for is left out, and said to be.
+Tables go to the terminal, numbers to build/bench. BENCH_UNTIL and BENCH_PAIRS are read by `peers.pairs`: what there is
+no time for is left out, and said to be.
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
-import classics
-import cold_start
-import gradient
-import nuts_speed
-import ordinary
-import scaling
-import simulation
-import svi_overhead
-import svi_speed
-import training_end
-import vae_training
-
-QUICK = (ordinary, simulation, cold_start)
-SLOW = (gradient, nuts_speed, svi_speed, scaling, svi_overhead, training_end, vae_training, classics)
+QUICK = ("nuts.ordinary", "nuts.simulation", "cold_start")
+SLOW = (
+    *("nuts.gradient", "nuts.speed", "svi.speed", "svi.overhead", "svi.training_end", "vae.training", "classics"),
+    *("large.scaling", "large.rows", "large.throughput"),
+)
 
 if __name__ == "__main__":
-    for benchmark in QUICK if "quick" in sys.argv else (*QUICK, *SLOW):
+    named = sys.argv[1:] or (*QUICK, *SLOW)
+    for name in QUICK if named == ["quick"] else named:
+        benchmark = import_module(name)
         print(f"\n{(benchmark.__doc__ or '').splitlines()[0]}", flush=True)
         benchmark.main()

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..display.objects import described
 from ..models import GMM, BayesianGMM, UnivariateMixture
 from ..models.gaussians.distributions import quadratic_features
-from ..models.gaussians.moments import as_matrix, rows_of, units
+from ..models.gaussians.moments import ROWS, as_matrix, rows_of, units
 
 __all__ = ["AmortizedAssignments", "RowAssignments", "SampledAssignments"]
 
@@ -28,7 +28,7 @@ class RowAssignments:
     def __call__(self, x: Tensor) -> None:
         """Run the guide on x, (N, D) or (N,)."""
         x = as_matrix(x)
-        logits = pyro.param("assignment_logits", lambda: _start_logits(self.model, x))
+        logits = pyro.param("assignment_logits", lambda: _start_logits(self.model, x, x))
         with pyro.plate("data", len(x), subsample_size=self.model.batch_size, dim=-1) as rows:
             pyro.sample("z", dist.Categorical(logits=logits[rows]), infer={"enumerate": "parallel"})
 
@@ -74,7 +74,11 @@ def _encode(model: Mixture, x: Tensor, rows: Tensor, hidden: int) -> dist.Catego
     standard = (rows_of(x, rows) - loc) / scale
     size = x.shape[-1]
     noise = lambda: torch.randn(size, hidden, dtype=x.dtype, device=x.device) / size**0.5  # noqa: E731
-    start = lambda: torch.linalg.lstsq(quadratic_features((x - loc) / scale), _start_logits(model, x))[0]  # noqa: E731
+
+    def start() -> Tensor:
+        some = x[:: -(-len(x) // ROWS)]
+        return torch.linalg.lstsq(quadratic_features((some - loc) / scale), _start_logits(model, x, some))[0]
+
     into = pyro.param("encoder.into", noise)
     bias = pyro.param("encoder.bias", lambda: torch.zeros(hidden, dtype=x.dtype, device=x.device))
     out = pyro.param("encoder.out", lambda: torch.zeros(hidden, model.components, dtype=x.dtype, device=x.device))
@@ -83,7 +87,8 @@ def _encode(model: Mixture, x: Tensor, rows: Tensor, hidden: int) -> dist.Catego
     return dist.Categorical(logits=logits)
 
 
-def _start_logits(model: Mixture, x: Tensor) -> Tensor:
-    """log p(x_n, z_n = k) of the k-means++ start: (N, D) -> (N, K)."""
+def _start_logits(model: Mixture, x: Tensor, rows: Tensor) -> Tensor:
+    """log p(x_n, z_n = k) of rows at the k-means++ start of x: (M, D) -> (M, K)."""
     moments = model.clusters(x)
-    return moments.weights.log() + dist.MultivariateNormal(moments.locs, moments.covariances).log_prob(x.unsqueeze(-2))
+    normals = dist.MultivariateNormal(moments.locs, moments.covariances)
+    return moments.weights.log() + normals.log_prob(rows.unsqueeze(-2))

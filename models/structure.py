@@ -1,8 +1,8 @@
 """What a Pyro model consists of, read off one trace: its sites, their kinds, and the names of their dims."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -158,6 +158,20 @@ class Structure:
     def shared(self) -> tuple[Site, ...]:
         """The continuous latent sites that all rows have in common."""
         return tuple(site for site in self.latent if not self.by_row(site))
+
+    def of_all_rows(self, cut: Collection[str]) -> "Structure":
+        """The same as it would be if the plates of these names looked at all of their rows."""
+        if not cut:
+            return self
+        whole = lambda plate: plate._replace(size=plate.full_size) if plate.name in cut else plate  # noqa: E731
+        plates = {name: whole(plate) for name, plate in self.plates.items()}
+
+        def grown(site: Site) -> Site:
+            sizes = (plates[d].size if d in cut else size for d, size in zip(site.dims, site.shape, strict=True))
+            return replace(site, shape=Size(sizes), plates=tuple(map(whole, site.plates)))
+
+        rows = None if self.rows is None else whole(self.rows)
+        return replace(self, sites=tuple(map(grown, self.sites)), plates=plates, rows=rows)
 
     @property
     def only_local(self) -> bool:

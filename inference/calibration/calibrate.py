@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pandas import DataFrame, Index
 
-from ...errors import InputError, check_positive, check_seed
+from ...errors import InputError, check_jobs, check_positive, check_seed
 from ...guides import catalogue
 from ...models.structure import Model, model_name
 from ..compare.columns import first_line
@@ -21,14 +21,15 @@ from ..compare.entries import METHODS, Entry, Problem, chosen_guides, job_of
 from ..data.as_data import DataLike, data_for
 from ..density.batch_size import on_all_rows
 from ..fit.fit import Fit
-from ..runtime.processes import in_processes
 from ..runtime.progress import progress_bar
+from ..workers.many import WorkerLost, cores_for, in_workers
 from .calibration import MIN_BINS, MIN_EXPECTED, MIN_SIMULATIONS, Calibration
 from .quantities import Quantities, quantities_of, ranked
 from .simulations import Simulations, simulated
 
 PILOTS = 3  # simulations that may fail before the method is at fault, and not the data
 AT_ONCE = 25  # simulations that one process is given: each hand-over costs it what it knows of the model
+ROUNDS = 2  # of hand-overs at least, for the bar to move
 # Of each fit: a hundred draws or so are needed, and what is compiled once serves all.
 NUTS = {"warmup": 300, "draws": 400, "chains": 1, "jobs": 1, "compile": True}
 FEW = 20  # draws, fewer than which tell little of a posterior
@@ -43,7 +44,7 @@ def calibrate(
     simulations: int = 1000,
     draws: int = 99,
     seed: int = 0,
-    jobs: int = 1,
+    jobs: int | None = None,
     progress: bool = True,
     dtype: torch.dtype | None = None,
 ) -> Calibration:
@@ -63,8 +64,9 @@ def calibrate(
         simulated data; its observed values are replaced. Or a number of rows, for a model of one column.
     simulations : S, 50 or more.
     draws : L, 9 or more, of each fit: chains are thinned to so many, or to half their effective sample size.
-    seed : the same seed gives the same ranks, whatever `jobs`.
-    jobs : processes at once.
+    seed : the same seed gives the same ranks.
+    jobs : simulations fitted at once, in processes of their own; -1 is one a core. None is 1, in this process, or what
+        `joblib.parallel_config` around the call says, be it a cluster. The numbers do not depend on it.
     progress : show a bar; a line every ten seconds where there is no terminal or notebook.
     dtype : of the data, float64 by default.
 
@@ -97,7 +99,8 @@ def calibrate(
     {'uniform'}
     """
     began = time.perf_counter()
-    check_positive(simulations=simulations, draws=draws, jobs=jobs)
+    check_positive(simulations=simulations, draws=draws)
+    check_jobs(jobs)
     seed = check_seed(seed)
     if simulations < MIN_SIMULATIONS:
         needs = f"the chi-square test needs {MIN_EXPECTED} in each of {MIN_BINS} bins"
@@ -120,6 +123,7 @@ def calibrate(
         except KeyboardInterrupt:
             if not outcomes:
                 raise
+    outcomes.sort(key=lambda outcome: outcome.number)
     return _calibration(task, outcomes, simulations, time.perf_counter() - began)
 
 
@@ -182,15 +186,20 @@ def _entry(problem: Problem, method: Entry) -> tuple[str, Entry]:
     return name, entry
 
 
-def _outcomes(task: Task, simulations: Simulations, jobs: int) -> Iterator[Outcome]:
-    """What each simulation comes to, in their order."""
+def _outcomes(task: Task, simulations: Simulations, jobs: int | None) -> Iterator[Outcome]:
+    """What each simulation comes to, as they are done."""
     done = 0
     for outcome in _pilots(task, simulations):
         done += 1
         yield outcome
-    size = 1 if jobs == 1 else AT_ONCE
-    parts = (simulations.take(slice(start, start + size)) for start in range(done, len(simulations), size))
-    for part in in_processes(_each, ((task, part) for part in parts), jobs):
+    cores = cores_for(jobs)
+    size = max(1, min(AT_ONCE, (len(simulations) - done) // (ROUNDS * cores))) if cores else 1
+    starts = range(done, len(simulations), size)
+    parts = (simulations.take(slice(start, start + size)) for start in starts)
+    for place, part in in_workers(_each, ((task, part) for part in parts), jobs):
+        if isinstance(part, WorkerLost):
+            lost = simulations.numbers[starts[place] : starts[place] + size]
+            part = [Outcome(int(number), None, error=part) for number in lost]
         yield from part
 
 

@@ -20,7 +20,7 @@ from ..report.page import check_page
 from ..svi.checkpoint import trained
 from .main import Parser
 from .models import COMPARED, add_strings, add_vae, model_of
-from .options import add_command, add_data, add_numbers, add_output, names, rows_of, seed_of, taken
+from .options import add_command, add_data, add_jobs, add_numbers, add_output, names, rows_of, seed_of, taken
 
 COMPILE: dict[str, Any] = {"auto": "auto", "yes": True, "no": False}
 
@@ -66,8 +66,8 @@ def _add_work(parser: Parser) -> None:
         warmup=(500, "steps of each chain before its draws"),
         chains=(4, "of NUTS"),
         batch_size=(None, "rows a training step (default: all)"),
-        jobs=(1, "guides fitted at once"),
     )
+    add_jobs(group, "guides fitted")
     what = "the steps: auto weighs time to compile (default: %(default)s)"
     group.add_argument("--compile", choices=COMPILE, default="auto", help=what)
     what = "same seed, same table (default: %(default)s)"

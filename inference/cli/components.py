@@ -17,7 +17,7 @@ from typing import Any
 from ... import choose_components
 from .main import Parser
 from .models import MODELS
-from .options import add_command, add_data, add_numbers, add_output, number, rows_of, seed_of, taken, whole
+from .options import add_command, add_data, add_jobs, add_numbers, add_output, number, rows_of, seed_of, taken, whole
 
 MIXTURES = {name: model for name, model in MODELS.items() if "components" in signature(model).parameters}
 MOST = 10_000  # more components are a slip of the hand
@@ -41,6 +41,7 @@ def _add_work(parser: Parser) -> None:
     what = "without held-out rows, hold out every row once in N parts; 0 leaves that out (default: %(default)s)"
     add("--folds", type=none_or_more, default=5, metavar="N", help=what)
     add_numbers(group, starts=(5, "of each fit; the best counts"), draws=(1000, "from each posterior"))
+    add_jobs(group, "numbers of components tried")
     add("--seed", type=seed_of, default=0, metavar="N", help="same seed, same table (default: %(default)s)")
 
 

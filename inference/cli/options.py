@@ -11,7 +11,10 @@ from pandas import DataFrame
 
 from ... import datasets
 from ...errors import InputError
+from ..data.arrays import default_columns
 from ..data.strings import table_of_strings
+from ..mapped.copies import opened_rows
+from ..mapped.tensor import Mapped
 from .main import NEED_DATA, Help, Parser
 
 STRINGS = "sequence-vae"  # the model whose data are strings
@@ -31,7 +34,11 @@ def add_data(parser: Parser, score: str = "lpd_test") -> None:
     """DATA, its columns, and what is held out. score: what the held-out rows are for."""
     known = ", ".join(datasets.DATASETS)
     group = parser.add_argument_group("data")
-    group.add_argument("data", metavar="DATA", help=f"a .csv or .parquet file, or one of {known}")
+    group.add_argument(
+        "data",
+        metavar="DATA",
+        help=f"a .csv, .parquet or .npy file, a folder of Parquet or a Zarr array, or one of {known}",
+    )
     group.add_argument("--columns", type=names, metavar="A,B", help="these columns of it (default: all)")
     held_out = group.add_mutually_exclusive_group()
     share = f"keep this share of the rows for {score} (default: none)"
@@ -45,6 +52,12 @@ def add_numbers(group: Any, **numbers: tuple[float | str | None, str]) -> None:
         says = f"{what} (default: {default})" if default else what
         kind, shown = (auto_or_whole, "N|auto") if default == "auto" else (whole, "N")
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, metavar=shown, help=says)
+
+
+def add_jobs(group: Any, what: str) -> None:
+    """How much is done at once. what: of what."""
+    says = f"{what} at once, each in a process of its own; -1 is one a core (default: 1)"
+    group.add_argument("--jobs", type=jobs_of, default=None, metavar="N", help=says)
 
 
 def add_output(parser: Parser, what: str) -> Any:
@@ -61,8 +74,13 @@ def taken(options: argparse.Namespace, function: Callable[..., Any]) -> dict[str
     return {name: getattr(options, name) for name in named if hasattr(options, name)}
 
 
-def rows_of(options: argparse.Namespace) -> tuple[DataFrame, DataFrame | None]:
-    """The rows to fit, and those held out; pictures for a VAE with grey levels from 0 to 1."""
+def rows_of(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The rows to fit, and those held out; pictures for a VAE with grey levels from 0 to 1.
+
+    Tables, or a Mapped where they lie in a file that is too large for memory.
+    """
+    if (large := _of_file(options)) is not None:
+        return large
     x = read(options, options.data)
     if options.columns:
         _check_column(options.data, x, *options.columns)
@@ -72,10 +90,31 @@ def rows_of(options: argparse.Namespace) -> tuple[DataFrame, DataFrame | None]:
     return (x, None) if options.holdout is None else split(x, options.holdout, options.seed)
 
 
+def _of_file(options: argparse.Namespace) -> tuple[Mapped, Any] | None:
+    """Rows in a file that are too many for memory, and those held out; None where they are not."""
+    if options.model == STRINGS or options.data in datasets.DATASETS:
+        return None
+    parts = [None] if options.holdout is None else [(options.holdout, options.seed, out) for out in (False, True)]
+    found = [opened_rows(options.data, options.columns or (), part) for part in parts]
+    if not isinstance(found[0], Mapped):
+        return None
+    for option, mend in {"label": "choose the others with --columns", "white": "write the pixels as 0 to 1"}.items():
+        if getattr(options, option, None) is not None:
+            raise InputError(f"--{option} is of tables in memory, and {options.data} is too large for that: {mend}")
+    if options.test is None:
+        return found[0], found[1] if len(found) > 1 else None
+    test = opened_rows(options.test, options.columns or ())
+    return found[0], test if isinstance(test, Mapped) else read(options, options.test)
+
+
 def read(options: argparse.Namespace, name: str) -> DataFrame:
     """A table by its name or path, all of its columns."""
     if options.model == STRINGS:
         return table_of_strings(name)
+    if name not in datasets.DATASETS and (small := opened_rows(name)) is not None:
+        rows = small.in_memory().numpy() if isinstance(small, Mapped) else np.asarray(small)
+        flat = rows.reshape(len(rows), -1)
+        return DataFrame(flat, columns=list(getattr(small, "columns", default_columns(flat.shape[1]))))
     if options.model != "vae":
         return datasets.load(name)
     x = datasets.pixels(name) if name in datasets.WHITE else datasets.load(name)
@@ -131,6 +170,11 @@ whole = number(int, 0, math.inf, "a whole number, 1 or more")
 seed_of = number(int, -1, 2**32, f"a whole number from 0 to {2**32 - 1}")
 fraction = number(float, 0, 1, "a number between 0 and 1")
 positive = number(float, 0, math.inf, "a number above 0")
+
+
+def jobs_of(text: str) -> int:
+    """An option of how much is done at once."""
+    return -1 if text.strip() == "-1" else whole(text)
 
 
 def auto_or_whole(text: str) -> Any:

@@ -18,7 +18,8 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 from tqdm import std
 
-from ...errors import InputError, check_memory, check_positive, check_seed
+from ...errors import InputError, check_jobs, check_memory, check_positive, check_seed
+from ...models.gaussians.moments import as_matrix
 from ...models.gaussians.sufficient import Components
 from ...models.structure import Site, Structure, read_structure
 from ..data.data import Data
@@ -53,10 +54,12 @@ class Options:
     seed: int
     progress: bool
     draws: int = 1
+    jobs: int | None = None
     began: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
         check_positive(max_steps=self.max_steps, starts=self.starts, draws=self.draws)
+        check_jobs(self.jobs)
         check_seed(self.seed)
         if not 0 <= self.tol < 1:
             raise InputError(f"tol={self.tol!r} must be 0 or more, and below 1")
@@ -112,7 +115,10 @@ def mixture_fit(
     starts: Sequence[int | Tensor] = clusters
     if options.responsibilities is not None:
         starts = [_check_responsibilities(options.responsibilities, blocks.rows, model.components)]
-    with worker_pool() as pool, isolated(options.seed, torch.float64):
+    with (
+        worker_pool(as_matrix(whole.values) if whole.mapped is not None else None, options.jobs) as pool,
+        isolated(options.seed, torch.float64),
+    ):
         updates_of = partial(kind, model, blocks, pool)
         best, losses = _best_ascent(updates_of, starts, options)
         rest = updates_of(options.seed).result(best, options.draws)
@@ -199,13 +205,15 @@ class HeadDensity(Density):
         return replace(seen, sites=tuple(map(grown, seen.sites)), plates=plates, rows=plates["data"])
 
     def observed(self) -> dict[str, np.ndarray]:
-        """All rows, as they were given."""
+        """All rows, as they were given; nothing of rows in a file."""
+        if self.whole.mapped is not None:
+            return {}
         return {self.structure.observed[0].name: self.whole.values.cpu().numpy()}
 
 
 def row_likelihood(blocks: RowBlocks, components: Components, draws: int) -> np.ndarray | None:
     """log p(x_n | theta_s), (S, N), nats; None for a mapped file, or where there would be too many."""
-    if blocks.mapped is not None or draws * blocks.rows > LARGEST:
+    if blocks.data.mapped is not None or draws * blocks.rows > LARGEST:
         return None
     each = [chunk.unflatten(0, (draws, -1)).logsumexp(1) for chunk in terms(blocks, components, blocks.units)]
     return torch.cat(each, -1).cpu().numpy()

@@ -35,6 +35,7 @@ def cavi(
     starts: int = 5,
     draws: int = 1000,
     seed: int = 0,
+    jobs: int | None = None,
     progress: bool = True,
     name: str = "cavi",
 ) -> Fit:
@@ -48,14 +49,16 @@ def cavi(
     Parameters
     ----------
     model : BayesianGMM, DirichletProcessGMM or UnivariateMixture. Minibatches are switched off.
-    x : DataFrame, Series, array, tensor, path or data set name: (N, D) or (N,). A NumPy memmap is read in blocks, in
-        bounded memory; its Fit then holds no log-likelihood by row.
+    x : DataFrame, Series, array, tensor, path or data set name: (N, D) or (N,). Rows in a file, a NumPy memmap say,
+        are read in blocks, in bounded memory; their Fit then holds no log-likelihood by row.
     responsibilities : (N, K), each row summing to 1: q(z) of the one start, in place of k-means++.
     max_steps, tol : a start ends after so many steps, or where the ELBO changes by less than tol times itself.
     starts : from k-means++ with K clusters down to two, the other components empty, each run to its end;
         `start_losses` keeps them all.
     draws : exact draws from q; k-hat comes from their weights, which take a pass over x for each two draws.
     seed : the same seed gives the same numbers.
+    jobs : processes that share the blocks of a file, with the numbers of one; -1 is one a core. None is 1, or what
+        `joblib.parallel_config` around the call says.
     progress : show a bar with the ELBO; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called in tables.
 
@@ -79,7 +82,7 @@ def cavi(
     >>> bool((fit.losses[1:] <= fit.losses[:-1] + 1e-8).all())  # minus the ELBO, which never falls
     True
     """
-    options = Options("CAVI", name, responsibilities, max_steps, tol, starts, seed, progress, draws)
+    options = Options("CAVI", name, responsibilities, max_steps, tol, starts, seed, progress, draws, jobs)
     check_cavi(model)
     blocks = as_row_blocks(x, model)
     columns = len(blocks.units.loc)

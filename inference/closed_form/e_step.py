@@ -14,35 +14,62 @@ import torch
 from torch import Tensor
 
 from ...models.gaussians.sufficient import ByComponent, Components, Kernel, Sums, Units, kernel_of
+from ..mapped.tensor import Mapped
 from ..runtime.isolation import one_thread
+from ..workers.many import WorkerLost, cores_for, in_workers
 
 Parts = tuple[Tensor, ...]
-WorkerPool = Callable[[Callable[[Tensor], Parts], Tensor], Iterable[Parts]]  # fn of the rows of x, a part a worker
+WorkerPool = Callable[[Callable[[Tensor], Parts], Iterable[Tensor]], Iterable[Parts]]  # the sum of fn for each block
 CHUNK_NUMBERS = 700_000  # held at a time by a thread, so that they stay in its cache
 CHUNK_ROWS = 16_384  # at most, in a chunk
-MIN_POOL_ROWS = 8_192  # fewer are not worth sharing out
+SHARE_ROWS = 65_536  # of a block, for a worker: however many there are, the same numbers are added in the same order
 
 
-def inline(fn: Callable[[Tensor], Parts], x: Tensor) -> Iterable[Parts]:
-    """fn of all rows of x, in the caller's thread."""
-    return [fn(x)]
+def inline(fn: Callable[[Tensor], Parts], blocks: Iterable[Tensor]) -> Iterator[Parts]:
+    """The sum of fn over the rows of each block, in the caller's thread."""
+    return (_total(map(fn, block.split(SHARE_ROWS))) for block in blocks)
 
 
 @contextmanager
-def worker_pool() -> Iterator[WorkerPool]:
-    """As many workers as torch has threads, until the end of the block, where torch's own number is as it was."""
+def worker_pool(file: Mapped | None = None, jobs: int | None = 1) -> Iterator[WorkerPool]:
+    """As many workers as torch has threads, until the end of the block, where torch's own number is as it was.
+
+    file: what all blocks lie in, where `jobs` processes are to share them; each of these maps it itself.
+    """
     number = torch.get_num_threads()
+    if file is not None and cores_for(jobs):
+        yield lambda fn, _: _by_workers(fn, file, jobs)
+        return
     if number == 1:
         yield inline
         return
     with one_thread(), ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as executor:
 
-        def shared(fn: Callable[[Tensor], Parts], x: Tensor) -> Iterable[Parts]:
-            if x.is_cuda or len(x) < MIN_POOL_ROWS:
-                return inline(fn, x)
-            return executor.map(fn, x.split(-(-len(x) // number)))
+        def shared(fn: Callable[[Tensor], Parts], blocks: Iterable[Tensor]) -> Iterator[Parts]:
+            for block in blocks:
+                if block.is_cuda or len(block) <= SHARE_ROWS:
+                    yield from inline(fn, [block])
+                else:
+                    yield _total(executor.map(fn, block.split(SHARE_ROWS)))
 
         yield shared
+
+
+def _by_workers(fn: Callable[[Tensor], Parts], file: Mapped, jobs: int | None) -> list[Parts]:
+    """The sum of fn over the rows of each block of a file, in their order."""
+    places = file.places()
+    found = dict(in_workers(_of_block, ((fn, file, *place) for place in places), jobs))
+    for lost in found.values():
+        if isinstance(lost, WorkerLost):
+            raise lost
+    return [found[number] for number in range(len(places))]
+
+
+def _of_block(fn: Callable[[Tensor], Parts], file: Mapped, start: int, stop: int) -> Parts:
+    """The sum of fn over the rows of a block, in a process of its own."""
+    with one_thread():
+        (found,) = inline(fn, [file.block(start, stop)])
+    return found
 
 
 class EStep(NamedTuple):
@@ -129,7 +156,7 @@ def _total_over(blocks: Iterable[Tensor], kernel: Kernel, parts: Callable[[Tenso
     def share(x: Tensor) -> Parts:
         return _total(map(parts, _chunks(x, kernel)))
 
-    return _total(part for x in blocks for part in pool(share, x))
+    return _total(pool(share, blocks))
 
 
 def _total(parts: Iterable[Parts]) -> Parts:

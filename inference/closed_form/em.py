@@ -36,6 +36,7 @@ def em(
     seed: int = 0,
     floor: float = 1e-8,
     on_collapse: Literal["reseed", "refuse"] = "reseed",
+    jobs: int | None = None,
     progress: bool = True,
     name: str = "em",
 ) -> Fit:
@@ -44,8 +45,8 @@ def em(
     Parameters
     ----------
     model : a GMM. Minibatches are switched off.
-    x : DataFrame, Series, array, tensor, path or data set name: (N, D) or (N,). A NumPy memmap is read in blocks, in
-        bounded memory; its Fit then holds no log-likelihood by row.
+    x : DataFrame, Series, array, tensor, path or data set name: (N, D) or (N,). Rows in a file, a NumPy memmap say,
+        are read in blocks, in bounded memory; their Fit then holds no log-likelihood by row.
     responsibilities : (N, K), each row summing to 1: the one start, in place of k-means++.
     max_steps, tol : a start ends after so many steps, or where the log-likelihood changes by less than tol times
         itself.
@@ -55,6 +56,8 @@ def em(
         reaches it has collapsed onto a point, line or plane, where the likelihood has no maximum.
     on_collapse : reseed puts a collapsed component at a random row, and `losses` begins anew; refuse gives that start
         up.
+    jobs : processes that share the blocks of a file, with the numbers of one; -1 is one a core. None is 1, or what
+        `joblib.parallel_config` around the call says.
     progress : show a bar with the log-likelihood; a line every ten seconds where there is no terminal or notebook.
     name : what the Fit is called in tables.
 
@@ -78,7 +81,7 @@ def em(
     >>> round(-float(fit.losses[-1]), 1)  # the log-likelihood, nats
     -1130.3
     """
-    options = Options("EM", name, responsibilities, max_steps, tol, starts, seed, progress)
+    options = Options("EM", name, responsibilities, max_steps, tol, starts, seed, progress, jobs=jobs)
     check_em(model)
     blocks = as_row_blocks(x, model)
     if on_collapse not in ("reseed", "refuse"):
@@ -207,7 +210,7 @@ def _refuse_dependent(blocks: RowBlocks, floor: float) -> None:
     if blocks.units.squares:
         return
     rows, loc = blocks.rows, blocks.units.loc
-    sums = weighted_sums(blocks, loc.new_ones(rows, 1))
+    sums = weighted_sums(blocks, loc.new_ones(1, 1).expand(rows, 1))
     if _collapsed(sums.counts, sums.scatters / rows, blocks.units.scale, floor):
         why = "N is no more than D" if rows <= len(loc) else "drop one"
         what = "the columns of x depend on each other linearly, so a full covariance is singular"

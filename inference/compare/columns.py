@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...display import table as display
 from ..compilation.batched import over_draws
-from ..data.data import Data, evenly_spaced
+from ..data.data import SHOWN_ROWS, Data, evenly_spaced
 from ..evidence.log_evidence import Evidence, log_evidence
 from ..fit.convergence import convergence, unconverged
 from ..fit.fit import Fit
@@ -148,8 +148,9 @@ class Scored:
 
     @cached_property
     def log_predictive(self) -> np.ndarray:
-        """log p(x_n | x) of the fitted rows, nats: (N,)."""
-        return self.fit.log_predictive()
+        """log p(x_n | x) of the fitted rows, of a file some of them, nats: (N,)."""
+        data = self.fit.data
+        return self.fit.log_predictive(None if data.mapped is None else data.sampled(SHOWN_ROWS))
 
     @cached_property
     def co_clustering(self) -> np.ndarray:

@@ -8,17 +8,21 @@ import torch
 from pandas import DataFrame
 from pyro.infer import ELBO
 
-from ...errors import InputError, check_positive, check_seed
+from ...errors import InputError, check_jobs, check_seed
 from ...models.structure import Model, Structure
 from ..compilation.compiled import Compile, check_compile
 from ..data.as_data import DataLike, data_for
+from ..data.data import Data
 from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..fit.fit import Fit
+from ..mapped.copies import LOADED
 from ..mcmc.nuts import check_sampling
 from ..svi.svi import Optimizer, check_training
 from .comparison import Comparison, compared
 from .entries import CLOSED_FORM, METHODS, SVI, Entries, Problem, chosen_guides, run
+
+TEST_ROWS = 100_000  # of a file that is held out, evenly spaced
 
 
 def compare(
@@ -30,7 +34,7 @@ def compare(
     methods: Collection[str] = (SVI,),
     reference: str | Fit | None = "nuts",
     seed: int = 0,
-    jobs: int = 1,
+    jobs: int | None = None,
     progress: bool = True,
     steps: int | Literal["auto"] = "auto",
     starts: int = 3,
@@ -61,7 +65,8 @@ def compare(
         themselves.
     reference : nuts, another method, the name of a guide, a Fit made before, or None; it is always run.
     seed : the same seed gives the same table, seconds aside.
-    jobs : guides fitted at once, each in a process of its own.
+    jobs : guides fitted at once, in processes of their own; -1 is one a core. None is 1, in this process, or what
+        `joblib.parallel_config` around the call says, be it a cluster. The numbers do not depend on it.
     progress : show bars; a line every ten seconds where there is no terminal or notebook.
     steps, starts, lr, optimizer, estimator, batch_size : of `svi`.
     warmup, chains : of `nuts`. draws : of each guide and of each chain; auto is 1,000 of a guide, and of the chains as
@@ -92,7 +97,7 @@ def compare(
     {'nuts': 'means and spreads', 'auto_normal': 'means', 'auto_mvn': 'means and spreads'}
     """
     named, seed = _methods(methods), check_seed(seed)
-    check_positive(jobs=jobs)
+    check_jobs(jobs)
     check_compile(compile)
     both: dict[str, Any] = {"compile": compile, "dtype": dtype}
     trained = {"steps": steps, "starts": starts, "optimizer": optimizer, "estimator": estimator, **both}
@@ -102,8 +107,8 @@ def compare(
     check_training(**trained)
     check_sampling(**chained)
     model = copy.deepcopy(model)  # whose networks are made for these rows
-    data, structure = data_for(on_all_rows(model), x, dtype)
-    test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
+    data, structure = data_for(on_all_rows(model), x, dtype, by_rows=True)
+    test = None if x_test is None else as_new_data(x_test, data, model, name="x_test").sampled(TEST_ROWS)
     chosen_vars = None if var_names is None else _variables(var_names, structure)
     problem = Problem(model, data, structure, test, trained, chained, seed, progress, jobs, rows, chosen_vars)
     entries = chosen_guides(problem, guides) if SVI in named or guides else {}
@@ -112,6 +117,8 @@ def compare(
     if entries and batch_size is not None:
         with_batch_size(model, batch_size)  # refused before the work, where the model takes none
     chosen = _reference(problem, reference, entries, named)
+    if not structure.only_local:
+        _refuse_large(data, [chosen, *named, *(entry for entry in entries.values() if isinstance(entry, str))], chosen)
     for method, check in CLOSED_FORM.items():
         if method in (chosen, *named):
             check(model)
@@ -132,6 +139,16 @@ def _methods(methods: Collection[str]) -> list[str]:
         if method not in (SVI, *METHODS):
             raise InputError(f"method {method!r} is unknown: choose from {SVI}, {', '.join(METHODS)}")
     return list(dict.fromkeys(methods))
+
+
+def _refuse_large(data: Data, methods: Sequence[str | None], reference: str | None) -> None:
+    """Refuse methods that hold all rows in memory, where these lie in a file and are too many for that."""
+    for method in methods:
+        if method in METHODS and method not in CLOSED_FORM and data.mapped is not None and data.mapped.bytes > LOADED:
+            how = f"reference={method!r}" if method == reference else f"method {method!r}"
+            size = f"the {data.rows} rows of {data.mapped.pages.place.name}"
+            mend = "take reference='cavi' or None, or give compare a sample of rows, x[::1000] say"
+            raise InputError(f"{how} holds all rows in memory at every step, and {size} are too many: {mend}")
 
 
 def _variables(var_names: Collection[str], structure: Structure) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pandas import DataFrame, concat
 
 from ...display.table import Table, as_html, as_text
 from ...models.structure import Model
+from ..data.data import SHOWN_ROWS
 from ..data.outliers import outliers
 from ..density.log_density import Density
 from ..density.row_density import RowDensity
@@ -154,7 +155,7 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     first = standard or next(iter(fits.values()))
     pivot, by_row = first.pivot(), problem.structure.only_local
     fits = {name: fit if fit is first else matched_to(fit, pivot) for name, fit in fits.items()}
-    notes = [*_notes(fits), *outliers(problem.data)]
+    notes = [*_notes(fits), *outliers(problem.data), *_of_file(problem)]
     if by_row and reference:
         gaps, more = _gaps(problem, fits, model, gaps)
         notes += more
@@ -183,6 +184,14 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     long = {} if by_row else {each.fit.name: each.parameters for each in scored}
     parameters = concat(long, names=["fit"]) if long else DataFrame()
     return Comparison(fits, table, held_to, skipped, (*notes, *lost), parameters, distances, gaps, model, problem)
+
+
+def _of_file(problem: Problem) -> list[str]:
+    """What is told of some rows only, where they lie in a file."""
+    if problem.data.mapped is None:
+        return []
+    shown = f"pictures and the distances in `invariant` are of {SHOWN_ROWS:,} evenly spaced ones"
+    return [f"{problem.data.rows:,} rows lie in a file; {shown}"]
 
 
 def _verdicts(scored: Sequence[Scored]) -> Iterator[str]:

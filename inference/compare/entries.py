@@ -27,8 +27,9 @@ from ..fit.fit import Fit
 from ..mcmc.nuts import nuts
 from ..runtime.interrupts import keep_what_is_finished
 from ..runtime.isolation import untouched
-from ..runtime.processes import in_processes
+from ..runtime.progress import progress_bar
 from ..svi.svi import svi
+from ..workers.many import cores_for, in_workers
 
 DETERMINISTIC = {"laplace": laplace, "pathfinder": pathfinder, "dadvi": dadvi, "bam": bam}
 METHODS: dict[str, Callable[..., Fit]] = {"nuts": nuts, "em": em, "cavi": cavi, **DETERMINISTIC}
@@ -59,7 +60,7 @@ class Problem:
     nuts: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     progress: bool = True
-    jobs: int = 1
+    jobs: int | None = None
     rows: int | Sequence[int] | None = 20
     var_names: tuple[str, ...] | None = None
 
@@ -171,7 +172,7 @@ def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = No
             raise trained
         done[name] = trained
         shared = frozen(done[name].model, done[name].params)
-    results = dict(zip(left, _results([*left.values()], shared, problem.jobs), strict=True))
+    results = dict(zip(left, _results([*left.values()], shared, problem), strict=True))
     done |= {name: result for name, result in results.items() if isinstance(result, Fit)}
     failed = {name: result for name, result in results.items() if isinstance(result, BaseException)}
     if not done:
@@ -180,19 +181,23 @@ def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = No
     return {name: done[name] for name in entries if name in done}, skipped, shared
 
 
-def _results(jobs: Sequence[Job], model: Model, at_once: int) -> list[Fit | BaseException]:
+def _results(jobs: Sequence[Job], model: Model, problem: Problem) -> list[Fit | BaseException]:
     """What each job comes to: a Fit, or why there is none."""
-    results: list[Fit | BaseException] = []
+    results: dict[int, Fit | BaseException] = {}
+    bar = progress_bar(len(jobs), "compare", problem.progress and cores_for(problem.jobs) > 0, unit="fit")
     try:
-        for result in in_processes(_attempt, ((job, model) for job in jobs), at_once):
-            results.append(result)
+        for place, result in in_workers(_attempt, ((job, model) for job in jobs), problem.jobs):
+            results[place] = result
+            bar.update()
             if isinstance(result, Fit) and result.message.startswith("interrupted"):  # it keeps what it has
                 raise KeyboardInterrupt
     except KeyboardInterrupt as interrupt:
         if results:
             keep_what_is_finished()
-        results += [interrupt] * (len(jobs) - len(results))
-    return results
+        results = dict.fromkeys(range(len(jobs)), interrupt) | results
+    finally:
+        bar.close()
+    return [results[place] for place in range(len(jobs))]
 
 
 def _attempt(job: Job, model: Model) -> Fit | Exception:

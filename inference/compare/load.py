@@ -21,6 +21,7 @@ from ..fit.fit import Fit
 from ..fit.relabel import Labels
 from ..fit.saved import DATA, FACTS, FIT, FORMAT
 from ..local_latents.row_fit import RowFit
+from ..mapped.references import rows_again
 from ..report.save import COMPARISON
 from ..runtime.arviz import from_netcdf
 from ..runtime.inert import as_it_was, every_text
@@ -110,7 +111,9 @@ def _guide(guide: Any, model: Model, data: Data, state: Mapping[str, Tensor]) ->
 def _data(path: Path, kept: Mapping[str, Any]) -> Data:
     if odd := kept.keys() - {field.name for field in fields(Data)}:
         raise InputError(f"{path} is of another version, with {', '.join(sorted(odd))}: save it again")
-    return Data(**kept)
+    again = lambda value: rows_again(value) if isinstance(value, dict) and "mapped" in value else value  # noqa: E731
+    args, kwargs = tuple(map(again, kept["args"])), {name: again(value) for name, value in kept["kwargs"].items()}
+    return Data(**{**kept, "args": args, "kwargs": kwargs})
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -112,6 +112,8 @@ def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:
         return Standard(varying.names, weighted_moments(varying, weights), whose)
     if missing := {site.name for site in fit.structure.latent} - fit.sites().keys():
         return f"it has no draws of {', '.join(sorted(missing))}"
+    if fit.data.mapped is not None:
+        return f"{known}, and no chain can look at all rows of a file"
     work = seconds_scripted(4 * 2 * SHORT * GRADIENTS_A_DRAW, fit.data.numel)
     if work > LONGEST:
         return f"{known}, and chains to check it would take {work:.0f} s"
@@ -124,7 +126,10 @@ def _found(fit: Fit, var_names: Collection[str] | None) -> Standard | str:
 
 def _unseen(fit: Fit) -> str:
     """That a guide misses much of the posterior, as chains from elsewhere find; empty where they do not, or cannot."""
-    if seconds_scripted((NEAR + FAR) * (WARMUP + DRAWS) * GRADIENTS_A_DRAW, fit.data.numel) > LONGEST:
+    if (
+        fit.data.mapped is not None
+        or seconds_scripted((NEAR + FAR) * (WARMUP + DRAWS) * GRADIENTS_A_DRAW, fit.data.numel) > LONGEST
+    ):
         return ""
     try:
         return widened_evidence(fit).remark

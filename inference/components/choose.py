@@ -16,7 +16,7 @@ from pandas import DataFrame, Series
 from scipy.special import softmax
 from torch import Tensor
 
-from ...errors import InputError, check_positive, check_seed
+from ...errors import InputError, check_jobs, check_positive, check_seed
 from ...guides import defaults
 from ...models import GMM, BayesianGMM, UnivariateMixture
 from ...models.structure import Model, model_name
@@ -32,6 +32,7 @@ from ..fit.importance import GOOD_KHAT
 from ..runtime.interrupts import keep_what_is_finished
 from ..runtime.progress import progress_bar
 from ..svi.svi import svi
+from ..workers.many import WorkerLost, in_workers
 from .criteria import NAN, bounds, cross_validated, evidence, information_criteria
 from .selection import Selection
 
@@ -51,6 +52,7 @@ def choose_components(
     starts: int = 5,
     draws: int = 1000,
     seed: int = 0,
+    jobs: int | None = None,
     progress: bool = True,
 ) -> Selection:
     """Fit a mixture with each number of components, and set side by side what speaks for how many.
@@ -71,6 +73,8 @@ def choose_components(
         fits to the rows that are left begin at the labels of the fit to all.
     starts : of `cavi`, `svi` and `em`. draws : from each posterior.
     seed : the same seed gives the same table, seconds aside.
+    jobs : K tried at once, in processes of their own; -1 is one a core. None is 1, in this process, or what
+        `joblib.parallel_config` around the call says, be it a cluster. The numbers do not depend on it.
     progress : show a bar; a line every ten seconds where there is no terminal or notebook.
 
     Returns
@@ -95,6 +99,7 @@ def choose_components(
     """
     numbers = _numbers(components)
     check_positive(starts=starts, draws=draws)
+    check_jobs(jobs)
     seed = check_seed(seed)
     models = {k: _of_size(model, k) for k in numbers}
     largest = on_all_rows(models[max(numbers)])
@@ -106,8 +111,8 @@ def choose_components(
     notes = problem.notes(largest)
     with progress_bar(len(numbers), "components", progress, "K") as bar:
         try:
-            for k in numbers:
-                done[k] = _tried(problem, models[k], k)
+            for place, tried in in_workers(_tried, ((problem, models[k], k) for k in numbers), jobs):
+                done[numbers[place]] = _lost(numbers[place], tried) if isinstance(tried, WorkerLost) else tried
                 bar.update()
         except KeyboardInterrupt:
             if not done:
@@ -115,7 +120,7 @@ def choose_components(
             keep_what_is_finished()
             left = ", ".join(str(k) for k in numbers if k not in done)
             notes.append(f"interrupted: K = {left} not tried")
-    return _selection(done, notes)
+    return _selection({k: done[k] for k in numbers if k in done}, notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,6 +218,11 @@ def _tried(problem: _Problem, model: Model, k: int) -> _Tried:
             row |= {"lpd_test": float(rows.sum()), "lpd_test_se": float(math.sqrt(len(rows)) * rows.std())}
     notes += [f"K = {k}, {fit.name}: {fit.message}" for fit in (posterior, likeliest) if fit and fit.message]
     return _Tried(row | {"seconds": time.perf_counter() - began}, starts, posterior, likeliest, notes)
+
+
+def _lost(k: int, error: WorkerLost) -> _Tried:
+    """What is known of a K whose worker was lost."""
+    return _Tried(dict.fromkeys((*COLUMNS, "seconds"), NAN), np.zeros(0), None, None, [f"K = {k}: {error}"])
 
 
 def _selection(done: dict[int, _Tried], notes: list[str]) -> Selection:

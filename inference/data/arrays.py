@@ -18,6 +18,8 @@ from pandas.api import types
 from torch import Tensor
 
 from ...errors import InputError
+from ..mapped.copies import rows_in
+from ..mapped.tensor import Mapped
 from .containers import KNOWN, is_missing, plain
 
 FILL = "drop the row or fill it in"
@@ -105,6 +107,8 @@ def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: t
 
     where: what messages call it. columns, categories: those of the fitted data, where there are any.
     """
+    if isinstance(value, np.memmap) and isinstance(found := rows_in(value, where), Mapped):
+        return Part(found.changed(dtype=torch.int64) if value.dtype.kind in "iu" else found)
     value = plain(value, where)
     if not isinstance(value, DataFrame | Series | np.ndarray | np.generic | Tensor):
         if hasattr(value, "__array__") and not isinstance(value, type):

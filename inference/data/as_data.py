@@ -14,9 +14,12 @@ from pandas import DataFrame, Series
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ... import datasets
 from ...errors import InputError
 from ...models.arguments import Parameters, parameters_of
 from ...models.structure import Model, Structure, model_name, shapes_of_sites
+from ..mapped.copies import LOADED, rows_in
+from ..mapped.tensor import Mapped
 from ..runtime.isolation import SMALL
 from .arrays import as_table, count, listed, numbers_of
 from .containers import ToPandas, opened, plain
@@ -52,6 +55,9 @@ def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | Non
         numbers, which stays a vector, the name or path of a table, for `pyrometer.datasets.load`, or a DataLoader,
         read once into memory, the first of each pair where it gives pairs (x, label). What has `to_pandas`, Arrow's
         stream or `__array__` (of polars, pyarrow, xarray ...) is what that gives. All its numbers become floats.
+        Rows in a file, of which no more than some are ever in memory: a NumPy memmap; a path of an ``.npy`` file, of a
+        Parquet file, of a folder of these, or of a Zarr array, where they take more than 256 MB as float64; a
+        `pyarrow.dataset.Dataset` or `zarr.Array`. Parquet and Zarr are copied once into a temporary file.
         Several arguments: a tuple, by position; a mapping, by the parameters' names; or a DataFrame whose columns have
         the names of the parameters, where the model requires two or more of them, or where all that it requires and
         at least two of its parameters are columns; further columns are left aside. There whole numbers stay int64,
@@ -100,6 +106,7 @@ def _as_data(x: DataLike, model: Model | None, dtype: torch.dtype | None, name: 
     if model is not None and hasattr(model, "codes"):
         codes = model.codes(*strings_of(x, name))
         return Data((codes,), names=parameters_of(model).names[:1], floating=codes.dtype).to(dtype or codes.dtype)
+    x, name = in_file(x, name)
     x, name = opened(x, name)
     parameters = parameters_of(model)
     if isinstance(x, tuple | Mapping) or (isinstance(x, DataFrame) and _is_by_name(x, parameters)):
@@ -113,32 +120,76 @@ def _as_data(x: DataLike, model: Model | None, dtype: torch.dtype | None, name: 
     if len(parameters.required) > 1:
         wanted = f"{model_name(model)} takes {listed(parameters.required)}"
         raise InputError(f"{name} is one array, but {wanted}: give a tuple or a mapping of them")
+    values, columns, missing = _numbers_in(x, name)
+    if hasattr(model, "prepare"):
+        if missing:
+            raise InputError(missing)
+        values = checked_by(model, "prepare", name, values, columns)
+    names = parameters.names[:1] or ("x",)
+    data = Data((values,), columns=columns, names=names, missing=missing, floating=values.dtype)
+    return data if dtype is None else data.to(dtype)
+
+
+def in_file(x: Any, name: str) -> tuple[Any, str]:
+    """Rows in a file as a Mapped, called by their file's name; small ones in memory; anything else as it is."""
+    if isinstance(x, str) and x in datasets.DATASETS:
+        return x, name
+    found = rows_in(x, name)
+    if found is None:
+        return x, name
+    return found, str(x) if isinstance(x, str | Path) else name
+
+
+def _numbers_in(x: Any, name: str) -> tuple[Tensor, tuple[str, ...], str]:
+    """The floats of a single table, the names of its columns, and the line that refuses the first missing value."""
+    if isinstance(x, Mapped):
+        return x, x.names, ""
     table = as_table(x, name)
     if not table.shape:
         raise InputError(f"{name} has 0 dimensions, shape (), but needs 1 or more")
     values, missing = numbers_of(table)
-    if hasattr(model, "prepare"):
-        if missing:
-            raise InputError(missing)
-        values = checked_by(model, "prepare", name, values, table.columns)
-    names = parameters.names[:1] or ("x",)
-    data = Data((values,), columns=table.columns, names=names, missing=missing, floating=values.dtype)
-    return data if dtype is None else data.to(dtype)
+    return values, table.columns, missing
 
 
-def data_for(model: Model, x: DataLike, dtype: torch.dtype | None = None) -> tuple[Data, Structure]:
-    """What a user handed in as the model takes it, its rows known, and the structure of the model on all of them."""
+def data_for(
+    model: Model, x: DataLike, dtype: torch.dtype | None = None, by_rows: bool = False
+) -> tuple[Data, Structure]:
+    """What a user handed in as the model takes it, its rows known, and the structure of the model on all of them.
+
+    by_rows: whether who asks can do with some of the rows at a time; for anybody else rows in a file are read whole
+    where they take no more than 256 MB, and refused where they take more.
+    """
     data = as_data(x, model, dtype=dtype)
+    if not by_rows:
+        data = held_in_memory(data)
     structure = structure_on(model, data)
     if not structure.of_kind("latent", "discrete", "param"):
         raise InputError(f"model {model_name(model)} has no latent site and no param: there is nothing to fit")
-    if not isinstance(x, Data) and data.numel < SMALL:
+    if data.mapped is not None and (structure.rows is None or structure.rows.full_size != len(data.mapped)):
+        what = (
+            f"model {model_name(model)} has no plate of the {len(data.mapped)} rows of {data.mapped.pages.place.name}"
+        )
+        raise InputError(f"{what}: write it with pyro.plate('data', len(x)) as rows, and x[rows]")
+    if not isinstance(x, Data) and data.numel < SMALL and data.mapped is None:
         _refuse_other_sites(model, data, structure)
     if structure.subsampled:
         mend = "write it as def model(x, batch_size=None), so that it can be scored on all of them"
         raise InputError(f"model {model_name(model)} always looks at some rows only: {mend}")
     rows = structure.rows.full_size if structure.rows else None
     return replace(data, rows=rows, mixed=structure.mixed), structure
+
+
+def held_in_memory(data: Data) -> Data:
+    """The data with all of their rows in memory. Raises InputError where these are too many for that."""
+    if data.mapped is None:
+        return data
+    if data.mapped.bytes > LOADED:
+        what = (
+            f"{data.mapped.pages.place.name} has {data.rows or len(data.mapped)} rows, {data.mapped.bytes / 1e6:.0f} MB"
+        )
+        mend = "give it a sample of them, x[::1000] say, or take svi, em or cavi, which read them in blocks"
+        raise InputError(f"{what}, and this method holds all of them in memory: {mend}")
+    return data.in_memory()
 
 
 def within_range(data: Data, name: str) -> Data:
@@ -149,8 +200,11 @@ def within_range(data: Data, name: str) -> Data:
         if not (isinstance(value, Tensor) and value.is_floating_point() and value.numel()):
             continue
         limit = torch.finfo(value.dtype).max ** 0.5 / MARGIN
-        if all(abs(end) <= limit for end in value.nan_to_num().aminmax()):
+        in_file = isinstance(value, Mapped)
+        if all(abs(end) <= limit for end in ((value.min(), value.max()) if in_file else value.nan_to_num().aminmax())):
             continue
+        if in_file:
+            raise InputError(f"{name} reaches to {value.max():.3g}, too large for {value.dtype}: rescale its columns")
         at = (value.nan_to_num().abs() > limit).nonzero()[0].tolist()
         column = f": column {data.columns[at[1]]!r}" if len(at) == 2 and len(data.columns) > 1 else ""
         where = f"{name if len(data.named) == 1 else key}{column}, row {at[0] if at else 0}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,8 +14,12 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models.structure import Model, Structure, read_structure
+from ..mapped.tensor import Mapped, same_numbers
 from ..runtime.isolation import isolated
 from .arrays import default_columns
+from .some_rows import OnRows
+
+SHOWN_ROWS = 2000  # of a file, that stand for all in pictures and where rows are told one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +86,35 @@ class Data:
         return sum(value.numel() for value in self.tensors)
 
     @property
+    def mapped(self) -> Mapped | None:
+        """What lies in a file, of which no more than some rows are in memory at a time; None where all is there."""
+        return next((value for value in self.tensors if isinstance(value, Mapped)), None)
+
+    def some_rows(self) -> OnRows | AbstractContextManager[None]:
+        """In here programs look at some of the rows of a file, as a minibatch does; at all of what is in memory."""
+        return nullcontext() if self.mapped is None else OnRows(len(self.mapped))
+
+    def in_memory(self) -> Data:
+        """The same with all rows in memory."""
+        return self.map(lambda value: value.in_memory() if isinstance(value, Mapped) else value)
+
+    def sampled(self, most: int) -> Data:
+        """At most so many rows of a file, evenly spaced, in memory; what is all in memory as it is."""
+        return self if self.mapped is None else self.take(evenly_spaced(self.rows or 0, most))
+
+    def touched(self, rows: int) -> None:
+        """Say that so many rows are read at random by what does not come through `take`."""
+        for value in self.tensors:
+            if isinstance(value, Mapped):
+                value.pages.touched(rows)
+
+    def released(self) -> None:
+        """Let go of the pages read so far."""
+        for value in self.tensors:
+            if isinstance(value, Mapped):
+                value.pages.release()
+
+    @property
     def row_numel(self) -> int:
         """How many numbers a row has; all of them where there are no rows."""
         return max(1, self.numel // (self.rows or 1))
@@ -117,8 +150,13 @@ class Data:
 
     def equals(self, other: Data) -> bool:
         """Whether both hold the same numbers, and miss the same ones."""
-        same = lambda a, b: a.dtype == b.dtype and np.array_equal(a.cpu(), b.cpu(), equal_nan=True)  # noqa: E731
-        return len(self.tensors) == len(other.tensors) and all(map(same, self.tensors, other.tensors))
+        return len(self.tensors) == len(other.tensors) and all(map(_same, self.tensors, other.tensors))
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    if isinstance(a, Mapped) or isinstance(b, Mapped):
+        return same_numbers(a, b)
+    return a.dtype == b.dtype and np.array_equal(a.cpu(), b.cpu(), equal_nan=True)
 
 
 def evenly_spaced(number: int, at_most: int) -> Tensor:
@@ -127,10 +165,14 @@ def evenly_spaced(number: int, at_most: int) -> Tensor:
 
 
 def structure_on(model: Model, data: Data, seed: int = 0) -> Structure:
-    """The structure of a model on its data. Raises InputError where it fails or does not mask what is missing."""
-    with data.isolated(seed):
+    """The structure of a model on its data. Raises InputError where it fails or does not mask what is missing.
+
+    Of rows in a file a few are looked at.
+    """
+    with data.isolated(seed), data.some_rows() as some:
         try:
             structure = data.run(partial(read_structure, model))
+            structure = structure.of_all_rows(some.cut) if isinstance(some, OnRows) else structure
         except InputError as error:
             raise (InputError(data.missing) if data.missing else error) from error
     if structure.undefined and data.missing:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from ..mapped.tensor import Mapped
 from .data import Data
 
 FAR = 100  # times as far from the nearest other value as the others reach from each other
@@ -15,7 +16,7 @@ def outliers(data: Data) -> Iterator[str]:
     """A line for each column of numbers, no codes of categories, that has a lone outlier, and its row, from 0."""
     for name, value in data.named.items():
         table = isinstance(value, Tensor) and value.dim() in (1, 2) and len(value) >= FEWEST
-        if table and name not in data.coords:
+        if table and name not in data.coords and not isinstance(value, Mapped):  # two of a file are not sorted from all
             columns = data.columns or data.tables.get(name, ())
             numbers = value if value.is_floating_point() else value.double()
             yield from _of_table(numbers.reshape(len(value), -1), name, columns)

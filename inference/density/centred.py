@@ -23,7 +23,7 @@ def centred_sites(model: Model, data: Data) -> list[str]:
     positive = {site.name for site in structure.latent if _is_positive(site.support)}
     if not positive:
         return []
-    with data.isolated(0), torch.no_grad():
+    with data.isolated(0), data.some_rows(), torch.no_grad():
         nodes = sites_of(poutine.trace(model).get_trace(*data.args, **data.kwargs))
         held = {name: node["value"] for name, node in nodes.items() if not node["is_observed"]}
         halved = {name: value / 2 if name in positive else value for name, value in held.items()}

@@ -23,6 +23,7 @@ from ...models.structure import Model, Structure, is_deterministic, model_name, 
 from ..compilation.graph import OfData
 from ..data.data import Data, structure_on
 from ..runtime.pyro_private import enumerated_symbol, packed_dims, set_packed_dims
+from .in_blocks import log_joints, whole_file
 from .params import with_params
 
 Sites = Mapping[str, Tensor]
@@ -55,7 +56,7 @@ class Density:
     def _transforms_anew(self) -> dict[str, Transform]:
         """The same, with supports that another run of the model has on these data."""
         latent = {site.name for site in self.structure.latent}
-        with torch.no_grad():
+        with torch.no_grad(), self.data.some_rows():
             trace = self.data.run(poutine.trace(with_params(self.model, self.params)).get_trace)
         supports = {name: node["fn"].support for name, node in sites_of(trace).items() if name in latent}
         return {name: _bijection(self.model, name, support) for name, support in supports.items()}
@@ -68,6 +69,8 @@ class Density:
 
     def log_joint(self, sites: Sites) -> Tensor:
         """log p(x, theta) in nats, with respect to the constrained sites: ()."""
+        if whole_file(self) is not None:
+            return log_joints(self, {name: value.unsqueeze(0) for name, value in sites.items()})[0]
         if self.collapsed is not None:
             trace = self.data.run(poutine.trace(self.given(sites, self.collapsed)).get_trace)
             return trace.log_prob_sum(lambda _, node: not is_deterministic(node))
@@ -140,6 +143,8 @@ class Density:
 
     def of_data(self, method: str, **options: Any) -> Callable[..., Any]:
         """A method as a function that need not be traced again for other data of the same kind, where that can be."""
+        if self.data.mapped is not None:
+            return partial(getattr(self, method), **options)
         constants = [(name, value) for name, value in self.data.named.items() if not isinstance(value, Tensor)]
         key = (self.model, method, *options.items(), *constants, *self.data.names, self.data.rows)
         try:
@@ -164,11 +169,14 @@ class Density:
 
     def deterministic(self, sites: Sites) -> dict[str, Tensor]:
         """The model's deterministic sites at theta: name -> Tensor."""
-        trace = self.data.run(poutine.trace(self.given(sites)).get_trace)
+        with self.data.some_rows():
+            trace = self.data.run(poutine.trace(self.given(sites)).get_trace)
         return {site.name: trace.nodes[site.name]["value"] for site in self.structure.of_kind("deterministic")}
 
     def observed(self) -> dict[str, np.ndarray]:
-        """What the model observes on its data, missing values as NaN: name -> array."""
+        """What the model observes on its data, missing values as NaN: name -> array; nothing of rows in a file."""
+        if self.data.mapped is not None:
+            return {}
         with self.data.isolated(0), torch.no_grad(), pyro.get_param_store().scope():
             trace = self.data.run(poutine.trace(with_params(self.model, self.params)).get_trace)
         return {site.name: trace.nodes[site.name]["value"].detach().cpu().numpy() for site in self.structure.observed}

@@ -39,7 +39,8 @@ def guide_density(fit: Fit, other: Sites) -> LogDensity | None:
         return partial(of_unconstrained, density, q.log_prob)
     latent = {site.name for site in density.structure.latent}
     discrete = {site.name for site in density.structure.discrete}
-    drawn = sites_of(fit.data.run(poutine.trace(with_params(guide, fit.params)).get_trace))
+    with fit.data.some_rows():
+        drawn = sites_of(fit.data.run(poutine.trace(with_params(guide, fit.params)).get_trace))
     auxiliary = [name for name in drawn if name not in latent | discrete]
     whole = {name for name in auxiliary if drawn[name]["value"].numel() == density.dim}
     if not all(name in whole or name.removesuffix(OF_ONE_SITE) in latent for name in auxiliary):
@@ -66,7 +67,9 @@ def _given(density: Density, auxiliary: Sequence[str], own: Sequence[str], sites
 
     auxiliary: the guide's sites that the model has not. own: the model's, those left out that follow from the others.
     """
-    given = {site.name: torch.zeros(site.shape, dtype=torch.long) for site in density.structure.discrete}
+    rows, file = density.structure.rows, density.data.mapped
+    some = lambda site: () if file is not None and rows and density.structure.by_row(site) else site.shape  # noqa: E731
+    given = {site.name: torch.zeros(some(site), dtype=torch.long) for site in density.structure.discrete}
     for name in auxiliary:
         of = name.removesuffix(OF_ONE_SITE)
         given[name] = density.transforms[of].inv(sites[of]) if of in sites else density.unconstrain(sites)
@@ -75,7 +78,8 @@ def _given(density: Density, auxiliary: Sequence[str], own: Sequence[str], sites
 
 def _trace(fit: Fit, given: Sites) -> poutine.Trace:
     program = poutine.condition(with_params(fit.guide, fit.params), data=dict(given))
-    return fit.data.run(poutine.trace(program).get_trace)
+    with fit.data.some_rows():
+        return fit.data.run(poutine.trace(program).get_trace)
 
 
 def _settled(fit: Fit, given: Sites, sites: Sites) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..compilation.batched import over_draws
+from ..density.in_blocks import log_joints
 from ..fit.fit import Fit
 from ..fit.importance import smoothed_log_mean
 from ..runtime.isolation import one_thread_if_small
@@ -122,7 +123,10 @@ def known_density(fit: Fit) -> Known | None:
         each = labellings.of_each(log_q, sites)
     except (RuntimeError, ValueError, NotImplementedError):
         return None
-    log_joint = over_draws(density.of_data("log_joint"), fit.sites(), density.chunk())
+    if density.data.mapped is not None:
+        log_joint = log_joints(density, fit.sites())
+    else:
+        log_joint = over_draws(density.of_data("log_joint"), fit.sites(), density.chunk())
     own = torch.as_tensor(fit.log_weights).to(log_joint)
     return Known(log_q, log_joint, log_mean(each)) if _found_again(log_joint - each, own) >= MATCHED else None
 

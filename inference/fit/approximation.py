@@ -19,7 +19,9 @@ from ...guides import Guide
 from ..compilation.batched import over_draws, repeated
 from ..compilation.compiled import value_and_gradient
 from ..compilation.graph import graph_of
+from ..data.some_rows import OnRows
 from ..density.ascent import ascend
+from ..density.in_blocks import log_joints
 from ..density.laplace import row_modes
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from ..steps.pairing import Pairing
 
 NONE = np.zeros(0)
+BLOCK_ROWS = 50_000  # of a file, at once
 
 
 class Approximation(NamedTuple):
@@ -47,11 +50,15 @@ def approximation(pairing: Pairing, density: Density, draws: int) -> Approximati
     """
     if not density.structure.latent:
         sites = {s.name: density.params[s.name].unsqueeze(0) for s in density.structure.of_kind("param")}
-        return Approximation(sites, NONE, _elbo_draws(pairing, density, draws))
+        elbo = _elbo_draws if density.data.mapped is None else _elbo_in_blocks
+        return Approximation(sites, NONE, elbo(pairing, density, draws))
     if pairing.point:
-        sites, _ = repeated(_one_draw(pairing.guide, density), 1)
+        with density.data.some_rows():
+            sites, _ = repeated(_one_draw(pairing.guide, density), 1)
         own = {name: value.clone() for name, value in sites.items()}  # not the guide's params, which may change yet
         return Approximation(own, NONE, NONE)
+    if density.data.mapped is not None:
+        return _of_file(pairing, density, draws)
     if isinstance(pairing.guide, AutoLaplaceApproximation):
         sites, log_q = _laplace_draws(pairing.guide, density, draws)
     else:
@@ -59,6 +66,35 @@ def approximation(pairing: Pairing, density: Density, draws: int) -> Approximati
     log_joint = over_draws(density.of_data("log_joint"), sites, density.chunk())
     log_weights = (log_joint - log_q).cpu().numpy()
     return Approximation(sites, log_weights, _elbo_draws(pairing, density, draws) if pairing.assigns else log_weights)
+
+
+def _of_file(pairing: Pairing, density: Density, draws: int) -> Approximation:
+    """The same where rows lie in a file: draws of the guide, and one pass over all rows for what they weigh."""
+    if isinstance(pairing.guide, AutoLaplaceApproximation):
+        raise InputError("auto_laplace wants the curvature of all rows at once: take auto_mvn, or a sample of rows")
+    with density.data.some_rows():
+        sites, log_q = repeated(_one_draw(pairing.guide, density), draws)
+    log_weights = (log_joints(density, sites) - log_q).cpu().numpy()
+    return Approximation(
+        sites, log_weights, _elbo_in_blocks(pairing, density, draws) if pairing.assigns else log_weights
+    )
+
+
+def _elbo_in_blocks(pairing: Pairing, density: Density, draws: int) -> np.ndarray:
+    """The ELBO once a draw where the guide assigns rows: the mean of what each block, scaled to all rows, says of it.
+
+    Every block has the same draws of what rows share.
+    """
+    file, total, seed = density.data.mapped, np.zeros(draws), int(torch.randint(2**31, ()))
+    assert file is not None
+    size = min(BLOCK_ROWS, -(-len(file) // 2))  # never all, which would not be cut
+    for start in range(0, len(file), size):
+        rows = torch.arange(start, min(start + size, len(file)))
+        torch.manual_seed(seed)
+        with OnRows(len(file), rows):
+            total += _elbo_draws(pairing, density, draws, size) * (len(rows) / len(file))
+        density.data.released()
+    return total
 
 
 def _one_draw(guide: Guide, density: Density) -> Callable[[], tuple[dict[str, Tensor], Tensor]]:
@@ -107,8 +143,11 @@ def _climbed(density: Density, flat: Tensor) -> Tensor:
     return torch.as_tensor(ascend(at, flat.double().cpu().numpy()).points[-1]).to(flat)
 
 
-def _elbo_draws(pairing: Pairing, density: Density, draws: int) -> np.ndarray:
-    """The ELBO once a draw, q(z) included: in closed form where enumerated, sampled where sampled."""
+def _elbo_draws(pairing: Pairing, density: Density, draws: int, rows: int | None = None) -> np.ndarray:
+    """The ELBO once a draw, q(z) included: in closed form where enumerated, sampled where sampled.
+
+    rows: that are looked at; None for all.
+    """
     elbo = TraceEnum_ELBO(max_plate_nesting=density.structure.max_plate_nesting)
     program = config_enumerate(pairing.model)
 
@@ -116,4 +155,4 @@ def _elbo_draws(pairing: Pairing, density: Density, draws: int) -> np.ndarray:
         with torch.enable_grad():  # Pyro refuses a loss that nothing could be learnt from
             return density.data.run(partial(elbo.differentiable_loss, program, pairing.guide)).detach()
 
-    return -repeated(loss, draws, density.chunk()).cpu().numpy()
+    return -repeated(loss, draws, density.chunk(rows)).cpu().numpy()

@@ -12,16 +12,16 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ...display.fit import fit_html
 from ...errors import InputError
 from ...models.structure import Model, Structure, model_name
 from ..data.as_data import DataLike
 from ..data.data import Data
 from ..data.new_data import as_new_data
 from ..density.log_density import Density
-from ..runtime.arviz import InferenceData, groups_of
+from ..runtime.arviz import InferenceData, group_of
 from ..runtime.folder import write_all
-from .convergence import figure
+from .display.figure import figure
+from .display.html import fit_html
 from .predictive import RowPredictive, decoded, from_prior, new_rows, occupied, of_rows, replicated, responsibilities
 from .relabel import Labels, component_features
 from .saved import files_of
@@ -95,17 +95,18 @@ class Fit:
         return f"Fit({', '.join(filter(None, [*parts, said]))})"
 
     def _repr_html_(self) -> str:
-        return fit_html(self, figure(self))
+        return fit_html(self)
 
     @property
     def posterior(self) -> xr.Dataset:
         """The posterior draws, dims (chain, draw, ...)."""
-        return groups_of(self.idata)["posterior"]
+        return group_of(self.idata, "posterior")
 
     @property
     def number(self) -> int:
         """How many draws there are, over all chains."""
-        return int(self.posterior.sizes["chain"] * self.posterior.sizes["draw"])
+        sizes = self.posterior.sizes
+        return int(sizes["chain"] * sizes["draw"])
 
     @property
     def number_of_rows(self) -> int:
@@ -120,7 +121,7 @@ class Fit:
     @property
     def is_mcmc(self) -> bool:
         """Whether the draws are those of Markov chains."""
-        return "diverging" in groups_of(self.idata).get("sample_stats", ())
+        return "diverging" in self.idata.get("sample_stats", ())
 
     @property
     def exchangeable(self) -> tuple[str, ...]:
@@ -154,7 +155,7 @@ class Fit:
         return self._of_response("mean_error")
 
     def _of_response(self, moment: str) -> dict[str, np.ndarray]:
-        found: Mapping[Any, Any] = groups_of(self.idata).get("linear_response", {})
+        found: Mapping[Any, Any] = self.idata.get("linear_response", {})
         return {str(name): each.sel(moment=moment).values for name, each in found.items()}
 
     def draws(self) -> dict[str, np.ndarray]:

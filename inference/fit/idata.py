@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..compilation.batched import over_draws
 from ..data.data import Data
+from ..density.in_blocks import on_head
 from ..density.log_density import Density
 from ..runtime.arviz import InferenceData, dataset_of, groups_of, idata_of
 from .fit import Fit
@@ -36,7 +37,8 @@ def fit_of(
     """
     shape = next(iter(draws.values())).shape[:2]
     flat = {key: value.flatten(0, 1) for key, value in draws.items()}
-    pointwise, lost = _log_likelihood(density, flat) if isinstance(likelihood, str) else ({}, ())
+    computed = isinstance(likelihood, str) and density.data.mapped is None
+    pointwise, lost = _log_likelihood(density, flat) if computed else ({}, ())
     if isinstance(likelihood, np.ndarray):
         pointwise = {density.structure.observed[0].name: likelihood}
     made = density.structure.of_kind("deterministic")
@@ -44,7 +46,7 @@ def fit_of(
     arrays = {key: value.detach().cpu().numpy() for key, value in {**flat, **deterministic}.items()}
     dims = {site.name: site.dims for site in density.structure.sites}
     total = sum((value.reshape(len(value), -1).sum(1) for value in pointwise.values()), np.zeros(shape.numel()))
-    labels, remarks = seen_exchangeable(density, flat)
+    labels, remarks = seen_exchangeable(on_head(density), flat)
     in_pivot = np.ones(shape.numel(), bool)
     for each in labels:
         order = relabel(arrays, dims, each.dim, first=int(np.argmax(total)))
@@ -117,7 +119,7 @@ def _as_idata(
     if stats:
         groups["sample_stats"] = dataset_of(stats, {}, coords)
     observed = density.observed()
-    if sum(value.size for value in observed.values()) <= LARGEST:
+    if observed and sum(value.size for value in observed.values()) <= LARGEST:
         sites = [site for site in density.structure.observed if site.shape == observed[site.name].shape]
         names = {site.name: list(site.dims) for site in sites}
         groups["observed_data"] = dataset_of(observed, names, coords, sampled=False)

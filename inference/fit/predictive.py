@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.structure import Site, is_deterministic, model_name
 from ..compilation.batched import over_draws
+from ..density.in_blocks import on_some_rows
 from ..density.laplace import row_modes
 from ..density.row_density import RowDensity
 from ..runtime.arviz import InferenceData, dataset_of, groups_of, idata_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .fit import Fit
 
 WIDEN = 2.0  # of a row's Laplace covariance, so that the weights of draws far from the mean stay bounded
+BLOCK_ROWS = 20_000  # of a file, at once
 NUMBER = "number of the draw"  # which no site is called
 Sites = dict[str, Tensor]
 
@@ -49,20 +51,56 @@ def of_rows(fit: Fit, new: Data | None) -> RowPredictive:
     """The predictive density of new rows; of the fitted rows, at their own latents, where there are none."""
     if new is not None and fit.structure.local:
         return _integrated(fit, new)
-    parts = _each_chunk(fit, new or fit.data, fit.density.log_likelihood, lambda rows: rows.logsumexp(0))
-    total = (parts.logsumexp(0) - np.log(fit.number)).cpu().numpy()
+    found = list[Tensor]()
+    for data, density in _in_blocks(fit, new or fit.data):
+        parts = _each_chunk(fit, data, density.log_likelihood, lambda rows: rows.logsumexp(0))
+        found.append(parts.logsumexp(0) - np.log(fit.number))
+    total = torch.cat(found).cpu().numpy()
     return RowPredictive(total, np.full(len(total), np.nan))
+
+
+def _in_blocks(fit: Fit, data: Data) -> Iterator[tuple[Data, Density]]:
+    """Data in memory, all at once, or some of those in a file, and the density that is to be asked of them."""
+    if data.mapped is None:
+        yield data, fit.density
+        return
+    for start in range(0, data.rows or 0, BLOCK_ROWS):
+        rows = torch.arange(start, min(start + BLOCK_ROWS, data.rows or 0))
+        some = data.take(rows)
+        whole = data is fit.data and len(rows) < len(data.mapped)
+        yield some, (_Fitted(on_some_rows(fit.density, rows)) if whole else fit.density)  # type: ignore[misc]
+        data.released()
+
+
+class _Fitted:
+    """A density of some of the fitted rows, whatever data are given with a draw."""
+
+    def __init__(self, density: Density) -> None:
+        self.density = density
+
+    def log_likelihood(self, draw: Sites, _: Data) -> Tensor:
+        """Of these rows: (R,)."""
+        return self.density.log_likelihood(draw)
+
+    def assignment_logits(self, draw: Sites, _: Data) -> Tensor:
+        """Of these rows: (R, K)."""
+        return self.density.assignment_logits(draw)
 
 
 def responsibilities(fit: Fit, data: Data, index: Any = None) -> pd.DataFrame:
     """p(z_n = k | x), averaged over the posterior draws: (M, K)."""
-    parts = _each_chunk(fit, data, fit.density.assignment_logits, lambda logits: logits.softmax(-1).sum(0))
-    share = (parts.sum(0) / fit.number).cpu().numpy()
+    found = list[Tensor]()
+    for some, density in _in_blocks(fit, data):
+        parts = _each_chunk(fit, some, density.assignment_logits, lambda logits: logits.softmax(-1).sum(0))
+        found.append(parts.sum(0) / fit.number)
+    share = torch.cat(found).cpu().numpy()
     return pd.DataFrame(share, index=index, columns=pd.RangeIndex(share.shape[1], name="components"))
 
 
 def occupied(fit: Fit, seed: int) -> pd.Series:
     """p(k components hold a row | x): labels drawn for each posterior draw, and their different values counted."""
+
+    _refuse_file(fit.data, "labels of all rows at every draw")
 
     def number(draw: Sites) -> Tensor:
         logits = fit.density.assignment_logits(draw)
@@ -81,6 +119,7 @@ def decoded(fit: Fit, data: Data) -> pd.Series | pd.DataFrame:
     structure = fit.structure
     if not structure.discrete:
         raise InputError(f"model {model_name(fit.model)} has no discrete site: there is nothing to predict")
+    _refuse_file(data, "a joint assignment")
     with data.isolated(0), torch.no_grad():
         sites = fit.sites()
         best = int(over_draws(fit.density.log_joint, sites, fit.density.chunk()).argmax())
@@ -121,6 +160,7 @@ def new_rows(fit: Fit, n: int, seed: int) -> pd.DataFrame:
 
 def replicated(fit: Fit, new: Data | None, seed: int) -> InferenceData:
     """Posterior predictive draws of every observed site; those of fitted rows at their own latents."""
+    _refuse_file(new or fit.data, "observations at every draw")
     draws = _draws(fit, local=new is None) or {NUMBER: torch.arange(fit.number)}
     found = _drawn_anew(fit.density, new or fit.data, fit.structure.observed, draws, seed)
     predictive = _group(found, fit.structure.observed, fit.posterior.sizes["chain"])
@@ -138,6 +178,7 @@ def from_prior(fit: Fit, draws: int, seed: int) -> InferenceData:
 
 def drawn_from_prior(density: Density, draws: int, seed: int) -> Sites:
     """Latent and deterministic sites from the prior and observations drawn at them, name -> (S, ...)."""
+    _refuse_file(density.data, "observations at every draw")
     structure = density.structure
     if flat := [site.name for site in structure.latent if site.flat]:
         raise InputError(f"site {flat[0]!r} has a flat prior, which cannot be drawn from: give it a proper one")
@@ -191,6 +232,14 @@ def _weighed(fit: Fit, rows: RowDensity, draws: Sites, q: Any, how: str) -> RowP
     weights = over_draws(weight, every, fit.density.chunk(rows.data.rows), samples=q is None)
     found = log_mean(weights.double())
     return RowPredictive(found.value, found.khat, how)
+
+
+def _refuse_file(data: Data, what: str) -> None:
+    """Refuse what would be held for all rows of a file."""
+    if data.mapped is not None:
+        raise InputError(
+            f"{what} would be {data.rows} rows in memory, which are in a file: give x_new, a sample of them"
+        )
 
 
 class _ObservedAnew(UnconditionMessenger):

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..data.data import Data
+from ..mapped.references import reference_to
+from ..mapped.tensor import Mapped
 from ..runtime.arviz import to_netcdf
 from ..runtime.folder import Files, stems_of
 
@@ -64,6 +66,7 @@ def _plain(data: Data) -> dict[str, Any]:
     for value in (*data.args, *data.kwargs.values()):
         if not isinstance(value, (Tensor, *PLAIN)):
             raise InputError(f"a {type(value).__name__} among the data cannot be saved: give arrays, numbers or text")
+    data = data.map(lambda value: reference_to(value) if isinstance(value, Mapped) else value)  # type: ignore[arg-type, return-value]
     return {field.name: getattr(data, field.name) for field in fields(data)}
 
 

@@ -1,6 +1,5 @@
 """NUTS over the latent variables of chosen rows, the params as they are: what the guides are held to."""
 
-import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -99,7 +98,7 @@ def latent_nuts(
         at = seed + start // rows_at_once * chains
         plan = Plan(Density(program, program.data), "nutpie", warmup, draws, at)
         name = f"nuts, rows {start + 1} to {end} of {number}"
-        flat, stats, message, _ = run_chains(plan, chains, jobs or min(chains, os.cpu_count() or 1), name, progress)
+        flat, stats, message, _ = run_chains(plan, chains, jobs, name, progress)
         parts.append(flat.reshape(*flat.shape[:2], end - start, density.latent))
         divergences += [stats["diverging"].sum()] * (end - start)
         if message:

@@ -1,5 +1,6 @@
 """Markov chains side by side in threads, watched and stopped from here."""
 
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -17,6 +18,7 @@ from ..density.start import start_of
 from ..runtime.interrupts import signals_stop
 from ..runtime.isolation import one_thread
 from ..runtime.progress import progress_bar
+from ..workers.task import in_a_worker
 from .engines import ENGINES, LOOK_EVERY, Chain, Task, ValueAndGradient
 
 ASIDE = 1e-3  # in unconstrained space
@@ -61,8 +63,8 @@ class Chains(NamedTuple):
     compiled: str
 
 
-def run_chains(plan: Plan, chains: int, jobs: int, name: str, progress: bool) -> Chains:
-    """Run the chains of a plan, `jobs` at once.
+def run_chains(plan: Plan, chains: int, jobs: int | None, name: str, progress: bool) -> Chains:
+    """Run the chains of a plan, `jobs` at once; None and -1 are one a core, of which a worker has one.
 
     Ctrl-C stops the chains; what they have drawn by then is given back, without those that had hardly begun, and it is
     raised only if that is nothing.
@@ -76,8 +78,9 @@ def run_chains(plan: Plan, chains: int, jobs: int, name: str, progress: bool) ->
         starts = [_beside_a_mode(log_density, start) for start in starts]
         tasks = [plan.task(n, log_density, start, steps[n], stop.is_set) for n, start in enumerate(starts)]
         total = chains * (plan.warmup + plan.draws)
+        cores = jobs if jobs is not None and jobs > 0 else 1 if in_a_worker() else os.cpu_count() or 1
         alone = plan.engine == "pyro" or compiled.startswith("eager")  # Pyro's handlers are one stack for all threads
-        pool = ThreadPoolExecutor(1 if alone else jobs)
+        pool = ThreadPoolExecutor(1 if alone else min(cores, chains))
         with progress_bar(total, name, progress, unit="draw") as bar, pool, signals_stop(stop), _stopped_by_any(stop):
             futures = [pool.submit(ENGINES[plan.engine], task) for task in tasks]
             while wait(futures, timeout=LOOK_EVERY).not_done:

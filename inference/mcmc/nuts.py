@@ -1,6 +1,5 @@
 """The No-U-Turn sampler on a model with its discrete sites summed out, chains side by side."""
 
-import os
 import time
 import warnings
 from dataclasses import replace
@@ -9,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ...errors import InputError, check_between, check_memory, check_positive, check_seed
+from ...errors import InputError, check_between, check_jobs, check_memory, check_positive, check_seed
 from ...models.arguments import blamed
 from ...models.structure import Model, model_name
 from ..compilation.batched import over_draws
@@ -63,7 +62,7 @@ def nuts(
         chains stay apart, from draws of Gaussians that were found near the posterior.
     chains : each starts from `model.init` with a seed of its own where the model has it, else at random.
     seed : the same seed gives the same draws.
-    jobs : chains at once, in threads; one a core by default. The draws do not depend on it.
+    jobs : chains at once, in threads of this process; None and -1 are one a core. The draws do not depend on it.
     target_accept : the acceptance probability that the step size is adapted to; above the usual 0.8, at which some
         posteriors diverge that at 0.9 do not.
     mass_matrix : nutpie's. low_rank follows strong correlations of the posterior, which gives many times the effective
@@ -104,7 +103,6 @@ def nuts(
         raise InputError(f"mass_matrix={mass_matrix!r} is nutpie's alone: take engine='nutpie'")
     model = on_all_rows(model)
     data, _ = data_for(model, x, dtype)
-    jobs = jobs or min(chains, os.cpu_count() or 1)
     with blamed(model), data.isolated(seed):
         density = Density(model, data)
         if not density.structure.latent:
@@ -133,7 +131,8 @@ def check_sampling(
     **_: object,
 ) -> None:
     """Refuse options of `nuts` that cannot be, whatever the model."""
-    check_positive(warmup=warmup, chains=chains, jobs=jobs, draws=None if draws == "auto" else draws)
+    check_jobs(jobs)
+    check_positive(warmup=warmup, chains=chains, draws=None if draws == "auto" else draws)
     check_between(0, 1, target_accept=target_accept)
 
 
@@ -155,10 +154,10 @@ def chains_from(
             places = evenly_spaced(fit.number, chains)
             starts = density.unconstrain({name: value[places] for name, value in fit.sites().items()})
     plan = Plan(density, "nutpie", warmup, draws, seed, starts=starts)
-    return _sampled(plan, len(starts), min(len(starts), os.cpu_count() or 1), f"{fit.name}, checked", False)
+    return _sampled(plan, len(starts), None, f"{fit.name}, checked", False)
 
 
-def _sampled(plan: Plan, chains: int, jobs: int, name: str, progress: bool) -> Fit:
+def _sampled(plan: Plan, chains: int, jobs: int | None, name: str, progress: bool) -> Fit:
     """The Fit of chains that are run as planned; what keeps them apart is among its remarks."""
     density, sampling = plan.density, time.perf_counter()
     flat, stats, message, compiled = run_chains(plan, chains, jobs, name, progress)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...display.table import DASH, Cell, Table
 from ..data.data import Data
+from ..mapped.tensor import Mapped
 
 COLUMNS = 20  # shown, at most
 LONGEST = 60  # characters of what is no array
@@ -41,12 +42,24 @@ def _rows(data: Data) -> Iterator[tuple[str, dict[str, Cell]]]:
             yield name, _cells("", text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
             continue
         columns = data.tables.get(name) or (data.columns if len(data.tensors) == 1 else ())
-        if value.dim() == 2 and len(columns) == value.shape[1]:
+        if isinstance(value, Mapped):
+            yield from _of_file(value)
+        elif value.dim() == 2 and len(columns) == value.shape[1]:
             for column, values in zip(columns, value.mT, strict=True):
                 label = str(column) if len(data.tensors) == 1 else f"{name}: {column}"
                 yield label, _of_tensor(values)
         else:
             yield name, _of_tensor(value)
+
+
+def _of_file(value: Mapped) -> Iterator[tuple[str, dict[str, Cell]]]:
+    """The columns of rows in a file, of which these figures are known."""
+    figures = zip(
+        *(part.flatten().tolist() for part in (value.known.low, value.known.mean, value.known.high)), strict=True
+    )
+    for name, stated in zip(value.names, figures, strict=True):
+        shown = [f"{figure:.4g}" for figure in stated]
+        yield name, _cells(str(len(value)), value.pages.place.dtype, *shown, "0")
 
 
 def _of_tensor(value: Tensor) -> dict[str, Cell]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...display.fit import sites_html
 from ...display.html import render
 from ...display.objects import description
 from ...display.table import Cell, Table, as_html
 from ...models.structure import Model, Structure
 from ..data.data import Data
+from ..fit.display.html import sites_html
 from .data_summary import data_sentence, data_table, left_out
 from .page import Section, code, picture
 from .program import graph_html, source_html

@@ -66,6 +66,12 @@ def groups_of(idata: InferenceData) -> dict[str, xr.Dataset]:
     return {name: idata[name] for name in idata.groups()}
 
 
+def group_of(idata: InferenceData, name: str) -> xr.Dataset:
+    """One of the groups, alone. Raises KeyError where it is not there."""
+    group = idata[name]
+    return group.to_dataset() if isinstance(group, xr.DataTree) else group
+
+
 def to_netcdf(idata: InferenceData, path: Path) -> None:
     """Write it, compressed: the same file from either generation, and for either."""
     groups = groups_of(idata)

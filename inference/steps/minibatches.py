@@ -12,6 +12,9 @@ from ...models.structure import Plate
 from ..distributed.share import Share
 from ..runtime.pyro_private import Subsample
 
+LISTED = 2**25  # rows, whose order is held in memory: 256 MB
+ROUNDS = 6  # of what shuffles more
+
 
 class Minibatches:
     """Rows of every subsampled plate, each once an epoch: a batch costs what it holds, where Pyro shuffles all rows.
@@ -27,6 +30,7 @@ class Minibatches:
         self.plates, self.warmup, self.beta, self.share = plates, warmup, beta, share
         self._generator = torch.Generator().manual_seed(seed)
         self._rest: dict[str, Tensor] = {}
+        self._order: dict[str, tuple[int, Tensor]] = {}
 
     def draw(self, number: int) -> Tensor:
         """The rows of so many steps, all plates side by side: (number, R)."""
@@ -43,6 +47,8 @@ class Minibatches:
     def _batch(self, plate: Plate) -> Tensor:
         share = self.share if self.share and self.share.plate == plate.name else None
         size = share.whole if share else plate.size
+        if plate.full_size > LISTED:
+            return self._batch_of_many(plate, size, share)
         rest = self._rest.get(plate.name)
         if size == plate.full_size:
             rest = torch.arange(size)  # as one process takes them
@@ -50,6 +56,36 @@ class Minibatches:
             rest = torch.randperm(plate.full_size, generator=self._generator)
         self._rest[plate.name] = rest[size:]
         return rest[share.start : share.stop] if share else rest[:size]
+
+    def _batch_of_many(self, plate: Plate, size: int, share: Share | None) -> Tensor:
+        """The same where a list of all rows would fill the memory: their order is computed, not kept."""
+        start, keys = self._order.get(plate.name, (plate.full_size, torch.empty(0)))
+        if start + size > plate.full_size:
+            start, keys = 0, torch.randint(2**62, (ROUNDS,), generator=self._generator)
+        self._order[plate.name] = start + size, keys
+        found = shuffled(torch.arange(start, start + size), plate.full_size, keys)
+        return found[share.start : share.stop] if share else found
+
+
+def shuffled(places: Tensor, number: int, keys: Tensor) -> Tensor:
+    """Where a permutation of 0, ..., number - 1 that follows from the keys takes some of them: int64, of their shape.
+
+    A Feistel network on the bits of a place (Luby and Rackoff 1988), gone through again from where it leads outside.
+    """
+    half = ((number - 1).bit_length() + 1) // 2
+    mask = (1 << half) - 1
+
+    def once(place: Tensor) -> Tensor:
+        left, right = place >> half, place & mask
+        for key in keys:
+            mixed = (right + key) * 0x9E3779B97F4A7C1 ^ (right + key) >> 7
+            left, right = right, left ^ ((mixed ^ mixed >> 31) & mask)
+        return left << half | right
+
+    found = once(places)
+    while (outside := found >= number).any():
+        found = torch.where(outside, once(found), found)
+    return found
 
 
 class StepMessenger(Messenger):

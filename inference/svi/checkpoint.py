@@ -23,6 +23,7 @@ from ..local_latents.row_fit import RowFit, row_fit
 from ..steps.adam import Adam
 from ..steps.pairing import pair
 from .guide_of import guide_of
+from .rows_of_file import sample_of_file
 from .training import Start
 
 FILE = "checkpoint.pt"
@@ -34,15 +35,7 @@ DIGEST_BYTES = 32  # of the SHA-256 of all that is before it
 
 def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any]) -> None:
     """Put a training on disk, between steps. owner: what a resumed one must agree with. more: tensors, in dicts too."""
-    guide = start.pairing.guide
-    buffers = dict(guide.named_buffers()) if isinstance(guide, nn.Module) else {}
-    kept: dict[str, Any] = {"values": start.values, "losses": start.losses, "buffers": buffers, **more}
-    kept["owner"] = json.dumps(owner)
-    if start.fast:
-        kept["adam"] = vars(start.fast.adam)
-    else:
-        with start.at_work(start.seed):  # Pyro's optimizer goes by the names in the store
-            kept["optimizer"] = start.svi.optim.get_state()
+    kept = {**state_of(start), **more, "owner": json.dumps(owner)}
     written = BytesIO()
     torch.save(kept, written)
     try:
@@ -52,6 +45,17 @@ def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any
         os.replace(aside, folder / FILE)
     except OSError as error:
         raise InputError(f"cannot write a checkpoint into {folder}: {error.strerror or error}") from error
+
+
+def state_of(start: Start) -> dict[str, Any]:
+    """All that changes in a training, tensors in dicts."""
+    guide = start.pairing.guide
+    buffers = dict(guide.named_buffers()) if isinstance(guide, nn.Module) else {}
+    kept: dict[str, Any] = {"values": start.values, "losses": start.losses, "buffers": buffers}
+    if start.fast:
+        return kept | {"adam": vars(start.fast.adam)}
+    with start.at_work(start.seed):  # Pyro's optimizer goes by the names in the store
+        return kept | {"optimizer": start.svi.optim.get_state()}
 
 
 def sealed(content: bytes) -> bytes:
@@ -132,14 +136,16 @@ def trained(folder: str | Path, model: Any, x: DataLike, guide: Any = None, draw
     """
     folder = check_path(folder)
     try:
-        data, structure = data_for(on_all_rows(model), x)  # which tells a model of strings its alphabet, too
+        data, structure = data_for(
+            on_all_rows(model), x, by_rows=True
+        )  # which tells a model of strings its alphabet, too
     except InputError:
         read(folder, {"model": known_by(model)})  # another model than was trained is the better reason
         raise
     kept = read(folder, {"model": known_by(model)})
     name = kept["owner"]["guide"]
     values, done = kept.get("best") or kept["values"], len(kept["losses"])
-    with data.isolated(0):
+    with data.isolated(0), data.some_rows():
         try:
             restored = model.restored(values, data.values).frozen()
             pairing = pair(restored, guide_of(guide or name, restored), name, data, structure, "auto")
@@ -155,7 +161,7 @@ def trained(folder: str | Path, model: Any, x: DataLike, guide: Any = None, draw
                 f"the checkpoint in {folder} does not fit rows of shape {shape}: {_first(error)}"
             ) from error
         how = {"losses": np.array(kept["losses"]), "steps": done, "params": values}
-        found = row_fit(name, pairing, data, draws, **how)
+        found = row_fit(name, pairing, sample_of_file(data), draws, **how)
     return replace(found, test_losses=np.array(kept["test_losses"]))
 
 

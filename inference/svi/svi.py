@@ -16,7 +16,7 @@ from pyro.infer.autoguide import AutoGuide
 from pyro.optim import Adam, ClippedAdam, PyroOptim
 from torch import Tensor
 
-from ...errors import InputError, check_between, check_memory, check_positive, check_seed
+from ...errors import InputError, check_between, check_jobs, check_memory, check_positive, check_seed
 from ...guides import Guide, GuideFactory
 from ...guides.auto import start_at
 from ...models.arguments import blamed
@@ -36,8 +36,11 @@ from ..runtime.isolation import one_thread_if_small
 from ..runtime.progress import progress_bar
 from ..runtime.pyro_private import copied_guide
 from ..steps.pairing import Pairing, check_estimator, pair
+from ..workers.many import cores_for
 from .guide_of import BATCH, NETWORK_LR, guide_of, local_kind
+from .rows_of_file import check_guide_of_file, draws_of_file, minibatch_of_file, sample_of_file, with_remark
 from .shares import batches_of, begin_shared
+from .starts import best_elsewhere
 from .training import Start
 from .until_done import BLOCK, judge_fixed, train_until_done
 
@@ -67,6 +70,7 @@ def svi(
     starts: int = 1,
     draws: int = 1000,
     seed: int = 0,
+    jobs: int | None = None,
     compile: Compile = "auto",
     dtype: torch.dtype | None = None,
     progress: bool = True,
@@ -90,10 +94,13 @@ def svi(
     lr : the first step size: None is 0.05 where steps are auto, else 0.01; of a guide with a q(z | x) a row, 0.001. An
         AutoGuide's locations move in units of a Gaussian approximation around a mode, from which it starts.
     batch_size : rows a step, of each process where torchrun started several, which then take the steps together; None
-        leaves it to the model, and is 128 of more rows where a network has q(z | x).
+        leaves it to the model, and is 128 of more rows where a network has q(z | x), and 2,048 of rows in a file.
     starts : several starts run a tenth of the steps, the best goes on, and `start_losses` keeps the spread.
-    draws : of the trained guide; the ELBO, k-hat and posterior come from these.
+    draws : of the trained guide; the ELBO, k-hat and posterior come from these. Of rows in a file no more than a
+        billion row by row, 100 draws of ten million; `remarks` says how many.
     seed : the same seed gives the same numbers.
+    jobs : starts tried at once, in processes of their own; -1 is one a core. None is 1, in this process, or what
+        `joblib.parallel_config` around the call says, be it a cluster. The numbers do not depend on it.
     compile : take the steps by one compiled function, held to `pyro.infer.SVI` first. auto: TorchScript, ready in a
         second, and Inductor where it makes up for its quarter of a minute; True: Inductor; False: `pyro.infer.SVI`
         itself. Where it cannot be done that is what runs, with a warning that says why; `Fit.compiled` says what was
@@ -125,15 +132,19 @@ def svi(
     began = time.perf_counter()
     asked: dict[str, Any] = {"lr": lr, "batch_size": batch_size, "optimizer": optimizer, "estimator": estimator}
     check_training(steps=steps, starts=starts, draws=draws, **asked)
+    check_jobs(jobs)
     seed = check_seed(seed)
     model = copy.deepcopy(model)  # a module in it is trained in place
-    data, whole = data_for(on_all_rows(model), x, dtype)
+    data, whole = data_for(on_all_rows(model), x, dtype, by_rows=True)
     by_row, amortized = local_kind(guide, model) if whole.only_local else (False, False)
+    name = name or (guide if isinstance(guide, str) else model_name(guide))
+    if whole.only_local:
+        check_guide_of_file(name, amortized, data)
     lr = lr if lr is not None else NETWORK_LR if by_row else AUTO_LR if steps == AUTO else LR
     if amortized and getattr(model, "batch_size", None) is None and (data.rows or 0) > BATCH:
         batch_size = batch_size or BATCH
+    batch_size = batch_size or minibatch_of_file(model, data)
     model = model if batch_size is None else with_batch_size(model, batch_size)
-    name = name or (guide if isinstance(guide, str) else model_name(guide))
     structure = structure_on(model, data)
     local = whole.only_local
     rows = data.rows or 1 if local else 1
@@ -142,13 +153,14 @@ def svi(
         return pair(model, guide_of(guide, model, batch_size), name, data, structure_on(model, data), estimator)
 
     def place(guide: Guide, seed: int) -> Mapping[str, Tensor]:
-        return {} if local or structure.of_kind("param") else _placed(guide, Density(on_all_rows(model), data), seed)
+        unplaced = local or structure.of_kind("param") or data.mapped is not None
+        return {} if unplaced else _placed(guide, Density(on_all_rows(model), data), seed)
 
     falls = optimizer == "ClippedAdam" and steps != AUTO
 
     if not local:
         check_memory(sum(site.shape.numel() for site in structure.latent), draws=draws)
-    with joined(data.like.device) as group, blamed(model, guide), one_thread_if_small(data.numel):
+    with joined(data.like.device) as group, blamed(model, guide):
         batches = batches_of(group, model, batch_size, data)
         planned = {"steps": EXPECTED if steps == AUTO else steps, "compile": compile}
         schedule = batches.schedule(data, **planned, beta=getattr(model, "beta", 1.0))
@@ -158,20 +170,23 @@ def svi(
             return begin_shared(paired, fresh, data, seed + 1000 * number, schedule, batches, at, rows)
 
         shown = progress and group.first
-        best = _race(start, starts, steps, shown, name, falls, bool(structure.of_kind("param")))
+        jobs = jobs if batches.share is None else 1  # of a start that several processes share, each has a part
+        best = _race(start, starts, jobs, steps, shown, name, falls, bool(structure.of_kind("param")), data.numel)
     best.warn(name, "lower lr, or try more starts")
     with blamed(model, guide), one_thread_if_small(data.numel), best.at_work(seed):
         how = {**best.record(), "start_losses": np.array([best.recent_loss()])}
         if local:
             trained = copy.deepcopy(best.pairing).on_all_rows()  # as trained: the start puts its own back
-            fit: Fit = row_fit(name, trained, data, min(draws, MAX_ROW_DRAWS), **how)
+            fit: Fit = row_fit(name, trained, sample_of_file(data), min(draws, MAX_ROW_DRAWS), **how)
         else:
             trained = best.pairing.on_all_rows()
+            draws = draws_of_file(data, draws)
             density = Density(trained.model, data, how["params"])
             result = approximation(trained, density, draws)
             sites = {key: value.unsqueeze(0) for key, value in result.sites.items()}
             how |= {"elbo_draws": result.elbo_draws, "log_weights": result.log_weights}
             fit = fit_of(name, trained.estimator, density, sites, guide=_as_trained(trained.guide), **how)
+    fit = with_remark(fit, data, structure.rows.size if structure.rows else 1)
     return replace(fit, seconds=time.perf_counter() - began)
 
 
@@ -219,34 +234,42 @@ def _as_trained(guide: Guide) -> Guide | None:
 def _race(
     start: Callable[[int], Start],
     starts: int,
+    jobs: int | None,
     steps: int | str,
     progress: bool,
     name: str,
     fell: bool,
     has_params: bool,
+    numbers: int,
 ) -> Start:
     """The best of several starts after a few steps, trained to the end.
 
     fell: whether its rate falls by itself. has_params: whether the model has some, which a start knows once it has run.
+    numbers: of the data.
     """
     trial = (BLOCK if steps == AUTO else max(1, int(steps) // TRIAL_SHARE)) if starts > 1 else 0
     total = EXPECTED if steps == AUTO else int(steps)
     with progress_bar(trial * (starts - 1) + total, name, progress) as bar:
-        running = [start(number) for number in range(starts)]
+        elsewhere = starts > 1 and cores_for(jobs) > 0
+        with one_thread_if_small(numbers):
+            running = [start(number) for number in range(1 if elsewhere else starts)]
         if not (running[0].values or has_params):
             running[0].judged = True, "nothing is left to train"
             return running[0]
-        for one in running:
-            one.advance(trial, bar)
-        best = min(running, key=lambda one: (bool(one.message), one.recent_loss()))
-        if not best.message and steps == AUTO:
-            train_until_done(best, bar)
-        elif not best.message:
-            best.advance(total - trial, bar)
-            if total < MIN_JUDGED:
-                best.judged = False, f"{total} steps are too few to tell"
-            elif best.losses:
-                judge_fixed(best, bar, 1 / DECAYED if fell else 1.0)
+        if elsewhere:
+            running = [best_elsewhere(start, starts, trial, jobs, bar)]
+        with one_thread_if_small(numbers):
+            for one in () if elsewhere else running:
+                one.advance(trial, bar)
+            best = min(running, key=lambda one: (bool(one.message), one.recent_loss()))
+            if not best.message and steps == AUTO:
+                train_until_done(best, bar)
+            elif not best.message:
+                best.advance(total - trial, bar)
+                if total < MIN_JUDGED:
+                    best.judged = False, f"{total} steps are too few to tell"
+                elif best.losses:
+                    judge_fixed(best, bar, 1 / DECAYED if fell else 1.0)
     if not best.losses:
         raise InputError(f"guide {name}: {best.message}: check the model's priors and the guide's start on this data")
     return best

@@ -40,7 +40,8 @@ from ..runtime.progress import progress_bar
 from ..steps.compiled_steps import Schedule
 from ..steps.pairing import Pairing, pair
 from . import checkpoint as checkpoints
-from .guide_of import BATCH, NETWORK_LR, guide_of
+from .guide_of import BATCH, NETWORK_LR, guide_of, local_kind
+from .rows_of_file import check_guide_of_file, sample_of_file, with_remark
 from .shares import Batches, batches_of, begin_shared
 from .svi import optimizer_of
 from .training import Start
@@ -115,7 +116,7 @@ def train(
     """
     began = time.perf_counter()
     model = copy.deepcopy(model)  # whose networks are made for these rows, and trained in place
-    data, whole = data_for(on_all_rows(model), x)
+    data, whole = data_for(on_all_rows(model), x, by_rows=True)
     if not whole.only_local:
         what = f"and {model_name(model)} has {'some that rows share' if whole.shared else 'none'}"
         raise InputError(f"train wants a model whose continuous latents are each row's own, {what}: use svi")
@@ -134,7 +135,13 @@ def train(
     if patience is not None and test is None:
         raise InputError("patience needs x_test, rows held out, to tell when to stop")
     grey = data.values
+    name = name or (guide if isinstance(guide, str) else model_name(guide))
+    check_guide_of_file(name, local_kind(guide, model)[1], data)
     if binarize is not None:
+        if data.mapped is not None or (test is not None and test.mapped is not None):
+            raise InputError(
+                "binarize makes other pixels of all rows, and these lie in a file: write them there as 0 or 1"
+            )
         check_choices(binarize=(binarize, Binarize))
         if hasattr(model, "codes"):
             what = f"model {model_name(model)} is of strings, whose characters are not black or white"
@@ -143,7 +150,6 @@ def train(
         test = None if test is None else test.map(lambda x: _binary(x, seed + 1, "x_test"))
     check = getattr(model, "check", lambda values: None)  # by the model itself, where it does
     check(data.values)
-    name = name or (guide if isinstance(guide, str) else model_name(guide))
     seen = data.map(torch.clone) if binarize == "stochastic" else data
 
     def paired(model: Model, batch_size: int | None) -> Pairing:
@@ -194,7 +200,7 @@ def _fit(run: Epochs, name: str, data: Data, draws: int) -> RowFit:
     start.values = run.best or start.values
     with start.at_work(start.seed):
         trained = copy.deepcopy(start.pairing).on_all_rows()  # as trained: the start puts its own back
-        fit = row_fit(name, trained, data, draws, **start.record())
+        fit = row_fit(name, trained, sample_of_file(data), draws, **start.record())
     message, doubt = start.message or run.message, ""
     if not np.isfinite(fit.elbo_draws).all():  # of which the loss before the last step knows nothing
         message = doubt = message or "the ELBO is not finite after the last step: lower lr"
@@ -202,6 +208,7 @@ def _fit(run: Epochs, name: str, data: Data, draws: int) -> RowFit:
         doubt = why_inactive(fit)
     if run.group.first and doubt:
         warnings.warn(f"{name}: {doubt}", stacklevel=3)
+    fit = with_remark(fit, data, start.schedule.plates[0].size if start.schedule.plates else 1)
     return replace(fit, test_losses=np.array(run.test_losses), message=message)
 
 

@@ -103,7 +103,10 @@ class Start:
         try:
             with self.at_work(0), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                losses = [self._loss(batch) / self.rows for batch in batches]
+                losses = list[float]()
+                for batch in batches:
+                    self.data.touched(len(batch))
+                    losses.append(self._loss(batch) / self.rows)
         except BrokenGroup:
             raise
         except Exception:  # a factorization of NaNs, or a program that fails there
@@ -132,7 +135,7 @@ class Start:
 
         A parameter may be a tensor that its model or guide took from outside, which is left as it was found.
         """
-        with self.data.isolated(seed, self.store):
+        with self.data.isolated(seed, self.store), self.data.some_rows():
             params = pyro.get_param_store().get_state()["params"]
             _restore(params, self.values)
             try:
@@ -167,6 +170,7 @@ class Start:
     def _block(self, size: int) -> float | None:
         """Take so many steps, each loss kept at once, as Ctrl-C may end them; one that is not finite ends them too."""
         for batch in self.minibatches.draw(size):
+            self.data.touched(len(batch))
             try:
                 loss = self._step(batch, len(self.losses))
             except BrokenGroup:
@@ -256,7 +260,7 @@ def begin(
     optimizer: no other start's. place: puts the guide where it is to begin, and gives the units of its parameters.
     rows: see `Start`.
     """
-    with data.isolated(seed):
+    with data.isolated(seed), data.some_rows():
         pairing = make()
         units = place(pairing.guide, seed) if place else {}
         data = replace(data, mixed=data.mixed or pairing.mixed)

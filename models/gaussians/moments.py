@@ -39,7 +39,7 @@ def check_table(x: Tensor, columns: tuple[str, ...], components: int = 1) -> Ten
     if len(x) == 1:
         raise InputError("x has one row: give at least two")
     matrix = as_matrix(x)
-    for d in (matrix == matrix[0]).all(0).nonzero().flatten().tolist():
+    for d in (matrix.amin(0) == matrix.amax(0)).nonzero().flatten().tolist():
         raise InputError(f"x: column {columns[d]!r} is {matrix[0, d].item():g} in every row: drop it")
     return x
 
@@ -66,9 +66,11 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
         from sklearn.cluster import KMeans  # whose import takes a second
 
     seed = torch.initial_seed() % 2**32 if seed is None else seed
-    values = as_matrix(x).detach().cpu().double().numpy()
-    if len(values) > ROWS:
-        values = values[np.random.default_rng(seed).choice(len(values), ROWS, replace=False)]
+    matrix = as_matrix(x).detach()
+    many = len(matrix) > ROWS
+    some = np.random.default_rng(seed).choice(len(matrix), ROWS, replace=False) if many else None
+    matrix = matrix[:] if some is None else matrix[torch.from_numpy(some)]
+    values = matrix.cpu().double().numpy()
     whole = values.var(0)
     scale = np.sqrt(np.where(whole > 0, whole, 1.0))
     kmeans = KMeans(components, n_init=1, random_state=seed % 2**32).fit(values / scale)

@@ -160,7 +160,7 @@ class Centred(nn.Module):
     def __init__(self, x: Tensor) -> None:
         super().__init__()
         mean = x.double().mean(0)
-        unit = (x.double() - mean).square().mean().sqrt()
+        unit = x.double().var(0, correction=0).mean().sqrt()
         self.register_buffer("mean", mean.to(x))
         self.register_buffer("unit", torch.where(unit > 0, unit, torch.ones_like(unit)).to(x))
 

@@ -17,7 +17,7 @@ import pytest
 from programs import X, Y, regression
 from pyrometer.inference.compare.load import load
 from pyrometer.inference.runtime.interrupts import asked_to_end
-from pyrometer.inference.runtime.processes import in_processes
+from pyrometer.inference.workers.many import in_workers
 from pyrometer.models import BayesianGMM
 from runtime.programs_started import alive, descendants, until
 
@@ -26,16 +26,16 @@ SOON = 2.0  # seconds
 COMPARE = ["-m", "pyrometer.inference.cli.main", "compare", "faithful", "--quiet", "--starts", "1", "--steps", "20000"]
 SLEEPERS = """
 import time
-from pyrometer.inference.runtime.processes import in_processes
-list(in_processes(time.sleep, [(600,)] * 4, 2))
+from pyrometer.inference.workers.many import in_workers
+list(in_workers(time.sleep, [(600,)] * 4, 2))
 """
 SLEEPING_PROGRAM = """
 import time
 from types import SimpleNamespace
 from pyrometer.inference.cli import main
-from pyrometer.inference.runtime.processes import in_processes
+from pyrometer.inference.workers.many import in_workers
 main._parser = lambda argv: SimpleNamespace(parse_args=lambda argv: SimpleNamespace())
-main._work = lambda options: list(in_processes(time.sleep, [(600,)] * 4, 2))
+main._work = lambda options: list(in_workers(time.sleep, [(600,)] * 4, 2))
 main.main()
 """
 
@@ -157,7 +157,19 @@ def test_a_training_that_is_terminated_says_how_it_goes_on(
 
 def test_a_call_in_processes_gives_what_it_gives_alone_in_order() -> None:
     calls = [(base, 2) for base in range(7)]
-    assert list(in_processes(pow, calls, 1)) == list(in_processes(pow, calls, 2)) == [n * n for n in range(7)]
+    squares = list(enumerate(n * n for n in range(7)))
+    assert list(in_workers(pow, calls, 1)) == sorted(in_workers(pow, calls, 2)) == squares
+
+
+def test_a_worker_does_its_work_though_nobody_reads_what_it_says() -> None:
+    """As of `pyrometer compare --jobs 2 2>&1 | head -1`, whose fits were all lost."""
+    code = "import functools, sys; from pyrometer.inference.workers.many import in_workers; "
+    code += "sys.exit(len(list(in_workers(functools.partial(print, flush=True), [('word',)] * 4, 2))))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=writing, timeout=300)
+    os.close(writing)
+    assert done.returncode == 4
 
 
 def test_in_a_notebook_ctrl_c_keeps_chains_and_scores_as_ever() -> None:

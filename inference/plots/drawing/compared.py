@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from ....errors import InputError
+from ...data.data import SHOWN_ROWS
 from .looks import Look, colours, looks
 
 if TYPE_CHECKING:
@@ -53,7 +55,13 @@ def compared(shown: Any) -> Compared:
     if isinstance(shown, Compared):
         return shown
     if hasattr(shown, "fits"):
-        return Compared(shown.fits, shown.reference, shown.table, shown.gaps, shown.parameters)
+        fits = {name: _of_sample(fit) for name, fit in shown.fits.items()}
+        return Compared(fits, shown.reference, shown.table, shown.gaps, shown.parameters)
     if hasattr(shown, "posterior") and hasattr(shown, "losses"):
-        return Compared({shown.name: shown})
+        return Compared({shown.name: _of_sample(shown)})
     raise InputError(f"a {type(shown).__name__} cannot be drawn: give a Comparison or a Fit")
+
+
+def _of_sample(fit: Fit) -> Fit:
+    """A fit to rows in a file with some of them, evenly spaced; any other as it is."""
+    return fit if fit.data.mapped is None else replace(fit, data=fit.data.sampled(SHOWN_ROWS))

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pairs import Pairs, report, run_pairs, say
-from problems import data, locs_of
+from peers.pairs import Pairs, report, run_pairs, say
+from peers.problems import data, locs_of
 from pyrometer.inference.runtime.arviz import ess, rhat
 
 CASES = {"faithful": "BayesianGMM, Old Faithful, K=2", "bumps": "UnivariateMixture, N=1000, K=2"}
@@ -57,8 +57,8 @@ def numpyro(x: np.ndarray, k: int, chains: int, warmup: int, draws: int) -> Run:
     """NumPyro's sampler."""
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={chains}"  # before JAX: chains side by side
     import jax
-    import numpyro_models
     from numpyro.infer import MCMC, NUTS, init_to_value
+    from peers import numpyro_models
 
     jax.config.update("jax_enable_x64", True)
     model = numpyro_models.bayesian_gmm if x.ndim > 1 else numpyro_models.univariate_mixture
@@ -117,8 +117,5 @@ def measure(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
-    else:
-        side, case, peer = sys.argv[1:]
-        measure({"ours": ours, "numpyro": numpyro, "pyro": pyro}[side](*data(case), *SIZES[peer]))
+    side, case, peer = sys.argv[1:]
+    measure({"ours": ours, "numpyro": numpyro, "pyro": pyro}[side](*data(case), *SIZES[peer]))

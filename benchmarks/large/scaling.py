@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import torch
-from problems import blobs, least_seconds
+from peers.problems import blobs, least_seconds
 from pyro.optim import ClippedAdam
 from pyrometer.guides import catalogue
 from pyrometer.inference.compilation.compiled import value_and_gradient
@@ -68,7 +68,3 @@ def density_gradient(x: torch.Tensor) -> float:
         start = start_of(density, 0)
         gradient, _ = value_and_gradient(density.log_density, start, start + 0.01, tiers=("inductor",))
         return least_seconds(lambda: gradient(start), rounds=3, seconds=1.0)
-
-
-if __name__ == "__main__":
-    main()

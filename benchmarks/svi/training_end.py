@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 import pyrometer
-from pairs import Pairs, report
+from peers.pairs import Pairs, report
 from pyrometer.models.gallery import GALLERY, Posterior
 
 GUIDES = ("auto_normal", "auto_mvn")
@@ -51,7 +51,3 @@ def _fitted(guide: str, posterior: Posterior, **options: Any) -> dict[str, float
     fit = pyrometer.svi(posterior.model, guide, posterior.data(), draws=DRAWS, progress=False, **options)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
     return {"seconds": fit.seconds, "accuracy": float(fit.elbo_draws.mean()), "peak_bytes": peak}
-
-
-if __name__ == "__main__":
-    main()

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ordinary_models import CASES, in_numpyro, in_pymc, in_pyro, inputs, published
-from pairs import PAIRS, Pairs, ask_in_turn, report, say
-from problems import least_seconds
+from peers.ordinary_models import CASES, in_numpyro, in_pymc, in_pyro, inputs, published
+from peers.pairs import PAIRS, Pairs, ask_in_turn, report, say
+from peers.problems import least_seconds
 from pyrometer.inference.runtime.arviz import ess
 
 PEERS = ("numpyro", "pymc")
@@ -136,9 +136,6 @@ def _accuracy(draws: Draws, case: str) -> float:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
-    else:
-        name, case = sys.argv[1:]
-        began = float(os.environ["BEGAN"])
-        serve({"ours": ours, "numpyro": numpyro, "pymc": pymc}[name](case), case, began)
+    name, case = sys.argv[1:]
+    began = float(os.environ["BEGAN"])
+    serve({"ours": ours, "numpyro": numpyro, "pymc": pymc}[name](case), case, began)

@@ -7,27 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .html import render
-from .objects import description
-from .table import DASH, Cell, Mark, Table, as_html
+from ....display.html import render
+from ....display.objects import description
+from ....display.table import DASH, Cell, Mark, Table, as_html
+from .figure import figure
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from ..inference.fit.convergence import Figure
-    from ..inference.fit.fit import Fit
-    from ..models.structure import Structure
-
-__all__ = ["fit_html", "sites_html"]
+    from ....models.structure import Structure
+    from ..fit import Fit
 
 SCALARS, OF_ONE = 12, 4  # shown, at most: of all variables, and of one
 NUMBERS = 50_000_000  # draws that are averaged, at most
 
 
-def fit_html(fit: Fit, figure: Figure) -> str:
-    """`_repr_html_` of a Fit. figure: what speaks most for or against it."""
+def fit_html(fit: Fit) -> str:
+    """`_repr_html_` of a Fit."""
+    found = figure(fit)
     bad: Mark = "bad" if fit.converged is False else "partly"
-    tone: Mark = "" if figure.good is None else "good" if figure.good else bad
+    tone: Mark = "" if found.good is None else "good" if found.good else bad
     params = {name: (str(tuple(value.shape)), value.numel()) for name, value in fit.params.items()}
     scalars = _scalars(fit) if _worth_averaging(fit) else Table({})
     shown = {
@@ -38,7 +37,7 @@ def fit_html(fit: Fit, figure: Figure) -> str:
         "guide": render("object.html", thing=description(fit.guide), style=False) if fit.guide is not None else "",
         "params": params,
     }
-    return str(render("fit.html", fit=fit, figure=figure, tone=tone, **shown))
+    return str(render("fit.html", fit=fit, figure=found, tone=tone, **shown))
 
 
 def sites_html(structure: Structure) -> Markup:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from problems import two_bumps
+from peers.problems import two_bumps
 
 __all__ = ["CASES", "in_numpyro", "in_pymc", "in_pyro", "inputs", "published"]
 
-FOLDER = Path(__file__).parent.parent / "datasets" / "posteriordb"  # read here, so that a peer need not load us
+FOLDER = Path(__file__).parents[2] / "datasets" / "posteriordb"  # read here, so that a peer need not load us
 CASES = {  # name -> the published posterior; the mixture is our own
     "eight schools": "eight_schools-eight_schools_noncentered",
     "kidscore": "kidiq-kidscore_momiq",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyro
 import pyrometer
 import torch
-from pairs import Pairs, report, run_pairs, say
+from peers.pairs import Pairs, report, run_pairs, say
 from pyro.infer import SVI, TraceEnum_ELBO, config_enumerate
 from pyro.optim import ClippedAdam
 from pyrometer.guides import catalogue
@@ -51,14 +51,11 @@ def main(folder: Path = Path("build/bench")) -> list[Pairs]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
-    else:
-        torch.set_num_threads(1)
-        loop = {"ours": ours, "by_hand": by_hand}[sys.argv[1]]
-        times = []
-        for length in (SHORT, SHORT, LONG):  # the first warms up
-            began = time.perf_counter()
-            loss = loop(length)
-            times.append(time.perf_counter() - began)
-        say(seconds=(times[2] - times[1]) / (LONG - SHORT), accuracy=loss)
+    torch.set_num_threads(1)
+    loop = {"ours": ours, "by_hand": by_hand}[sys.argv[1]]
+    times = []
+    for length in (SHORT, SHORT, LONG):  # the first warms up
+        began = time.perf_counter()
+        loss = loop(length)
+        times.append(time.perf_counter() - began)
+    say(seconds=(times[2] - times[1]) / (LONG - SHORT), accuracy=loss)

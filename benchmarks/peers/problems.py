@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-FAITHFUL = Path(__file__).parent.parent / "datasets" / "faithful.csv"  # read here, so that a peer need not load us
+FAITHFUL = Path(__file__).parents[2] / "datasets" / "faithful.csv"  # read here, so that a peer need not load us
 
 __all__ = ["blobs", "data", "least_seconds", "locs_of", "two_bumps"]
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pairs import Pairs, report, run_pairs, say
+from peers.pairs import Pairs, report, run_pairs, say
 
 ROWS, SIDE, LATENT, HIDDEN, BATCH, LR = 10_000, 28, 20, (400, 400), 128, 1e-3
 SHORT, LONG = 200, 1200
@@ -136,11 +136,8 @@ def measure(run: Run, device: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
-    else:
-        side, device = (*sys.argv[1:], "cpu")[:2]
-        x = pictures(device)
-        sides = {"script": lambda: ours("auto", x), "inductor": lambda: ours(True, x), "eager": lambda: ours(False, x)}
-        sides |= {"torch": lambda: plain(x, False), "torch.compile": lambda: plain(x, True), "pyro": lambda: pyro(x)}
-        measure(sides[side](), device)
+    side, device = (*sys.argv[1:], "cpu")[:2]
+    x = pictures(device)
+    sides = {"script": lambda: ours("auto", x), "inductor": lambda: ours(True, x), "eager": lambda: ours(False, x)}
+    sides |= {"torch": lambda: plain(x, False), "torch.compile": lambda: plain(x, True), "pyro": lambda: pyro(x)}
+    measure(sides[side](), device)

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pairs import Pairs, report, run_pairs, say
-from problems import data, least_seconds, locs_of
+from peers.pairs import Pairs, report, run_pairs, say
+from peers.problems import data, least_seconds, locs_of
 
 CASES = ("5000,8,10", "500,2,3")
 PEERS = ("numpyro", "numpyro_by_hand")
@@ -57,9 +57,9 @@ def ours(x: np.ndarray, k: int) -> None:
 def theirs(x: np.ndarray, k: int, by_hand: bool) -> None:
     """NumPyro's log density, its program as users write it or by hand."""
     import jax
-    import numpyro_models
     from jax.flatten_util import ravel_pytree
     from numpyro.infer.util import initialize_model, log_density
+    from peers import numpyro_models
 
     jax.config.update("jax_enable_x64", True)
     model = numpyro_models.bayesian_gmm_by_hand if by_hand else numpyro_models.bayesian_gmm
@@ -77,9 +77,7 @@ def theirs(x: np.ndarray, k: int, by_hand: bool) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
-    elif sys.argv[1] == "ours":
+    if sys.argv[1] == "ours":
         ours(*data(sys.argv[2]))
     else:
         theirs(*data(sys.argv[2]), by_hand=sys.argv[1] == "numpyro_by_hand")

@@ -27,6 +27,7 @@ __all__ = ["PAIRS", "Pairs", "ask_in_turn", "report", "run_pairs", "say"]
 
 PAIRS = int(os.environ.get("BENCH_PAIRS", "5"))
 UNTIL = float(os.environ.get("BENCH_UNTIL", "inf"))
+BENCHMARKS = Path(__file__).parents[1]  # what a program of a room imports from
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "PYROMETER_CACHE", "NUMBA_CACHE_DIR")  # of compiled code
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -85,7 +86,7 @@ def ask_in_turn(work: str, sides: Mapping[str, Sequence[str]], rounds: int) -> I
         answers: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
         processes = {}
         for side, command in sides.items():
-            environment = {**os.environ, **_caches(Path(empty) / side), "BEGAN": str(time.time())}
+            environment = _environment() | _caches(Path(empty) / side) | {"BEGAN": str(time.time())}
             process = subprocess.Popen(
                 [sys.executable, *command], env=environment, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True
             )
@@ -110,6 +111,12 @@ def _ask(process: Popen[str], number: int, command: Sequence[str]) -> dict[str, 
     raise RuntimeError(f"{' '.join(command)} ended without an answer")
 
 
+def _environment() -> dict[str, str]:
+    """Of a program that is timed, which stands in a room of the benchmarks."""
+    path = os.pathsep.join(filter(None, [str(BENCHMARKS), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 def _caches(empty: Path) -> dict[str, str]:
     """Where compilers keep their work: nowhere that has anything."""
     return {**dict.fromkeys(CACHES, str(empty)), "PYTENSOR_FLAGS": f"base_compiledir={empty}"}
@@ -117,7 +124,7 @@ def _caches(empty: Path) -> dict[str, str]:
 
 def _run(command: Sequence[str], threads: int | None, cold: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as empty:
-        environment = os.environ | ({} if threads is None else dict.fromkeys(THREADS, str(threads)))
+        environment = _environment() | ({} if threads is None else dict.fromkeys(THREADS, str(threads)))
         environment |= _caches(Path(empty)) if cold else {}
         began = time.perf_counter()
         done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)

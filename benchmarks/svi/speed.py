@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from pairs import Pairs, report, run_pairs, say
-from problems import data, locs_of
+from peers.pairs import Pairs, report, run_pairs, say
+from peers.problems import data, locs_of
 
 CASES = ("500,2,3", "5000,8,10")
 LR, SHORT, LONG = 0.01, 500, 5000
@@ -54,10 +54,10 @@ def ours(x: np.ndarray, k: int) -> Run:
 def numpyro(x: np.ndarray, k: int) -> Run:
     """NumPyro's `SVI.run`."""
     import jax
-    import numpyro_models
     from numpyro.infer import SVI, Trace_ELBO, init_to_value
     from numpyro.infer.autoguide import AutoNormal
     from numpyro.optim import ClippedAdam
+    from peers import numpyro_models
 
     jax.config.update("jax_enable_x64", True)
     model = numpyro_models.bayesian_gmm
@@ -109,10 +109,7 @@ def measure(run: Run, unit: str, short: int, long: int, judged: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
-    else:
-        side, case, unit, peer = sys.argv[1:]
-        lengths = {"pyro": BRIEF}.get(side, (SHORT, LONG))
-        judged = {"pyro": BRIEF[1]}.get(peer, LONG)
-        measure({"ours": ours, "numpyro": numpyro, "pyro": pyro}[side](*data(case)), unit, *lengths, judged)
+    side, case, unit, peer = sys.argv[1:]
+    lengths = {"pyro": BRIEF}.get(side, (SHORT, LONG))
+    judged = {"pyro": BRIEF[1]}.get(peer, LONG)
+    measure({"ours": ours, "numpyro": numpyro, "pyro": pyro}[side](*data(case)), unit, *lengths, judged)

@@ -15,7 +15,7 @@ import pyro
 import pyro.distributions as dist
 import pyrometer
 import torch
-from pairs import PAIRS
+from peers.pairs import PAIRS
 
 FITS = 200 * PAIRS
 SLOPE = 0.5
@@ -47,7 +47,3 @@ def main(folder: Path = Path("build/bench")) -> dict[str, float]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "simulation.json").write_text(json.dumps(found, indent=1))
     return found
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""How a Fit shows itself: the figure that matters, and HTML."""
