@@ -2,20 +2,17 @@
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from ..runtime.pipes import Stream
 
 LOOK_EVERY = 0.2  # seconds between two looks at the parent
 HELD = (signal.SIGINT, signal.SIGTERM)  # which come to a whole group of processes, and are the parent's to answer
 
 
 def end_with(parent: int) -> None:
-    """End this process as soon as its parent is gone, whatever it is doing; not because nobody reads what it says."""
+    """End this process as soon as its parent is gone, whatever it is doing."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -23,7 +20,6 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent").start()
-    sys.stdout, sys.stderr = Stream(sys.stdout), Stream(sys.stderr)  # type: ignore[assignment]
 
 
 def start_trackers() -> None:

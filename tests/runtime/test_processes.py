@@ -163,8 +163,10 @@ def test_a_call_in_processes_gives_what_it_gives_alone_in_order() -> None:
 
 def test_a_worker_does_its_work_though_nobody_reads_what_it_says() -> None:
     """As of `pyrometer compare --jobs 2 2>&1 | head -1`, whose fits were all lost."""
-    code = "import functools, sys; from pyrometer.inference.workers.many import in_workers; "
-    code += "sys.exit(len(list(in_workers(functools.partial(print, flush=True), [('word',)] * 4, 2))))"
+    code = "import functools, sys; from pyrometer.inference.workers.many import in_workers\n"
+    code += "from pyrometer.inference.runtime.pipes import quiet_pipes\n"
+    code += "with quiet_pipes(): done = list(in_workers(functools.partial(print, flush=True), [('word',)] * 4, 2))\n"
+    code += "sys.exit(len(done))"
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=writing, timeout=300)
