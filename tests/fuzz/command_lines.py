@@ -103,7 +103,7 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
 FLAGS = ["--quiet", "--resume"]
 NUMBERS = ["--components", "--holdout", "--rows", "--latent", "--clusters", "--beta", "--hidden", "--white", "--units"]
 NUMBERS += ["--max-length", "--word-dropout", "--steps", "--starts", "--draws", "--warmup", "--chains", "--batch-size"]
-NUMBERS += ["--jobs", "--seed", "--folds", "--epochs", "--patience", "--lr"]
+NUMBERS += ["--seed", "--folds", "--epochs", "--patience", "--lr"]
 ODD_ARGUMENTS = ["--help", "-h", "--version", "--print-completion", "bash", "--", "-", "--frobnicate", "--se", "--c"]
 ODD_ARGUMENTS += ["-q"]
 ODD_ARGUMENTS += ["extra", "--quiet=yes", "--steps=", "---", "compare", "train", "guides", "", "\udcff", "\x00"]
