@@ -84,7 +84,13 @@ def odd(rng: random.Random, was: Any) -> Any:
         torch.zeros(7, 7),
         b"bytes",
     ]
-    choices += [torch.tensor(float("nan")), torch.zeros(0), torch.zeros(2, dtype=torch.complex64), [torch.zeros(1)] * 3]
+    choices += [
+        torch.zeros(7, 7),
+        torch.tensor(float("nan")),
+        torch.zeros(0),
+        torch.zeros(2, dtype=torch.complex64),
+        [torch.zeros(1)] * 3,
+    ]
     if isinstance(was, torch.Tensor):
         choices += [was.double(), was.float() * float("inf"), was[None, ...], was.flatten()[:1], was.to_sparse()]
         choices += [was.int(), torch.full_like(was, -1e30), was.tolist(), was.clone()]
