@@ -6,6 +6,7 @@ examples:
   pyrometer compare galaxies --components 3 --guides structured,auto_mvn,auto_iaf --draws 2000
   pyrometer compare digits --model vae --latent 2 --guides encoder,encoder_full,free --steps 4000
   pyrometer compare iris --model gmm --components 3 --covariance tied --methods em,svi
+  pyrometer compare galaxies --components 3 --out galaxies --resume      what was finished there is taken
 """
 
 import argparse
@@ -17,6 +18,8 @@ from ...errors import InputError
 from ...guides import defaults
 from ...models import GMM
 from ..report.page import check_page
+from ..resume.finished import unfinished_fits
+from ..runtime.interrupts import asked_to_end, say_how_it_goes_on
 from ..svi.checkpoint import trained
 from .main import Parser
 from .models import COMPARED, add_strings, add_vae, model_of
@@ -35,6 +38,7 @@ def add(commands: Any, what: str) -> None:
     _add_work(parser)
     output = add_output(parser, "the table, the posteriors (NetCDF), pictures and the report, index.html,")
     output.add_argument("--report", metavar="FILE", help="write the report alone, one HTML file that needs no network")
+    output.add_argument("--resume", action="store_true", help="take from DIR the fits that are finished, and go on")
 
 
 def _add_model(parser: Parser) -> None:
@@ -76,8 +80,13 @@ def _add_work(parser: Parser) -> None:
 
 def _compare(options: argparse.Namespace) -> list[Path]:
     """Check what can be checked, fit, print, write; what was written."""
+    if options.resume and options.out is None:
+        raise InputError("--resume needs --out DIR, the folder of the finished fits")
     if options.report is not None:
         check_page(options.report)
+    if options.out is not None:
+        hint = f"what is finished is kept, without scores and pictures; --resume goes on from {options.out}"
+        say_how_it_goes_on(lambda: hint if unfinished_fits(options.out) else "")
     x, x_test = rows_of(options)
     model, guides = model_of(options), options.guides
     if options.checkpoint is not None:
@@ -88,8 +97,10 @@ def _compare(options: argparse.Namespace) -> list[Path]:
     usual = "none" if isinstance(model, GMM) else "nuts"  # maximum likelihood has no posterior
     reference = options.reference or usual
     named = {"reference": None if reference == "none" else reference, "compile": COMPILE[options.compile]}
-    comparison = compare(model, x, guides, x_test=x_test, **{**taken(options, compare), **named})
+    comparison = compare(model, x, guides, x_test=x_test, folder=options.out, **{**taken(options, compare), **named})
     print(comparison)
+    if asked_to_end() and options.out is not None:
+        return []
     if options.report is not None:
         print(f"\nreport written to {comparison.report(options.report, command=options.command)}")
     return [] if options.out is None else comparison.save(options.out, command=options.command)

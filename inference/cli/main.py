@@ -14,7 +14,7 @@ from textwrap import dedent, indent
 from typing import Any, NoReturn, TextIO
 
 from ...errors import InputError
-from ..runtime.interrupts import asked_to_end, ending_on_signals, exit_status
+from ..runtime.interrupts import asked_to_end, ending_on_signals, exit_status, last_line
 from ..runtime.pipes import quiet_pipes
 
 COMMANDS = {  # in files of their names, imported by who asks for them: help is there at once
@@ -64,14 +64,18 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0; 2 for what the user can mend; 130 when interrupted, 143 when terminated; 141 when nobody
-        reads on, all files having been written.
+        The exit status: 0; 2 for what the user can mend, a disk that is full among it; 130 when interrupted, 143 when
+        terminated; 141 when nobody reads on, all files having been written.
     """
     with ending_on_signals(), quiet_pipes() as streams:
         for stream in streams:  # a path may hold what is no text
             getattr(stream.stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
         status = _run(sys.argv[1:] if argv is None else argv)
         ended = bool(asked_to_end())
+        streams[0].flush()
+        if streams[0].refused:
+            print(f"pyrometer: error: cannot write to standard output: {streams[0].refused}", file=sys.stderr)
+            status = status or 2
     if argv is None and ended:
         os._exit(status)  # a program need not take its libraries down one by one
     return status or (CLOSED_EARLY if any(stream.closed_early for stream in streams) else 0)
@@ -91,9 +95,8 @@ def _run(argv: Sequence[str]) -> int:
         return 2
     except SystemExit as end:  # of argparse, once help is printed
         return int(end.code or 0)
-    except KeyboardInterrupt as interrupt:
-        how = asked_to_end() or "interrupted"
-        print(": ".join([f"pyrometer: {how}", *map(str, interrupt.args)]), file=sys.stderr)
+    except KeyboardInterrupt:
+        print(last_line(), file=sys.stderr)
         return exit_status()
     return 0
 

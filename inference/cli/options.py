@@ -174,7 +174,10 @@ positive = number(float, 0, math.inf, "a number above 0")
 
 def jobs_of(text: str) -> int:
     """An option of how much is done at once."""
-    return -1 if text.strip() == "-1" else whole(text)
+    try:
+        return -1 if text.strip() == "-1" else whole(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or -1 for every core") from None
 
 
 def auto_or_whole(text: str) -> Any:

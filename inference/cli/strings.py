@@ -19,6 +19,7 @@ from ..plots.latent.portrait import plot_portrait
 from ..plots.latent.reconstructions import plot_interpolation, plot_reconstructions
 from ..plots.losses import plot_losses
 from ..report.fits import training_page
+from ..report.pictures import Picture
 from ..report.save import INDEX, pictures, tables
 from ..runtime.folder import write_all
 
@@ -37,13 +38,13 @@ def report_strings(options: argparse.Namespace, fit: RowFit, x_test: DataFrame |
     if options.out is None:
         return []
     drawn = "\n".join(fit.sample(SAMPLES, options.seed))
-    files["samples.txt"] = lambda path: path.write_text(f"{drawn}\n", encoding="utf-8")
+    files["samples.txt"] = lambda file: file.write(f"{drawn}\n".encode())
     draws = _draws(fit)
     files[INDEX] = training_page(said, fit, shown, draws, options.command, options.seed)
     return write_all(options.out, {**files_of(fit), **files, **pictures(draws)})
 
 
-def _draws(fit: RowFit) -> dict[str, Any]:
+def _draws(fit: RowFit) -> dict[str, Picture]:
     """Every picture by the name of its file."""
     draws: dict[str, Any] = {"training": partial(plot_losses, fit), "samples": partial(plot_samples, fit)}
     if tells_q(fit.guide):
@@ -53,4 +54,4 @@ def _draws(fit: RowFit) -> dict[str, Any]:
         rows = fit.rows()[:4]
         pairs: Any = list(zip(rows[:-1:2], rows[1::2], strict=True))
         draws["interpolation"] = partial(plot_interpolation, fit, pairs)
-    return {f"{name}.png": draw for name, draw in draws.items()}
+    return {f"{name}.png": Picture(draw) for name, draw in draws.items()}

@@ -32,8 +32,10 @@ from ..plots.latent.reconstructions import plot_completion, plot_interpolation, 
 from ..plots.losses import plot_losses
 from ..plots.marginal import plot_marginal
 from ..report.fits import training_page
+from ..report.pictures import Picture
 from ..report.save import INDEX, pictures, tables
 from ..runtime.folder import write_all
+from ..runtime.interrupts import say_how_it_goes_on
 from ..svi import checkpoint
 from ..svi.guide_of import NETWORK_LR
 from .main import Parser
@@ -76,18 +78,12 @@ def _add_work(parser: Parser) -> None:
 
 
 def _train(options: argparse.Namespace) -> list[Path]:
-    try:
-        return _work(options)
-    except KeyboardInterrupt as interrupt:
-        if options.out is None or not (Path(options.out) / checkpoint.FILE).exists():
-            raise
-        raise KeyboardInterrupt(f"--resume goes on from the checkpoint in {options.out}") from interrupt
-
-
-def _work(options: argparse.Namespace) -> list[Path]:
     """Check what can be checked, train, print, write; what was written."""
     if options.resume and options.out is None:
         raise InputError("--resume needs --out DIR, the folder of the checkpoint")
+    if options.out is not None:
+        left, hint = Path(options.out) / checkpoint.FILE, f"--resume goes on from the checkpoint in {options.out}"
+        say_how_it_goes_on(lambda: hint if left.exists() else "")
     x, x_test = rows_of(options)
     of_strings = options.model == STRINGS
     labels = None if of_strings else _labels(options, x)
@@ -143,7 +139,7 @@ def _labels(options: argparse.Namespace, x: DataFrame) -> Series | None:
     return found if options.holdout is None else found.iloc[x.index]
 
 
-def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, Any]:
+def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, Picture]:
     """Every picture by the name of its file."""
     draws: dict[str, Any] = {"samples": partial(plot_samples, fit), "training": partial(plot_losses, fit)}
     if tells_q(fit.guide):
@@ -158,4 +154,4 @@ def _draws(fit: RowFit, labels: Series | None, table: DataFrame) -> dict[str, An
         draws["completion"] = partial(plot_completion, fit, rows, np.broadcast_to(upper, rows.shape))
     if len(table):
         draws["marginal"] = partial(plot_marginal, table)
-    return {f"{name}.png": draw for name, draw in draws.items()}
+    return {f"{name}.png": Picture(draw) for name, draw in draws.items()}

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pandas import DataFrame
 from pyro.infer import ELBO
 
-from ...errors import InputError, check_jobs, check_seed
+from ...errors import InputError, check_jobs, check_path, check_seed
 from ...models.structure import Model, Structure
 from ..compilation.compiled import Compile, check_compile
 from ..data.as_data import DataLike, data_for
@@ -18,6 +19,8 @@ from ..density.batch_size import on_all_rows, with_batch_size
 from ..fit.fit import Fit
 from ..mapped.copies import LOADED
 from ..mcmc.nuts import check_sampling
+from ..resume.finished import Finished
+from ..runtime.folder import check_folder
 from ..svi.svi import Optimizer, check_training
 from .comparison import Comparison, compared
 from .entries import CLOSED_FORM, METHODS, SVI, Entries, Problem, chosen_guides, run
@@ -49,6 +52,8 @@ def compare(
     dtype: torch.dtype | None = None,
     rows: int | Sequence[int] = 20,
     var_names: Collection[str] | None = None,
+    folder: str | Path | None = None,
+    resume: bool = False,
 ) -> Comparison:
     """Fit several guides to one model and data, and measure each against a reference posterior.
 
@@ -74,6 +79,9 @@ def compare(
     rows : where rows share no continuous latent (a VAE, say): the training rows, or how many of them, on which the
         guides are held to NUTS over z.
     var_names : the variables that verdict, bias and sd_ratio are about, where auxiliary ones are to be left out.
+    folder : where each fit is kept as soon as it is finished, the folder that `save` is to write, say. resume : take
+        from there what is finished and go on; the numbers are those of a call without a break. Refused where a fit
+        there was made of another model, of other data or by other options. Without it all is made anew.
 
     Returns
     -------
@@ -110,7 +118,8 @@ def compare(
     data, structure = data_for(on_all_rows(model), x, dtype, by_rows=True)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test").sampled(TEST_ROWS)
     chosen_vars = None if var_names is None else _variables(var_names, structure)
-    problem = Problem(model, data, structure, test, trained, chained, seed, progress, jobs, rows, chosen_vars)
+    finished = _finished(folder, resume)
+    problem = Problem(model, data, structure, test, trained, chained, seed, progress, jobs, rows, chosen_vars, finished)
     entries = chosen_guides(problem, guides) if SVI in named or guides else {}
     if entries and SVI not in named:
         raise InputError("guides are given, and methods leaves out svi, which fits them: add it there")
@@ -128,7 +137,19 @@ def compare(
     entries = {**extra, **entries}
     if not entries:
         raise InputError("there is nothing to fit: name a guide, a method or a reference")
+    if finished is not None:
+        finished.begin()
     return compared(problem, run(problem, entries), chosen, gaps=DataFrame())
+
+
+def _finished(folder: str | Path | None, resume: bool) -> Finished | None:
+    """Where fits are kept. Raises InputError where nothing can be written there."""
+    if folder is None:
+        if resume:
+            raise InputError("resume needs the folder of the finished fits: give folder too")
+        return None
+    check_folder(folder)
+    return Finished(check_path(folder), resume)
 
 
 def _methods(methods: Collection[str]) -> list[str]:

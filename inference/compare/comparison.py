@@ -145,7 +145,7 @@ class Comparison:
 
         command : as `report` has it.
         """
-        return save(self, folder, command)
+        return save(self, folder, METHODS, command)
 
 
 def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: DataFrame) -> Comparison:

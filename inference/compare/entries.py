@@ -25,6 +25,7 @@ from ..deterministic.laplace import laplace
 from ..deterministic.pathfinder import pathfinder
 from ..fit.fit import Fit
 from ..mcmc.nuts import nuts
+from ..resume.finished import Finished, Keep, say_taken
 from ..runtime.interrupts import keep_what_is_finished
 from ..runtime.isolation import untouched
 from ..runtime.progress import progress_bar
@@ -49,7 +50,7 @@ class Problem:
 
     svi, nuts: options of these methods. seed, progress, jobs: of all. rows: which rows, or how many, are held to NUTS
     where every row has latents of its own and shares none, and of no meaning elsewhere. var_names: the variables that
-    verdict, bias and sd_ratio are about; None for all.
+    verdict, bias and sd_ratio are about; None for all. finished: where fits are kept as they finish; None for nowhere.
     """
 
     model: Model
@@ -63,6 +64,7 @@ class Problem:
     jobs: int | None = None
     rows: int | Sequence[int] | None = 20
     var_names: tuple[str, ...] | None = None
+    finished: Finished | None = None
 
     def __post_init__(self) -> None:
         if self.structure.only_local:
@@ -164,43 +166,78 @@ def run(problem: Problem, entries: Mapping[str, Entry], model: Model | None = No
     """
     done = {name: replace(entry, name=name) for name, entry in entries.items() if isinstance(entry, Fit)}
     left = {name: job_of(problem, name, entry) for name, entry in entries.items() if name not in done}
-    shared = problem.model if model is None else model
-    if problem.structure.only_local and model is None and problem.structure.of_kind("param") and left:
-        name = next(iter(left))
-        trained = _attempt(left.pop(name), shared)
-        if isinstance(trained, Exception):
-            raise trained
-        done[name] = trained
-        shared = frozen(done[name].model, done[name].params)
-    results = dict(zip(left, _results([*left.values()], shared, problem), strict=True))
+    shared, made_of = (problem.model if model is None else model), problem.model
+    if problem.structure.only_local and problem.structure.of_kind("param") and left:
+        if model is None:
+            name = next(iter(left))
+            first = {name: left.pop(name)}
+            done |= _taken(problem, first, made_of, shared, trains=True)
+            trained = done[name] if name in done else _attempt(first[name], shared)
+            if isinstance(trained, Exception):
+                raise trained
+            done[name] = trained if name in done else _kept(trained, _keep(problem, name))
+            shared = frozen(trained.model, trained.params)
+        made_of = made_of, next(iter(done.values())).params
+    done |= _taken(problem, left, made_of, shared)
+    left = {name: job for name, job in left.items() if name not in done}
+    work = [(job, shared, _keep(problem, name)) for name, job in left.items()]
+    results = dict(zip(left, _results(work, problem), strict=True))
     done |= {name: result for name, result in results.items() if isinstance(result, Fit)}
     failed = {name: result for name, result in results.items() if isinstance(result, BaseException)}
     if not done:
         raise min(failed.values(), key=lambda error: isinstance(error, Exception))  # Ctrl-C before any other
-    skipped = {name: str(error) if isinstance(error, Exception) else "interrupted" for name, error in failed.items()}
+    kept = problem.finished
+    stopped = "interrupted" if kept is None else f"interrupted; resume goes on from {kept.folder}"
+    skipped = {name: str(error) if isinstance(error, Exception) else stopped for name, error in failed.items()}
     return {name: done[name] for name in entries if name in done}, skipped, shared
 
 
-def _results(jobs: Sequence[Job], model: Model, problem: Problem) -> list[Fit | BaseException]:
+def _taken(
+    problem: Problem, jobs: Mapping[str, Job], made_of: Any, model: Model, trains: bool = False
+) -> dict[str, Fit]:
+    """The fits of jobs that were finished before; see `Finished.take`."""
+    kept = problem.finished
+    if kept is None:
+        return {}
+    found = {name: kept.take(name, job, made_of, model, problem.data, trains) for name, job in jobs.items()}
+    taken = {name: fit for name, fit in found.items() if fit is not None}
+    if problem.progress:
+        say_taken(taken, kept.folder)
+    return taken
+
+
+def _keep(problem: Problem, name: str) -> Keep | None:
+    return None if problem.finished is None else problem.finished.keep(name)
+
+
+def _results(work: Sequence[tuple[Job, Model, Keep | None]], problem: Problem) -> list[Fit | BaseException]:
     """What each job comes to: a Fit, or why there is none."""
     results: dict[int, Fit | BaseException] = {}
-    bar = progress_bar(len(jobs), "compare", problem.progress and cores_for(problem.jobs) > 0, unit="fit")
+    bar = progress_bar(len(work), "compare", problem.progress and cores_for(problem.jobs) > 0, unit="fit")
     try:
-        for place, result in in_workers(_attempt, ((job, model) for job in jobs), problem.jobs):
+        for place, result in in_workers(_attempt, ((job, model) for job, model, _ in work), problem.jobs):
             results[place] = result
+            results[place] = _kept(result, work[place][2])
             bar.update()
             if isinstance(result, Fit) and result.message.startswith("interrupted"):  # it keeps what it has
                 raise KeyboardInterrupt
     except KeyboardInterrupt as interrupt:
-        if results:
+        kept = [work[place][2] for place in results]
+        if any(keep is None or not keep.path.exists() for keep in kept):  # else it is at home already, in a folder
             keep_what_is_finished()
-        results = dict.fromkeys(range(len(jobs)), interrupt) | results
+        results = dict.fromkeys(range(len(work)), interrupt) | results
     finally:
         bar.close()
-    return [results[place] for place in range(len(jobs))]
+    return [results[place] for place in range(len(work))]
+
+
+def _kept(result: Fit | Exception, keep: Keep | None) -> Fit | Exception:
+    """A result, kept as soon as it is there, where it is a Fit."""
+    return keep(result) if keep is not None and isinstance(result, Fit) else result
 
 
 def _attempt(job: Job, model: Model) -> Fit | Exception:
+    """The Fit of a job; or why there is none."""
     try:
         with untouched():  # a method of a user's may draw from what is everybody's
             fit = job(model)

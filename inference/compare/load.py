@@ -10,22 +10,19 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from ...errors import InputError, check_path
-from ...guides import catalogue
-from ...models.structure import Model, exchangeable_dims
+from ...models.structure import Model
 from ..data.data import Data, structure_on
 from ..density.batch_size import on_all_rows
 from ..fit.fit import Fit
-from ..fit.relabel import Labels
-from ..fit.saved import DATA, FACTS, FIT, FORMAT
-from ..local_latents.row_fit import RowFit
+from ..fit.saved import DATA, FIT, FORMAT
 from ..mapped.references import rows_again
 from ..report.save import COMPARISON
+from ..resume.restored import guide_with, restored, trained_model
 from ..runtime.arviz import from_netcdf
+from ..runtime.folder import tidy
 from ..runtime.inert import as_it_was, every_text
-from ..svi.guide_of import guide_of
 from .comparison import Comparison
 from .entries import Problem
 
@@ -65,6 +62,7 @@ def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None
     True
     """
     folder, guides = check_path(path), guides or {}
+    tidy(folder)
     parts = {part: _data(folder / DATA, kept) for part, kept in _tensors(folder / DATA).items()}
     data = parts["data"]
     if (folder / FIT).exists():
@@ -80,32 +78,10 @@ def load(path: str | Path, model: Model, guides: Mapping[str, Any] | None = None
 
 def _fit(folder: Path, facts: Mapping[str, Any], model: Model, data: Data, guide: Any) -> Fit:
     kept = _tensors(folder / f"{facts['stem']}.pt")
-    actions = exchangeable_dims(model)
-    if hasattr(model, "restored"):
-        model = model.restored(kept["params"], *data.args)
-    rest: dict[str, Any] = {name: facts[name] for name in FACTS}
-    rest |= {name: value.numpy() for name, value in kept["arrays"].items()}
-    rest["labels"] = tuple(Labels(dim, actions.get(dim, {})) for dim in facts["exchangeable"])
-    rest |= {"params": kept["params"], "remarks": tuple(facts["remarks"])}
-    rest["guide"] = _guide(guide or facts["name"], model, data, kept["guide"])
-    idata = _read(folder / f"{facts['stem']}.nc", from_netcdf)
-    found = (RowFit if "test_losses" in rest else Fit)(model=model, data=data, idata=idata, **rest)
-    known = {site.name for site in found.structure.sites}
-    for name in found.posterior.data_vars:
-        if name not in known:
-            raise InputError(f"{folder} holds a fit of another model: it has a site {name!r}; give the one it is of")
-    return found
-
-
-def _guide(guide: Any, model: Model, data: Data, state: Mapping[str, Tensor]) -> Any:
-    """The guide with the parameters that it had; None where it is not known what made it."""
-    if not state or (isinstance(guide, str) and guide not in catalogue(model)):
-        return None
-    with data.isolated(0):
-        made: Any = guide_of(guide, model)
-        data.run(made)  # makes its networks
-        made.load_state_dict(state)
-    return made
+    model = trained_model(model, kept, data)
+    state = kept["guide"]
+    made = guide_with(guide or facts["name"], model, data, state) if state else None
+    return restored(facts, kept, _read(folder / f"{facts['stem']}.nc", from_netcdf), model, data, made)
 
 
 def _data(path: Path, kept: Mapping[str, Any]) -> Data:

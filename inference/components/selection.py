@@ -13,8 +13,9 @@ from ...display.table import Mark, Table, as_html, as_text, mark, table_of
 from ..compare.columns import DECIMALS
 from ..fit.fit import Fit
 from ..report.fits import report_of_fits
-from ..report.page import write_page
-from ..report.save import pictures, tables
+from ..report.page import check_page, write_page
+from ..report.pictures import Picture
+from ..report.save import INDEX, pictures, tables
 from ..runtime.arviz import to_netcdf
 from ..runtime.folder import write_all
 from .plot import plot_components
@@ -82,10 +83,13 @@ class Selection:
 
     def report(self, path: str | Path, *, command: str = "") -> Path:
         """Write a report into one HTML file that needs no network. command: the shell command that led to it."""
+        return write_page(check_page(path), self._page(Picture(self.plot), command))
+
+    def _page(self, picture: Picture, command: str) -> str:
+        """The text of the report."""
         fits = [*self.posteriors.values(), *self.likeliest.values()]
-        drawn = {"The criteria": (self.plot, "Every criterion against the number of components")}
-        tables = {"The table": self.marked()}
-        return write_page(path, report_of_fits(self._chosen(), fits[0], tables, drawn, self.notes, command=command))
+        drawn = {"The criteria": (picture, "Every criterion against the number of components")}
+        return report_of_fits(self._chosen(), fits[0], {"The table": self.marked()}, drawn, self.notes, command=command)
 
     def save(self, folder: str | Path, *, command: str = "") -> list[Path]:
         """Write table.csv, starts.csv, components.png, one NetCDF a fit and index.html into a folder; what was written.
@@ -93,8 +97,9 @@ class Selection:
         command : as `report` has it. The tables are for pandas, the fits for ArviZ. `pyrometer.load` reads a Fit back:
         `selection.posteriors[k].save(folder)`.
         """
-        written = {**tables({"table": self.table, "starts": self.starts}), **pictures({"components.png": self.plot})}
+        picture = Picture(self.plot)
+        written = {**tables({"table": self.table, "starts": self.starts}), **pictures({"components.png": picture})}
         for kind, fits in (("posterior", self.posteriors), ("em", self.likeliest)):
             written |= {f"{kind}_{k}.nc": partial(to_netcdf, fit.idata) for k, fit in fits.items()}
-        written["index.html"] = partial(self.report, command=command)
+        written[INDEX] = lambda file: file.write(self._page(picture, command).encode())
         return write_all(folder, written, self.notes)

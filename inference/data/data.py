@@ -17,7 +17,7 @@ from ...models.structure import Model, Structure, read_structure
 from ..mapped.tensor import Mapped, same_numbers
 from ..runtime.isolation import isolated
 from .arrays import default_columns
-from .some_rows import OnRows
+from .some_rows import OnRows, SomeRows
 
 SHOWN_ROWS = 2000  # of a file, that stand for all in pictures and where rows are told one by one
 
@@ -169,9 +169,11 @@ def structure_on(model: Model, data: Data, seed: int = 0) -> Structure:
 
     Of rows in a file a few are looked at.
     """
-    with data.isolated(seed), data.some_rows() as some:
+    some = data.some_rows()
+    cut = SomeRows(model, some) if isinstance(some, OnRows) else model  # which blocks what is around it
+    with data.isolated(seed):
         try:
-            structure = data.run(partial(read_structure, model))
+            structure = data.run(partial(read_structure, cut))
             structure = structure.of_all_rows(some.cut) if isinstance(some, OnRows) else structure
         except InputError as error:
             raise (InputError(data.missing) if data.missing else error) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ...models.structure import Model, model_name
 from ..runtime.pyro_private import Subsample
 
 HEAD_ROWS = 64  # from which the structure of a model is read
@@ -42,3 +44,28 @@ class OnRows(Messenger):
             for frame in msg["cond_indep_stack"]:
                 if frame.full_size == self.number:
                     msg["scale"] = msg["scale"] * frame.size / frame.full_size
+
+
+@dataclass(frozen=True, eq=False)
+class SomeRows:
+    """A model that is run on some of its rows, whoever blocks what is around it."""
+
+    model: Model
+    some: OnRows
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model on these rows."""
+        with self.some:
+            return self.model(*args, **kwargs)
+
+    def collapsed(self) -> Model | None:
+        """The same with its discrete sites summed out by hand, where the model offers that."""
+        offer = getattr(self.model, "collapsed", None)
+        return None if offer is None else replace(self, model=offer())
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__name__":
+            return model_name(self.model)
+        if name.startswith("__") or name in ("model", "some"):
+            raise AttributeError(name)
+        return getattr(self.model, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...models.structure import Model, model_name
+from ...models.structure import model_name
 from ..compilation.batched import over_draws
 from ..compilation.graph import graph_of
-from ..data.some_rows import HEAD_ROWS, OnRows, head_of
+from ..data.some_rows import HEAD_ROWS, OnRows, SomeRows, head_of
 from ..mapped.tensor import Mapped
 
 if TYPE_CHECKING:
@@ -24,33 +24,6 @@ NUMBERS_AT_ONCE = 4_000_000  # in one tensor: 32 MB
 MAX_ROWS = 50_000  # of a block
 
 
-@dataclass(frozen=True, eq=False)
-class SomeRows:
-    """A model of which some rows are looked at, each counting once: what all rows tell it of themselves stays as it is.
-
-    rows: (R,). number: of all rows.
-    """
-
-    model: Model
-    rows: Tensor
-    number: int
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the model on these rows."""
-        with OnRows(self.number, self.rows, alone=True):
-            return self.model(*args, **kwargs)
-
-    def collapsed(self) -> Model | None:
-        """The same with its discrete sites summed out by hand, where the model offers that."""
-        offer = getattr(self.model, "collapsed", None)
-        return None if offer is None else replace(self, model=offer())
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("model", "rows", "number"):
-            raise AttributeError(name)
-        return getattr(self.model, name)
-
-
 def whole_file(density: Density) -> Mapped | None:
     """The file that all rows of a density lie in; None where they are in memory, or some of them are chosen already."""
     return None if isinstance(density.model, SomeRows) else density.data.mapped
@@ -58,7 +31,7 @@ def whole_file(density: Density) -> Mapped | None:
 
 def on_some_rows(density: Density, rows: Tensor) -> Density:
     """The density of the same prior, and of these rows alone. rows: (R,)."""
-    found = replace(density, model=SomeRows(density.model, rows, density.data.rows or 0))
+    found = replace(density, model=SomeRows(density.model, OnRows(density.data.rows or 0, rows, alone=True)))
     found.__dict__["structure"] = density.structure  # sizes aside, the same
     return found
 

@@ -16,9 +16,8 @@ from ..fit.fit import Fit
 from ..runtime.arviz import ess
 from ..runtime.isolation import one_thread_if_small
 from .chain_draws import ChainDraws, halves, log_joints
-from .guide_density import of_unconstrained
 from .labellings import averaging_over
-from .proposal import fitted
+from .proposal import fitted, of_unconstrained
 
 
 class Estimated(NamedTuple):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pyro import poutine
@@ -14,14 +14,59 @@ from torch import Tensor
 
 from ...models.structure import sites_of
 from ..compilation.batched import over_draws
+from ..density.in_blocks import log_joints
 from ..density.log_density import Density
 from ..density.params import with_params
 from ..fit.approximation import laplace
 from ..fit.fit import Fit
-from .labellings import LogDensity
+from .labellings import LogDensity, labellings_of, log_mean
+from .proposal import of_unconstrained
 
 Sites = Mapping[str, Tensor]
+MATCHED = 0.99  # of the draws, whose weights must be found again at one of their relabellings
+SAME = {torch.float64: 1e-6, torch.float32: 1e-3}  # relative, of a weight found again
 OF_ONE_SITE = "_unconstrained"  # how a guide calls its own site for one of the model's, as Pyro's AutoNormal does
+
+
+class Known(NamedTuple):
+    """q of a fit's guide, known at any draw: log_q, over the sites that the guide draws.
+
+    log_joint, log_mean: at the fit's own draws, log p(x, theta) and the log of the mean of q over relabellings: (S,).
+    """
+
+    log_q: LogDensity
+    log_joint: Tensor
+    log_mean: Tensor
+
+
+def known_density(fit: Fit) -> Known | None:
+    """q of a fit's guide, or None where it cannot be evaluated; to be called, and used, within `isolated`.
+
+    A fit's draws were relabelled, so that each one's own weight must be that of some relabelling: what does not give
+    the weights back is not q.
+    """
+    labellings, density = labellings_of(fit), fit.density
+    try:
+        sites = {name: value for name, value in fit.sites().items() if name in density.transforms}
+        *_, moved = labellings.each({name: value[:1] for name, value in sites.items()})
+        log_q = guide_density(fit, {name: value[0] for name, value in moved.items()})
+        if log_q is None:
+            return None
+        each = labellings.of_each(log_q, sites)
+    except (RuntimeError, ValueError, NotImplementedError):
+        return None
+    if density.data.mapped is not None:
+        log_joint = log_joints(density, fit.sites())
+    else:
+        log_joint = over_draws(density.of_data("log_joint"), fit.sites(), density.chunk())
+    own = torch.as_tensor(fit.log_weights).to(log_joint)
+    return Known(log_q, log_joint, log_mean(each)) if _found_again(log_joint - each, own) >= MATCHED else None
+
+
+def _found_again(weights: Tensor, own: Tensor) -> float:
+    """The share of draws whose own weight, (S,), is among those under every relabelling, (labellings, S)."""
+    close = (weights - own).abs() <= SAME.get(own.dtype, 1e-3) * own.abs().clamp(min=1.0)
+    return float(close.any(0).double().mean())
 
 
 def guide_density(fit: Fit, other: Sites) -> LogDensity | None:
@@ -54,12 +99,6 @@ def guide_density(fit: Fit, other: Sites) -> LogDensity | None:
         return _trace(fit, given(sites)).log_prob_sum(lambda name, _: name not in discrete)
 
     return lambda sites: over_draws(one, sites, density.chunk())
-
-
-def of_unconstrained(density: Density, log_prob: Callable[[Tensor], Tensor], sites: Sites) -> Tensor:
-    """A density of flat unconstrained vectors (S, dim) as one over the sites: (S,)."""
-    flat = density.unconstrain(sites)
-    return log_prob(flat) - density.constrain(flat)[1]
 
 
 def _given(density: Density, auxiliary: Sequence[str], own: Sequence[str], sites: Sites) -> dict[str, Tensor]:

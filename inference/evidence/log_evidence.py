@@ -8,19 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..compilation.batched import over_draws
-from ..density.in_blocks import log_joints
 from ..fit.fit import Fit
 from ..fit.importance import smoothed_log_mean
 from ..runtime.isolation import one_thread_if_small
 from .bridge import bridge
-from .guide_density import guide_density
-from .labellings import MOST, LogDensity, labellings_of, log_mean
-
-MATCHED = 0.99  # of the draws, whose weights must be found again at one of their relabellings
-SAME = {torch.float64: 1e-6, torch.float32: 1e-3}  # relative, of a weight found again
+from .guide_density import known_density
+from .labellings import MOST, labellings_of
 
 
 class Evidence(NamedTuple):
@@ -94,44 +88,3 @@ def _symmetrised(fit: Fit) -> np.ndarray | None:
         warnings.simplefilter("ignore", UserWarning)  # Pyro's, of a flow whose params are not to be trained any more
         known = known_density(fit)
         return None if known is None else (known.log_joint - known.log_mean).cpu().numpy()
-
-
-class Known(NamedTuple):
-    """q of a fit's guide, known at any draw: log_q, over the sites that the guide draws.
-
-    log_joint, log_mean: at the fit's own draws, log p(x, theta) and the log of the mean of q over relabellings: (S,).
-    """
-
-    log_q: LogDensity
-    log_joint: Tensor
-    log_mean: Tensor
-
-
-def known_density(fit: Fit) -> Known | None:
-    """q of a fit's guide, or None where it cannot be evaluated; to be called, and used, within `isolated`.
-
-    A fit's draws were relabelled, so that each one's own weight must be that of some relabelling: what does not give
-    the weights back is not q.
-    """
-    labellings, density = labellings_of(fit), fit.density
-    try:
-        sites = {name: value for name, value in fit.sites().items() if name in density.transforms}
-        *_, moved = labellings.each({name: value[:1] for name, value in sites.items()})
-        log_q = guide_density(fit, {name: value[0] for name, value in moved.items()})
-        if log_q is None:
-            return None
-        each = labellings.of_each(log_q, sites)
-    except (RuntimeError, ValueError, NotImplementedError):
-        return None
-    if density.data.mapped is not None:
-        log_joint = log_joints(density, fit.sites())
-    else:
-        log_joint = over_draws(density.of_data("log_joint"), fit.sites(), density.chunk())
-    own = torch.as_tensor(fit.log_weights).to(log_joint)
-    return Known(log_q, log_joint, log_mean(each)) if _found_again(log_joint - each, own) >= MATCHED else None
-
-
-def _found_again(weights: Tensor, own: Tensor) -> float:
-    """The share of draws whose own weight, (S,), is among those under every relabelling, (labellings, S)."""
-    close = (weights - own).abs() <= SAME.get(own.dtype, 1e-3) * own.abs().clamp(min=1.0)
-    return float(close.any(0).double().mean())

@@ -1,8 +1,9 @@
-"""A proposal in unconstrained space: a mixture of Student t's, fitted to draws."""
+"""A proposal in unconstrained space: a mixture of Student t's, fitted to draws; its density over the model's sites."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
 
 import torch
 from pyro.distributions import MultivariateStudentT
@@ -11,6 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
+
+from ..density.log_density import Density
 
 NUMBERS = (1, 2, 3, 4, 6, 8)  # of components that are tried
 MIN_DRAWS_A_NUMBER = 2  # draws a number of a covariance, at least
@@ -40,3 +43,9 @@ def fitted(flat: Tensor) -> Distribution:
     trils = torch.linalg.cholesky(tensor(covariances)) * scale.unsqueeze(-1)
     t = MultivariateStudentT(torch.tensor(DF).to(flat), loc + tensor(means) * scale, trils)
     return MixtureSameFamily(Categorical(tensor(weights)), t, validate_args=False)
+
+
+def of_unconstrained(density: Density, log_prob: Callable[[Tensor], Tensor], sites: Mapping[str, Tensor]) -> Tensor:
+    """A density of flat unconstrained vectors (S, dim) as one over the sites: (S,)."""
+    flat = density.unconstrain(sites)
+    return log_prob(flat) - density.constrain(flat)[1]

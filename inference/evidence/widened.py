@@ -20,10 +20,9 @@ from ..fit.importance import smoothed_log_mean
 from ..mcmc.nuts import chains_from
 from ..runtime.isolation import one_thread_if_small
 from .chain_draws import log_joints
-from .guide_density import of_unconstrained
+from .guide_density import known_density
 from .labellings import MOST, labellings_of
-from .log_evidence import known_density
-from .proposal import fitted
+from .proposal import fitted, of_unconstrained
 
 NEAR, FAR = 4, 4  # chains from the guide's weighted draws, and from starts that know nothing of the guide
 WARMUP, DRAWS = 100, 200  # of each chain

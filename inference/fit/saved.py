@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...guides import catalogue
 from ..data.data import Data
 from ..mapped.references import reference_to
 from ..mapped.tensor import Mapped
@@ -53,13 +54,21 @@ def fit_files(fit: Fit, stem: str) -> Files:
 
 def facts_of(fit: Fit, stem: str) -> dict[str, Any]:
     """What JSON says of a Fit."""
-    return {"stem": stem, "exchangeable": fit.exchangeable, **{name: getattr(fit, name) for name in FACTS}}
+    more = {"stem": stem, "exchangeable": fit.exchangeable, "guide": guide_name(fit)}
+    return {**more, **{name: getattr(fit, name) for name in FACTS}}
+
+
+def guide_name(fit: Fit) -> str | None:
+    """The catalogue's name of a guide's class; empty where it has none, None where there is no guide."""
+    if fit.guide is None:
+        return None
+    return next((name for name, made in catalogue(fit.model).items() if made is type(fit.guide)), "")
 
 
 def json_file(facts: Mapping[str, Any]) -> Any:
     """Facts as a file that says which format it is in."""
     text = json.dumps({"format": FORMAT, **facts}, indent=1)
-    return lambda path: path.write_text(text, encoding="utf-8")
+    return lambda file: file.write(text.encode())
 
 
 def _plain(data: Data) -> dict[str, Any]:

@@ -2,17 +2,20 @@
 
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...errors import InputError, check_between, check_jobs, check_memory, check_positive, check_seed
 from ...models.arguments import blamed
 from ...models.structure import Model, model_name
 from ..compilation.batched import over_draws
 from ..compilation.compiled import Compile
+from ..compilation.graph import changed
 from ..data.as_data import DataLike, data_for
 from ..data.data import evenly_spaced
 from ..density.batch_size import on_all_rows
@@ -173,7 +176,7 @@ def _sampled(plan: Plan, chains: int, jobs: int | None, name: str, progress: boo
         fit = fit_of(name, "NUTS", density, chained, stats, **rest)
     fit.idata["sample_stats"].attrs["sampling_time"] = sampling  # seconds, as ArviZ has it
     fault = unconverged(fit)
-    apart = told(modes(*_in_one_labelling(fit))) if fault else ""
+    apart = told(modes(*_in_one_labelling(fit))) if fault and len(flat) > 1 else ""
     remarks = (*fit.remarks, *([apart] if apart else []))
     return replace(fit, converged=not fault, why=fault, remarks=remarks)
 
@@ -187,9 +190,14 @@ def _in_one_labelling(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     with one_thread_if_small(density.data.numel), density.data.isolated(0), torch.no_grad():
         flat = density.unconstrain(fit.sites())
         if fit.labels:
-            at = over_draws(lambda draw: density.log_density(draw["flat"]), {"flat": flat}, density.chunk())
+            at = over_draws(changed(density.of_data("log_density"), _at_flat), {"flat": flat}, density.chunk())
             log_density = at.cpu().numpy().reshape(log_density.shape)
     return flat.cpu().numpy().reshape(*log_density.shape, -1), log_density
+
+
+def _at_flat(log_density: Callable[[Tensor], Tensor]) -> Callable[[dict[str, Tensor]], Tensor]:
+    """A log density of an unconstrained vector as one of a draw that is called `flat`."""
+    return lambda draw: log_density(draw["flat"])
 
 
 def _passed_over(before: Fit, after: Fit) -> bool:

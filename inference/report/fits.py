@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from ...display.table import Mark, Table, as_html
 from ...models.structure import model_name
 from ..fit.fit import Fit
 from .data_summary import data_sentence
-from .page import Section, page, write_page
+from .page import Section, page
 from .parts import Drawings, data_section, model_section, picture_sections, reproduction_section
+from .pictures import Picture
 
 
 def report_of_fits(
@@ -36,14 +37,15 @@ def report_of_fits(
 
 
 def training_page(
-    summary: str, fit: Fit, tables: Mapping[str, Table], draws: Mapping[str, Any], command: str, seed: int
-) -> Callable[[Path], Path]:
-    """What writes the report of a training. summary: lines. draws: the pictures by the names of their files."""
-    titles = {name: Path(name).stem.capitalize() for name in draws}
-    drawn = {titles[name]: (draw, f"{titles[name]} of {fit.name}") for name, draw in draws.items()}
+    summary: str, fit: Fit, tables: Mapping[str, Table], pictures: Mapping[str, Picture], command: str, seed: int
+) -> Callable[[BinaryIO], int]:
+    """What writes the report of a training. summary: lines. pictures: by the names of their files."""
+    titles = {name: Path(name).stem.capitalize() for name in pictures}
+    drawn = {titles[name]: (picture, f"{titles[name]} of {fit.name}") for name, picture in pictures.items()}
     sentence, *notes = [*summary.splitlines(), *fit.remarks]
 
-    def write(path: Path) -> Path:
-        return write_page(path, report_of_fits(sentence, fit, tables, drawn, notes, command=command, seed=seed))
+    def write(file: BinaryIO) -> int:
+        text = report_of_fits(sentence, fit, tables, drawn, notes, command=command, seed=seed)
+        return file.write(text.encode())
 
     return write

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +12,11 @@ from ...display.html import render
 from ...display.table import Mark
 from ...errors import InputError, check_path
 from ...models.structure import one_line
-from ..plots.drawing.figure import figure_of
-from ..runtime.folder import check_folder
+from ..runtime.folder import check_folder, replace_file
+from .pictures import Picture
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-MAX_BYTES = 400_000  # of a picture, if a coarser one will do
-DPI = (130, 90, 60)
 
 
 @dataclass(frozen=True)
@@ -44,9 +39,7 @@ def write_page(path: str | Path, text: str) -> Path:
     path = check_page(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.part")
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
+        replace_file(path, text.encode())
     except OSError as error:
         raise InputError(f"cannot write the report to {path}: {(error.strerror or str(error)).lower()}") from error
     return path
@@ -69,28 +62,18 @@ def code(text: str) -> Markup:
     return render("code.html", text=text)
 
 
-def picture(draw: Callable[[], Any], says: str) -> Markup:
+def picture(draw: Callable[[], Any] | Picture, says: str) -> Markup:
     """A matplotlib Figure, or Axes of one, as an image within the page; a line that says why where it cannot be drawn.
 
     says: what it shows, for who cannot see it.
     """
+    drawn = draw if isinstance(draw, Picture) else Picture(draw)
     try:
-        return render("picture.html", kind="png", content=_png(figure_of(draw)), says=says, why="")
+        content = base64.b64encode(drawn.small).decode()
+        return render("picture.html", kind="png", content=content, says=says, why="")
     except Exception as error:  # a picture that fails costs the page itself alone
         why = str(error) if isinstance(error, InputError) else one_line(error)
         return render("picture.html", kind="", content="", says=says, why=why)
-
-
-def _png(figure: Any) -> str:
-    """A Figure as a PNG in base64, as fine as MAX_BYTES allows."""
-    content = b""
-    for dpi in DPI:
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=dpi, facecolor="white")
-        content = file.getvalue()
-        if len(content) <= MAX_BYTES:
-            break
-    return base64.b64encode(content).decode()
 
 
 def drawing(svg: bytes, says: str) -> Markup:

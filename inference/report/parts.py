@@ -13,10 +13,11 @@ from ..data.data import Data
 from ..fit.display.html import sites_html
 from .data_summary import data_sentence, data_table, left_out
 from .page import Section, code, picture
+from .pictures import Picture
 from .program import graph_html, source_html
 from .reproduce import versions
 
-Drawings = Mapping[str, tuple[Callable[[], Any], str]]  # title -> what draws a Figure or Axes, and what it shows
+Drawings = Mapping[str, tuple[Callable[[], Any] | Picture, str]]  # title -> what draws a Figure, and what it shows
 LONG_SOURCE = 60  # lines, beyond which the source is folded
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -72,8 +73,11 @@ def group_of(idata: InferenceData, name: str) -> xr.Dataset:
     return group.to_dataset() if isinstance(group, xr.DataTree) else group
 
 
-def to_netcdf(idata: InferenceData, path: Path) -> None:
-    """Write it, compressed: the same file from either generation, and for either."""
+def to_netcdf(idata: InferenceData, file: BinaryIO) -> None:
+    """Write it, compressed: the same file from either generation, and for either.
+
+    It is made in memory: HDF5 takes the whole program down where a disk is full.
+    """
     groups = groups_of(idata)
     encoding = {
         f"/{group}": {
@@ -81,16 +85,16 @@ def to_netcdf(idata: InferenceData, path: Path) -> None:
         }
         for group, dataset in groups.items()
     }
-    xr.DataTree.from_dict(groups).to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    file.write(xr.DataTree.from_dict(groups).to_netcdf(None, engine="h5netcdf", encoding=encoding))
 
 
-def from_netcdf(path: Path) -> InferenceData:
+def from_netcdf(path: Path | BinaryIO) -> InferenceData:
     """Read what either generation has written. Raises OSError and ValueError where the file is none of theirs."""
-    groups = {}
-    for name, dataset in xr.open_groups(path, engine="h5netcdf").items():
-        with dataset:
-            if name != "/":
-                groups[name.removeprefix("/")] = dataset.load()
+    found = xr.open_groups(path, engine="h5netcdf")
+    with ExitStack() as opened:  # all of them till the end: they may be of one stream
+        for dataset in found.values():
+            opened.enter_context(dataset)
+        groups = {name.removeprefix("/"): dataset.load() for name, dataset in found.items() if name != "/"}
     return idata_of(groups)
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -12,6 +12,7 @@ WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 PATIENCE = 1.6  # seconds from a signal until a program ends by force, where it has nothing finished to keep
 
 _asked: list[int] = []  # the signals by which a program of ours was asked to end
+_hints: list[Callable[[], str]] = []  # how what was cut short goes on, where it does
 _keeping = threading.Event()  # set while what is finished is brought home
 
 
@@ -31,6 +32,7 @@ def ending_on_signals() -> Iterator[None]:
     finally:
         _keeping.set()
         _asked.clear()
+        _hints.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -51,7 +53,10 @@ def signals_stop(stop: threading.Event) -> Iterator[None]:
     def stopped(number: int, _: FrameType | None) -> None:
         if before[signal.Signals(number)] is _end:
             _asked.append(number)
-            _keeping.set()
+            if any(hint() for hint in _hints):  # what is finished is at home already
+                _end_in_time()
+            else:
+                _keeping.set()
         stop.set()
         put_back()
 
@@ -73,6 +78,17 @@ def exit_status() -> int:
     return 128 + (_asked[0] if _asked else signal.SIGINT)
 
 
+def say_how_it_goes_on(hint: Callable[[], str]) -> None:
+    """Say so in the line in which a program ends by a signal. hint: what is true then; empty where nothing is."""
+    _hints.append(hint)
+
+
+def last_line() -> str:
+    """What a program says that ends by a signal."""
+    hints = filter(None, (hint() for hint in _hints))
+    return ": ".join([f"pyrometer: {asked_to_end() or WORDS[signal.SIGINT]}", *hints])
+
+
 def keep_what_is_finished() -> None:
     """Take the time that it takes to bring home what is finished."""
     _keeping.set()
@@ -80,14 +96,18 @@ def keep_what_is_finished() -> None:
 
 def _end(number: int, _: FrameType | None) -> None:
     _asked.append(number)
+    _end_in_time()
+    raise KeyboardInterrupt
+
+
+def _end_in_time() -> None:
     timer = threading.Timer(PATIENCE, _end_by_force)
     timer.daemon = True
     timer.start()
-    raise KeyboardInterrupt
 
 
 def _end_by_force() -> None:
     if not _keeping.is_set():
-        sys.stderr.write(f"pyrometer: {asked_to_end()}\n")
+        sys.stderr.write(f"{last_line()}\n")
         sys.stderr.flush()
         os._exit(exit_status())

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import warnings
 from dataclasses import fields, is_dataclass, replace
 from io import BytesIO
@@ -20,6 +19,7 @@ from ...models.structure import Model, model_name
 from ..data.as_data import DataLike, data_for
 from ..density.batch_size import on_all_rows
 from ..local_latents.row_fit import RowFit, row_fit
+from ..runtime.folder import replace_file
 from ..steps.adam import Adam
 from ..steps.pairing import pair
 from .guide_of import guide_of
@@ -40,11 +40,10 @@ def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any
     torch.save(kept, written)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f"{FILE}.new"
-        aside.write_bytes(sealed(written.getvalue()))
-        os.replace(aside, folder / FILE)
+        replace_file(folder / FILE, sealed(written.getvalue()))
     except OSError as error:
-        raise InputError(f"cannot write a checkpoint into {folder}: {error.strerror or error}") from error
+        why = (error.strerror or str(error)).lower()
+        raise InputError(f"cannot write a checkpoint into {folder}: {why}; what was there before is whole") from error
 
 
 def state_of(start: Start) -> dict[str, Any]:

@@ -105,7 +105,8 @@ class Dask:
 
     def stop(self, running: Iterable[Future[bytes]]) -> None:
         """Cancel what has not begun; what has, Dask lets end."""
-        self.executor.shutdown(wait=False)
+        if self.client.status == "running":
+            self.executor.shutdown(wait=False)
 
 
 @dataclass

@@ -7,15 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, TypeAlias
 
-from ...errors import InputError
 from .engines import Engine, engine_for
-from .task import packed, under_way, unpacked
+from .task import WorkerLost, packed, under_way, unpacked
 
 Call: TypeAlias = tuple[int, tuple[Any, ...]]  # its place, and its arguments
-
-
-class WorkerLost(InputError):
-    """The result of a call that could not be had from any worker."""
 
 
 def cores_for(jobs: int | None) -> int:
@@ -28,7 +23,8 @@ def in_workers(fn: Callable[..., Any], calls: Iterable[tuple[Any, ...]], jobs: i
     """The place of each call, from 0, and what a function gives for its arguments, as they are done.
 
     jobs: see `engine_for`. Where a worker is lost, out of memory for example, its call is tried again; one that no
-    worker survives, or that cannot travel, has a WorkerLost for its result. What the function raises is raised.
+    worker survives, or that cannot travel there or back, has a WorkerLost for its result. What the function raises is
+    raised.
     """
     engine = engine_for(jobs)
     if engine is not None:
@@ -47,8 +43,8 @@ def _elsewhere(engine: Engine, fn: Callable[..., Any], calls: Iterable[tuple[Any
             while len(running) < engine.limit and (call := waiting.next(not running)):
                 try:
                     running[engine.submit(packed(fn, call[1]))] = call
-                except InputError as error:
-                    yield call[0], WorkerLost(str(error))
+                except WorkerLost as lost:
+                    yield call[0], lost
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -62,10 +58,17 @@ def _elsewhere(engine: Engine, fn: Callable[..., Any], calls: Iterable[tuple[Any
                     if waiting.failed(call):
                         yield call[0], WorkerLost(why)
                 else:
-                    yield call[0], unpacked(packet)
+                    yield call[0], _opened(packet)
     finally:
         if running:
             engine.stop(running)
+
+
+def _opened(packet: bytes) -> Any:
+    try:
+        return unpacked(packet)
+    except WorkerLost as lost:
+        return lost
 
 
 class _Waiting:

@@ -28,6 +28,10 @@ _warned: dict[Any, Any] = {}  # what was said before, which Python's filters say
 _within: ContextVar[str] = ContextVar("within", default="")  # "here" or "worker", where a call is under way
 
 
+class WorkerLost(InputError):
+    """The result of a call that no worker could bring home, and why."""
+
+
 class Said(NamedTuple):
     """What a call came to: its value, or what it raised; what was written to standard output and error; warnings."""
 
@@ -61,21 +65,21 @@ def in_a_worker() -> bool:
 def packed(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
     """The call as it travels, with the settings it is to have there: functions of a script or a notebook by value.
 
-    Raises InputError where it cannot.
+    Raises WorkerLost where it cannot.
     """
     try:
         return bytes(cloudpickle.dumps((ME, pyro.settings.get(), torch.get_default_dtype(), fn, arguments)))
     except Exception as error:  # whatever an object of the user's raises as it is taken apart
-        raise InputError(f"it cannot travel to a worker ({_line(error)}): jobs=1 runs it in this process") from error
+        raise WorkerLost(f"it cannot travel to a worker ({_line(error)}): jobs=1 runs it in this process") from error
 
 
 def work(packet: bytes) -> bytes:
     """In a worker: do the call of a packet, on one thread and without a trace; a packet of what it came to."""
     try:
         sender, settings, dtype, fn, arguments = pickle.loads(packet)
-    except ImportError as error:
+    except Exception as error:  # of another module, or another version of it
         mend = "install it there, or define what it has in the script itself"
-        return pickle.dumps(Said(None, InputError(f"a worker cannot import what was sent ({_line(error)}): {mend}")))
+        return pickle.dumps(Said(None, WorkerLost(f"a worker cannot import what was sent ({_line(error)}): {mend}")))
     output, errors, warned = io.StringIO(), io.StringIO(), list[warnings.WarningMessage]()
     value, failure = None, None
     with ExitStack() as stack:
@@ -84,7 +88,7 @@ def work(packet: bytes) -> bytes:
         if sender != ME:  # else all of it is the caller's own, and in use
             stack.enter_context(redirect_stdout(output))
             stack.enter_context(redirect_stderr(errors))
-            warned = stack.enter_context(warnings.catch_warnings(record=True)) or []
+            warned = stack.enter_context(_recorded_warnings())
         stack.enter_context(watched(lambda *_: None))
         stack.enter_context(under_way("worker"))
         torch.set_default_dtype(dtype)
@@ -98,7 +102,7 @@ def work(packet: bytes) -> bytes:
         return bytes(cloudpickle.dumps(said))
     except Exception as error:
         reason = f"its result cannot travel back from a worker ({_line(error)}): jobs=1 runs it in this process"
-        return pickle.dumps(Said(None, InputError(reason)))
+        return pickle.dumps(Said(None, WorkerLost(reason)))
 
 
 def unpacked(packet: bytes) -> Any:
@@ -112,6 +116,13 @@ def unpacked(packet: bytes) -> Any:
     if said.error is not None:
         raise said.error
     return said.value
+
+
+@contextmanager
+def _recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    with warnings.catch_warnings(record=True) as found:
+        assert found is not None  # as record=True has it
+        yield found
 
 
 def _portable(value: Any) -> Any:

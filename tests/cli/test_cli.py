@@ -254,6 +254,7 @@ COMPLETED = {
     "pyrometer compare fai": {"faithful"},
     "pyrometer compare faithful --model b": {"bayesian-gmm"},
     "pyrometer compare faithful --ref": {"--reference"},
+    "pyrometer compare faithful --resu": {"--resume"},
     "pyrometer guides --model sequ": {"sequence-vae"},
 }
 

@@ -1,17 +1,19 @@
 """What is written can be read back, and nothing half-written stays behind."""
 
-import os
+import base64
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import arviz as az
 import numpy as np
 import pandas as pd
 import pyrometer
 import pytest
+from pyrometer.inference.report import comparison as reporting
 from pyrometer.inference.report import save as saving
 from pyrometer.inference.runtime.arviz import groups_of
-from pyrometer.inference.runtime.folder import stems_of, write_all
+from pyrometer.inference.runtime.folder import stems_of
 from pyrometer.models import BayesianGMM
 
 
@@ -31,8 +33,8 @@ def folder(comparison: pyrometer.Comparison, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saving, "PICTURES", {})
-    monkeypatch.setattr(pyrometer.Comparison, "report", lambda self, path, command: path.write_text(command))
+    monkeypatch.setattr(saving, "pictures_of", lambda comparison: {})
+    monkeypatch.setattr(saving, "report_of", lambda comparison, methods, command, drawn: command)
 
 
 def test_the_netcdfs_reopen_with_the_same_posterior(comparison: pyrometer.Comparison, folder: Path) -> None:
@@ -79,37 +81,25 @@ def test_saving_again_replaces_its_own_files_and_leaves_others(
     assert (tmp_path / "table.csv").read_text().startswith("fit,verdict,estimator")
 
 
-def test_a_failure_half_way_leaves_nothing(
+def test_every_picture_is_drawn_once_for_the_files_and_the_report(
     comparison: pyrometer.Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(comparison: pyrometer.Comparison) -> None:
-        raise OSError(28, "No space left on device")
+    drawn: list[str] = []
 
-    monkeypatch.setattr(saving, "PICTURES", {"fit.png": full})
-    with pytest.raises(pyrometer.InputError, match="no space left"):
-        comparison.save(tmp_path / "new" / "folder")
-    assert list(tmp_path.iterdir()) == []
+    def counted(name: str, draw: Any) -> Any:
+        def count(*arguments: Any) -> Any:
+            drawn.append(name)
+            return draw(*arguments)
 
+        return count
 
-@pytest.mark.parametrize("below", ["new", "new/folder", "near/../new"])
-def test_a_new_folder_is_there_as_a_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
-) -> None:
-    """Its files are never seen arriving one by one, as a disk may be full in the middle of that."""
-    (tmp_path / "near").mkdir()
-    seen: list[int] = []
-    before = os.replace
-
-    def watched(source: Path, target: Path) -> None:
-        seen.append(len(list((tmp_path / below).iterdir())) if (tmp_path / below).exists() else 0)
-        before(source, target)
-
-    monkeypatch.setattr(os, "replace", watched)
-    written = write_all(tmp_path / below, {f"{n}.txt": lambda path: path.write_text("x") for n in range(3)})
-    assert seen == [0]
-    assert all(path.read_text() == "x" for path in written)
-    assert len(written) == len(list((tmp_path / below).iterdir())) == 3
-    assert {path.name for path in tmp_path.iterdir()} == {"near", "new"}
+    pictures = {name: counted(name, draw) for name, draw in reporting.PICTURES.items()}
+    monkeypatch.setattr(reporting, "PICTURES", pictures)
+    comparison.save(tmp_path)
+    assert sorted(drawn) == sorted(pictures)
+    page = (tmp_path / "index.html").read_text()
+    for name in ("losses.png", "fit.png", "forest.png"):
+        assert base64.b64encode((tmp_path / name).read_bytes()).decode() in page, name
 
 
 def test_a_picture_that_fails_is_named_and_costs_nothing_else(
@@ -118,7 +108,7 @@ def test_a_picture_that_fails_is_named_and_costs_nothing_else(
     def fail(comparison: pyrometer.Comparison) -> None:
         raise ValueError("no ink\nat all")
 
-    monkeypatch.setattr(saving, "PICTURES", {"forest.png": fail, "losses.png": saving.plot_losses})
+    monkeypatch.setattr(reporting, "PICTURES", {**reporting.PICTURES, "forest.png": fail})
     (tmp_path / "forest.png").write_text("of an earlier call")
     names = {path.name for path in comparison.save(tmp_path)}
     assert names == {path.name for path in tmp_path.iterdir()}

@@ -9,9 +9,8 @@ import pytest
 import torch
 from pyrometer import Fit, compare, datasets, log_evidence, nuts, svi, thames
 from pyrometer.inference.evidence.chain_draws import log_joints
-from pyrometer.inference.evidence.guide_density import of_unconstrained
 from pyrometer.inference.evidence.labellings import labellings_of
-from pyrometer.inference.evidence.proposal import fitted
+from pyrometer.inference.evidence.proposal import fitted, of_unconstrained
 from pyrometer.inference.fit.importance import Smoothed, smoothed_log_mean
 from pyrometer.models import BayesianGMM
 from torch import Tensor

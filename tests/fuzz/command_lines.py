@@ -76,6 +76,7 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
         "--folds": ["0", "2"],
         "--starts": ["2"],
         "--draws": ["1", "2"],
+        "--jobs": ["1"],
         "--seed": ["1"],
         "--out": [],
         "--quiet": [],

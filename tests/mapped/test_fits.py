@@ -16,6 +16,7 @@ import pyro.distributions as dist
 import pyrometer
 import pytest
 import torch
+from matplotlib.text import Text
 from pyrometer import InputError
 from pyrometer.inference.cli import main as command_line
 from pyrometer.inference.data import as_data as door
@@ -76,7 +77,7 @@ def test_the_density_of_a_file_is_that_of_memory(model: Any, file: np.memmap) ->
         assert torch.allclose(outside.log_joint(one), wanted[0], rtol=1e-10)
 
 
-@pytest.mark.parametrize("guide", ["structured", "auto_normal"])
+@pytest.mark.parametrize("guide", ["structured", pytest.param("auto_normal", marks=pytest.mark.slow)])
 def test_svi_takes_the_same_steps_to_the_same_draws(guide: str, file: np.memmap) -> None:
     options = {"steps": 120, "draws": 120, **QUIET}
     here, there = (pyrometer.svi(BayesianGMM(2, batch_size=200), guide, x, **options) for x in (CLOUD, file))
@@ -137,7 +138,7 @@ def test_train_takes_the_same_steps(file: np.memmap) -> None:
     assert np.allclose(here.encode(CLOUD[:9]), there.encode(file[:9]))
 
 
-@pytest.mark.parametrize("kind", ["em", "cavi"])
+@pytest.mark.parametrize("kind", ["em", pytest.param("cavi", marks=pytest.mark.slow)])
 def test_blocks_in_two_processes_give_the_numbers_of_one(kind: str, file: np.memmap) -> None:
     run = pyrometer.em if kind == "em" else pyrometer.cavi
     model: Any = GMM(2) if kind == "em" else BayesianGMM(2)
@@ -165,7 +166,7 @@ def test_compare_saves_where_the_rows_are_and_loads_them_again(file: np.memmap, 
     assert again.problem.data.mapped is not None
     assert again.table["elbo"].to_numpy() == pytest.approx(found.table["elbo"].to_numpy())
     figure = again.plot()
-    assert not [text for text in figure.findobj(lambda each: hasattr(each, "get_text")) if "memory" in text.get_text()]
+    assert not [text for text in figure.findobj(Text) if "memory" in text.get_text()]
     np.save(tmp_path / "x.npy", CLOUD + 1)
     with pytest.raises(InputError, match="does not hold the rows that were fitted"):
         pyrometer.load(tmp_path / "out", model)

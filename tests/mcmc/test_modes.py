@@ -3,6 +3,7 @@
 import re
 import sys
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pyro
@@ -10,6 +11,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyrometer import Fit, nuts
+from pyrometer.inference.compilation import graph
 from pyrometer.inference.mcmc.modes import modes, told
 from torch import Tensor
 from truths import two_clusters
@@ -70,3 +72,14 @@ def test_chains_that_begin_anew_may_not_pass_over_a_mode(monkeypatch: pytest.Mon
     fit = nuts(two_modes, X, chains=6, draws="auto", seed=3, progress=False)
     assert fit.converged is False
     assert any("the chains stay in 2 modes" in remark for remark in fit.remarks)
+
+
+def test_chains_on_other_data_of_the_same_shape_have_nothing_traced_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"chains": 2, "warmup": 20, "draws": 20, "jobs": 1, "progress": False}
+    first = nuts(two_modes_of_a_mixture, X, **options)
+    assert first.labels
+    assert first.converged is False
+    recorded = Mock(wraps=graph._recorded)
+    monkeypatch.setattr(graph, "_recorded", recorded)
+    assert nuts(two_modes_of_a_mixture, X + 0.5, **options).converged is False
+    assert recorded.call_count == 0

@@ -93,8 +93,8 @@ def test_names_from_the_data_are_no_tags(text: str, comparison: Comparison) -> N
 def test_names_are_no_formulas_in_a_spreadsheet_and_come_back(
     comparison: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(save, "PICTURES", {})
-    monkeypatch.setattr(Comparison, "report", lambda self, path, command: path.write_text(command))
+    monkeypatch.setattr(save, "pictures_of", lambda comparison: {})
+    monkeypatch.setattr(save, "report_of", lambda comparison, methods, command, drawn: command)
     comparison.save(tmp_path)
     for path in tmp_path.glob("*.csv"):
         cells = pd.read_csv(path, header=None, dtype=str).to_numpy().ravel()

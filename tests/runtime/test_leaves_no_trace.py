@@ -170,6 +170,7 @@ FUNCTIONS: dict[str, Callable[[], Any]] = {
 }
 IN_A_FOLDER: dict[str, Callable[[Path], Any]] = {
     "load": loads,
+    "compare, resumed": lambda folder: [compare(folder=folder, resume=resume) for resume in (False, True)],
     "Comparison.save": lambda folder: compared().save(folder),
     "Fit.save": lambda folder: cavi().save(folder),
 }

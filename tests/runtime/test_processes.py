@@ -15,7 +15,6 @@ import numpy as np
 import pyrometer
 import pytest
 from programs import X, Y, regression
-from pyrometer.inference.compare.load import load
 from pyrometer.inference.runtime.interrupts import asked_to_end
 from pyrometer.inference.workers.many import in_workers
 from pyrometer.models import BayesianGMM
@@ -119,25 +118,36 @@ def test_ten_signals_at_random_moments(
         check_compare(started(*COMPARE, "--reference", "none", "--jobs", jobs), number, float(moment))
 
 
-def test_what_was_finished_before_a_signal_is_written(
+def test_what_was_finished_before_a_signal_is_kept_and_older_results_stay(
     started: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     """cavi is over in a moment, the guide takes its time, and says so."""
     arguments = [argument for argument in COMPARE if argument != "--quiet"]
     kept = tmp_path / "out"
+    kept.mkdir()
+    (kept / "table.csv").write_text("of before")
     process = started(*arguments, "--guides", "auto_normal", "--reference", "cavi", "--out", str(kept))
     assert process.stderr
     while "auto_normal" not in process.stderr.readline():
         assert process.poll() is None
+    began = time.monotonic()
     os.kill(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < SOON
     assert process.returncode == 143
-    assert err.splitlines()[-1] == "pyrometer: terminated"
+    how = f"what is finished is kept, without scores and pictures; --resume goes on from {kept}"
+    assert err.splitlines()[-1] == f"pyrometer: terminated: {how}"
     assert "Traceback" not in err
-    assert "auto_normal was skipped: interrupted" in out
-    found = load(kept, BayesianGMM(2))
-    assert list(found) == ["cavi"]  # type: ignore[arg-type]
-    assert not [path for path in kept.iterdir() if path.suffix == ".png" or path.name.startswith(".")]
+    assert "auto_normal was skipped: interrupted; resume goes on" in out or not out  # where there was time for a table
+    assert [path.name for path in kept.iterdir() if not path.name.startswith(".")] == ["table.csv"]
+    assert (kept / "table.csv").read_text() == "of before"
+    (file,) = (kept / ".unfinished").iterdir()
+    before = file.stat().st_mtime_ns
+    found = pyrometer.compare(
+        BayesianGMM(2), "faithful", [], methods=["cavi"], reference="cavi", folder=kept, resume=True, progress=False
+    )
+    assert list(found) == ["cavi"]
+    assert file.stat().st_mtime_ns == before  # taken, and not made anew
 
 
 def test_a_training_that_is_terminated_says_how_it_goes_on(

@@ -13,6 +13,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import pyrometer
+import pytest
 import torch
 from pyro.infer.autoguide import AutoMultivariateNormal
 from pyrometer.models import UnivariateMixture
@@ -81,6 +82,11 @@ def alone(name: str) -> Any:
 
 
 WORK: dict[str, Callable[..., Any]] = {"compare": table, "choose": selection, "calibrate": ranks, "svi": draws}
+
+
+def some_slow(*slow: str) -> list[Any]:
+    """The names of such work, some of it for `make test-all` alone."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in WORK]
 
 
 def frail(folder: Path, dies: Callable[[int, int], bool]) -> Callable[[int], int]:

@@ -20,7 +20,7 @@ import joblib
 import pyrometer
 import pytest
 from joblib.parallel import BACKENDS
-from many_fits import WORK, alone, frail, runs, table
+from many_fits import WORK, alone, frail, runs, some_slow, table
 from pyrometer.inference.runtime.progress import watched
 from pyrometer.inference.workers.many import WorkerLost, cores_for, in_workers
 from test_documents import EXAMPLES, SMOKE, small
@@ -94,7 +94,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     return found
 
 
-@pytest.mark.parametrize("name", WORK)
+@pytest.mark.parametrize("name", some_slow("choose", "calibrate"))
 def test_a_cluster_gives_what_one_process_gives_and_its_progress_arrives(name: str, cluster: Cluster) -> None:
     seen = list[int]()
     with cluster(), watched(lambda what, number, total: seen.append(number)):
@@ -236,7 +236,7 @@ PAGE = [code for code, name in EXAMPLES.items() if name.startswith("many_fits-")
 
 def run_page(code: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The names that an example of the page ends with; its fits are short."""
-    monkeypatch.setattr(pyrometer, "compare", small(pyrometer.compare, **SMOKE, reference="cavi"))
+    monkeypatch.setattr(pyrometer, "compare", small(pyrometer.compare, **SMOKE, reference="cavi", compile=False))
     few = small(pyrometer.choose_components, components=range(1, 3), starts=1, draws=60, folds=2, progress=False)
     monkeypatch.setattr(pyrometer, "choose_components", few)
     found: dict[str, Any] = {}
@@ -247,6 +247,10 @@ def run_page(code: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_the_page_has_an_example_of_each() -> None:
     heads = ["jobs=2", "LocalCluster(", "SLURMCluster(", "ray.init("]
     assert [head in code for head, code in zip(heads, PAGE, strict=True)] == [True] * 4
+
+
+def test_the_page_s_jobs_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(run_page(PAGE[0], monkeypatch)["comparison"]) == ["cavi", "mean_field", "auto_mvn"]
 
 
 def test_the_page_s_dask_runs(dask_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,6 +284,7 @@ def test_the_page_s_slurm_runs(dask_cluster: Cluster, monkeypatch: pytest.Monkey
     assert list(run_page(PAGE[2], monkeypatch)["selection"].table.index) == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_page_s_ray_runs(ray_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import joblib
@@ -18,7 +19,8 @@ import pyrometer
 import pytest
 import torch
 from joblib.parallel import ParallelBackendBase, register_parallel_backend
-from many_fits import WORK, Y, alone, frail, model_and_guides, runs, table
+from many_fits import WORK, Y, alone, frail, model_and_guides, runs, some_slow, table
+from pyrometer.inference.cli import main as command_line
 from pyrometer.inference.runtime.progress import watched
 from pyrometer.inference.workers.engines import engine_for
 from pyrometer.inference.workers.many import WorkerLost, cores_for, in_workers
@@ -29,7 +31,7 @@ CALLS = [(number,) for number in range(8)]
 SQUARES = {number: number * number for number in range(8)}
 
 
-@pytest.mark.parametrize("name", WORK)
+@pytest.mark.parametrize("name", some_slow("calibrate"))
 def test_two_processes_give_what_one_gives_and_the_bar_moves_as_they_are_done(name: str) -> None:
     seen: list[int] = []
     with watched(lambda what, number, total: seen.append(number)):
@@ -64,6 +66,17 @@ def test_what_is_no_number_of_jobs_is_refused(jobs: Any) -> None:
     for name in WORK:
         with pytest.raises(pyrometer.InputError, match=r"^jobs=.* must be a whole number, 1 or more, or -1 for every"):
             WORK[name](jobs)
+
+
+@pytest.mark.parametrize("command", ["compare", "components"])
+def test_the_command_line_takes_jobs(command: str) -> None:
+    for words, jobs in (([], None), (["--jobs", "2"], 2), (["--jobs", "-1"], -1)):
+        options = [command, "faithful", *words]
+        assert command_line._parser(options).parse_args(options).jobs == jobs
+    for wrong in ("0", "-2", "1.5", "two"):
+        options = [command, "faithful", "--jobs", wrong]
+        with pytest.raises(pyrometer.InputError, match=r"--jobs: .* must be a whole number, 1 or more, or -1"):
+            command_line._parser(options).parse_args(options)
 
 
 def test_a_backend_that_takes_no_work_is_refused() -> None:
@@ -132,6 +145,7 @@ def test_a_call_that_kills_every_worker_costs_itself_alone(tmp_path: Path) -> No
     assert runs(tmp_path)[3] == 3
 
 
+@pytest.mark.slow
 def test_a_guide_that_kills_every_worker_is_skipped_in_one_line() -> None:
     model, guides = model_and_guides()
 
@@ -150,9 +164,22 @@ def test_what_cannot_travel_says_so_in_one_line() -> None:
     ((place, found),) = in_workers(lambda held: held, [(lock,)], 2)
     assert (place, type(found)) == (0, WorkerLost)
     assert str(found).startswith("it cannot travel to a worker (TypeError: cannot pickle")
-    with pytest.raises(pyrometer.InputError, match="its result cannot travel back from a worker") as caught:
-        list(in_workers(lambda: threading.Lock(), [()], 2))
-    assert "\n" not in str(caught.value)
+    results = dict(in_workers(lambda locks: threading.Lock() if locks else 3, [(True,), (False,)], 2))
+    assert results[1] == 3
+    assert isinstance(results[0], WorkerLost)
+    assert str(results[0]).startswith("its result cannot travel back from a worker (TypeError: cannot pickle")
+    assert "\n" not in str(results[0])
+
+
+def test_a_module_that_workers_have_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = ModuleType("known_here_alone")
+    exec("def square(number): return number * number", vars(mine))
+    monkeypatch.setitem(sys.modules, mine.__name__, mine)
+    packet = packed(mine.square, (3,))
+    assert unpacked(work(packet)) == 9
+    monkeypatch.delitem(sys.modules, mine.__name__)
+    with pytest.raises(WorkerLost, match=r"cannot import what was sent \(ModuleNotFoundError: No module named 'known_"):
+        unpacked(work(packet))
 
 
 def test_what_a_call_raises_is_raised_here_as_it_was() -> None:
@@ -190,11 +217,18 @@ def test_what_a_call_says_is_said_here_in_one_piece(capfd: pytest.CaptureFixture
     assert sorted(str(each.message) for each in warned if "warning" in str(each.message)) == ["warning 1", "warning 2"]
 
 
-def test_results_come_as_they_are_done() -> None:
-    list(in_workers(abs, [(1,), (2,)], 2))  # both processes are there
-    order = [place for place, _ in in_workers(time.sleep, [(3.0,), (0.0,), (0.0,)], 2)]
-    assert sorted(order[:2]) == [1, 2]
-    assert order[2] == 0
+def test_results_come_as_they_are_done(tmp_path: Path) -> None:
+    heard = tmp_path / "heard"
+
+    def waits(number: int) -> None:
+        end = time.monotonic() + 300
+        while number == 0 and not heard.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    results = in_workers(waits, [(0,), (1,), (2,)], 2)
+    assert [next(results)[0], next(results)[0]] == [1, 2]
+    heard.touch()
+    assert [place for place, _ in results] == [0]
 
 
 def test_a_worker_has_one_thread_and_the_settings_of_who_sent_it() -> None:
