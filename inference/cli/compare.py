@@ -22,7 +22,7 @@ from ..resume.finished import unfinished_fits
 from ..runtime.interrupts import asked_to_end, say_how_it_goes_on
 from ..svi.checkpoint import trained
 from .main import Parser
-from .models import MODELS, add_strings, add_vae, model_of
+from .models import COMPARED, add_strings, add_vae, model_of
 from .options import add_command, add_data, add_jobs, add_numbers, add_output, names, rows_of, seed_of, taken
 
 COMPILE: dict[str, Any] = {"auto": "auto", "yes": True, "no": False}
@@ -44,7 +44,7 @@ def add(commands: Any, what: str) -> None:
 def _add_model(parser: Parser) -> None:
     group = parser.add_argument_group("model and guides")
     add = group.add_argument
-    add("--model", choices=MODELS, default="bayesian-gmm", help="default: %(default)s")
+    add("--model", choices=COMPARED, default="bayesian-gmm", help="default: %(default)s")
     add_numbers(group, components=(2, "of a mixture"))
     add("--covariance", default="full", help="full, diagonal, tied or spherical (default: %(default)s)")
     add("--guides", type=names, metavar="A,B", help="see `pyrometer guides` (default: those with a star there)")

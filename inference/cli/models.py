@@ -7,13 +7,14 @@ from typing import Any, get_args
 
 from ... import datasets
 from ...guides import CATALOGUE
-from ...models import VAE, SequenceVAE
+from ...models import VAE, LabelledVAE, SequenceVAE
 from ...models.vae.networks import Likelihood, Network
 from ...models.vae.priors import Prior
 from .main import Parser
 from .options import add_numbers, number, positive, sizes
 
 MODELS: dict[str, Any] = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", model.__name__).lower(): model for model in CATALOGUE}
+COMPARED = [name for name, model in MODELS.items() if model is not LabelledVAE]  # no option gives classes
 share = number(float, -1e-9, 1, "a share, from 0 to below 1")
 
 

@@ -21,6 +21,7 @@ from ...display.table import table_of
 from ...errors import InputError
 from ..compare.columns import DECIMALS, as_text
 from ..distributed.launched import launched_rank
+from ..fit.importance import GOOD_KHAT
 from ..fit.saved import files_of
 from ..local_latents.marginal import USUAL
 from ..local_latents.row_fit import RowFit
@@ -95,9 +96,12 @@ def _train(options: argparse.Namespace) -> list[Path]:
     if of_strings:
         return report_strings(options, fit, x_test, said)
     held_out = x_test if x_test is not None else x
-    table = fit.marginal_likelihood(held_out[:ROWS], USUAL, seed=options.seed) if tells_new(fit.guide) else DataFrame()
+    known = tells_new(fit.guide) and np.isfinite(fit.elbo_draws).all()
+    table = fit.marginal_likelihood(held_out[:ROWS], USUAL, seed=options.seed) if known else DataFrame()
     if len(table):
         print(f"\nlog p(x), nats a row, over {min(ROWS, len(held_out))} rows by each method:\n{as_text(table)}")
+    if doubted := _doubted(table):
+        print(f"k-hat above {GOOD_KHAT}: believe neither nats nor se of {', '.join(doubted)}")
     if options.out is None:
         return []
     draws = _draws(fit, labels, table)
@@ -109,12 +113,22 @@ def _train(options: argparse.Namespace) -> list[Path]:
 
 def _summary(fit: RowFit) -> str:
     rows, elbo = len(fit.data.values), fit.elbo_draws
-    lines = [f"{fit.name}: ELBO {elbo.mean() / rows:.2f} nats a row after {fit.steps} steps, {fit.seconds:.1f} s"]
+    lines = [f"{fit.name}: ELBO {_nats(elbo.mean() / rows)} after {fit.steps} steps, {fit.seconds:.1f} s"]
     if len(fit.test_losses):
-        lines.append(f"held-out ELBO {-fit.test_losses[-1]:.2f}, the best {-min(fit.test_losses):.2f}")
+        best = -np.nanmin(fit.test_losses, initial=np.inf)
+        lines.append(f"held-out ELBO {_nats(-fit.test_losses[-1])}, the best {_nats(best)}")
     if fit.message:
         lines.append(fit.message)
     return "\n".join(lines)
+
+
+def _nats(value: float) -> str:
+    return f"{value:.2f} nats a row" if np.isfinite(value) else "beyond all numbers"
+
+
+def _doubted(table: DataFrame) -> list[str]:
+    """The methods whose weights have too heavy a tail; the ELBO, a mean of their logs, does without it."""
+    return [name for name in table.index if table["khat"][name] > GOOD_KHAT and name != "elbo"]
 
 
 def _labels(options: argparse.Namespace, x: DataFrame) -> Series | None:

@@ -118,7 +118,7 @@ def psislw(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Pareto k is infinite where a tail of all the same weights, or of fewer than five, has none.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):  # weights all equal have no tail
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # weights all equal have no tail
         if FIRST is not None:
             smoothed, khat = FIRST.psislw(log_weights.copy(), normalize=False)
             return np.asarray(smoothed), np.asarray(khat)

@@ -204,16 +204,21 @@ def _owner(model: Model, name: str, start: Start, **asked: Any) -> dict[str, Any
 
 
 def _fit(run: Epochs, name: str, data: Data, draws: int) -> RowFit:
-    """What was trained, with a warning where latent units lie idle."""
+    """What was trained, with a warning where latent units lie idle, or where it ended in numbers beyond all floats."""
     start = run.start
     start.values = run.best or start.values
     with start.at_work(start.seed):
         trained = copy.deepcopy(start.pairing).on_all_rows()  # as trained: the start puts its own back
         fit = row_fit(name, trained, sample_of_file(data), draws, **start.record())
-    if run.group.first and tells_q(fit.guide) and (lost := why_inactive(fit)):
-        warnings.warn(f"{name}: {lost}", stacklevel=3)
+    message, doubt = start.message or run.message, ""
+    if not np.isfinite(fit.elbo_draws).all():  # of which the loss before the last step knows nothing
+        message = doubt = message or "the ELBO is not finite after the last step: lower lr"
+    elif run.group.first and tells_q(fit.guide):
+        doubt = why_inactive(fit)
+    if run.group.first and doubt:
+        warnings.warn(f"{name}: {doubt}", stacklevel=3)
     fit = with_remark(fit, data, start.schedule.plates[0].size if start.schedule.plates else 1)
-    return replace(fit, test_losses=np.array(run.test_losses), message=start.message or run.message)
+    return replace(fit, test_losses=np.array(run.test_losses), message=message)
 
 
 @dataclass

@@ -86,6 +86,7 @@ BAD = {
     "no such reference": ["compare", "faithful", *QUICK[:2], "--reference", "truth"],
     "no such covariance": ["compare", "faithful", "--covariance", "round"],
     "no such model": ["compare", "faithful", "--model", "vae-gmm"],
+    "a model whose rows need classes, which no option gives": ["compare", "digits", "--model", "labelled-vae"],
     "no components": ["compare", "faithful", "--components", "0"],
     "more components than rows": ["compare", "faithful", "--components", "300"],
     "components in words": ["compare", "faithful", "--components", "two"],

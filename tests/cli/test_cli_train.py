@@ -180,3 +180,26 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, capsys: pytest.Captur
     for folder, message in ((tmp_path, "is no checkpoint"), (tmp_path / "none", "holds no checkpoint")):
         assert main(["compare", "digits", *VAE_OPTIONS, "--guides", "encoder", "--checkpoint", str(folder)]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_training_that_ends_beyond_all_numbers_says_so_and_gives_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its one step has a loss as any other; what the step led to is seen by the ELBO alone."""
+    (tmp_path / "mine.csv").write_text("a\n0.1\n0.5\n-0.1\n-0.8\n0.3\n0.5\n0.5\n-1.4\n")
+    small = ["--latent", "1", "--hidden", "3", "--epochs", "1", "--quiet"]
+    assert main(["train", str(tmp_path / "mine.csv"), *small, "--lr", "1e10"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("encoder: ELBO beyond all numbers after 1 steps")
+    assert said.out.endswith("the ELBO is not finite after the last step: lower lr\n")
+    assert said.err == "pyrometer: warning: encoder: the ELBO is not finite after the last step: lower lr\n"
+
+
+def test_methods_whose_weights_say_nothing_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_train, "USUAL", ("naive", "elbo"))
+    assert main(["train", "faithful", "--latent", "1", "--hidden", "3", "--epochs", "1", "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert said.out.endswith("k-hat above 0.7: believe neither nats nor se of naive\n")
+    assert "overflow" not in said.err

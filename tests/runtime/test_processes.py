@@ -18,6 +18,7 @@ from programs import X, Y, regression
 from pyrometer.inference.runtime.interrupts import asked_to_end
 from pyrometer.inference.workers.many import in_workers
 from pyrometer.models import BayesianGMM
+from runtime.programs_started import alive, descendants, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 SOON = 2.0  # seconds
@@ -53,36 +54,6 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-
-
-def descendants(pid: int) -> set[int]:
-    """The processes that came from one, itself left out."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            children.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
-        except (OSError, ProcessLookupError):
-            continue
-    found, left = set[int](), [pid]
-    while left:
-        left += (new := children.get(left.pop(), []))
-        found.update(new)
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, ProcessLookupError):
-        return False
-
-
-def until(true: Callable[[], bool], seconds: float) -> bool:
-    """Whether something becomes true in so many seconds."""
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.02)
-    return true()
 
 
 def with_workers(process: subprocess.Popen[str]) -> set[int]:
@@ -198,6 +169,19 @@ def test_a_call_in_processes_gives_what_it_gives_alone_in_order() -> None:
     calls = [(base, 2) for base in range(7)]
     squares = list(enumerate(n * n for n in range(7)))
     assert list(in_workers(pow, calls, 1)) == sorted(in_workers(pow, calls, 2)) == squares
+
+
+def test_a_worker_does_its_work_though_nobody_reads_what_it_says() -> None:
+    """As of `pyrometer compare --jobs 2 2>&1 | head -1`, whose fits were all lost."""
+    code = "import functools, sys; from pyrometer.inference.workers.many import in_workers\n"
+    code += "from pyrometer.inference.runtime.pipes import quiet_pipes\n"
+    code += "with quiet_pipes(): done = list(in_workers(functools.partial(print, flush=True), [('word',)] * 4, 2))\n"
+    code += "sys.exit(len(done))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=writing, timeout=300)
+    os.close(writing)
+    assert done.returncode == 4
 
 
 def test_in_a_notebook_ctrl_c_keeps_chains_and_scores_as_ever() -> None:

@@ -69,8 +69,28 @@ def flipped(content: bytes, rng: random.Random, bits: int) -> bytes:
 
 def odd(rng: random.Random, was: Any) -> Any:
     """Something else than a field was."""
-    choices = [None, "", "many", -1, 10**30, 0.5, float("nan"), [], {}, [None], {"odd": 1}, torch.zeros(7, 7), b"bytes"]
-    choices += [torch.tensor(float("nan")), torch.zeros(0), torch.zeros(2, dtype=torch.complex64), [torch.zeros(1)] * 3]
+    choices: list[Any] = [
+        None,
+        "",
+        "many",
+        -1,
+        10**30,
+        0.5,
+        float("nan"),
+        [],
+        {},
+        [None],
+        {"odd": 1},
+        torch.zeros(7, 7),
+        b"bytes",
+    ]
+    choices += [
+        torch.zeros(7, 7),
+        torch.tensor(float("nan")),
+        torch.zeros(0),
+        torch.zeros(2, dtype=torch.complex64),
+        [torch.zeros(1)] * 3,
+    ]
     if isinstance(was, torch.Tensor):
         choices += [was.double(), was.float() * float("inf"), was[None, ...], was.flatten()[:1], was.to_sparse()]
         choices += [was.int(), torch.full_like(was, -1e30), was.tolist(), was.clone()]

@@ -1,0 +1,142 @@
+"""Signals of every kind at random moments: one line, its status, nothing left over, nothing lost that was done."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyrometer.inference.svi.checkpoint import DIGEST_BYTES, sealed
+from runtime.programs_started import alive, descendants, until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+
+MAIN = [sys.executable, "-m", "pyrometer.inference.cli.main"]
+EACH = ["--steps", "100000", "--starts", "1", "--compile", "no"]
+CHAINS = ["--warmup", "100000", "--draws", "100000", "--chains", "2", "--compile", "no"]
+LONG = {  # none of which would end by itself
+    "compare": ["compare", "faithful", "--reference", "none", "--jobs", "2", *EACH],
+    "train": ["train", "digits", "--hidden", "16", "--epochs", "3000"],
+    "nuts": ["compare", "faithful", "--methods", "nuts", *CHAINS],
+}
+LESS = {  # added to these, of what does, and is to although nobody reads what it says
+    "compare": ["--steps", "50", "--draws", "50", "--guides", "auto_normal,auto_delta"],
+    "train": ["--epochs", "5"],
+    "nuts": ["--warmup", "20", "--draws", "20"],
+}
+ASKED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGPIPE]
+LATEST = 6.0  # seconds to the signal, from the start or from the first word that a program says
+SOON = 10.0  # seconds from the signal to the end: 2 where nothing else is at work, and what was drawn is written first
+WHOLE = 300.0  # seconds, of a program that ends by itself
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended. seconds: from the signal on. left: processes of its. files: in its two folders, by name."""
+
+    status: int
+    said: str
+    seconds: float
+    left: list[int]
+    files: list[str]
+    temporary: list[str]
+
+
+def ended(
+    program: str, number: signal.Signals, moment: float, folder: Path, *, at_work: bool = False, writes: bool = True
+) -> Ended:
+    """Start a program, and send a signal after so many seconds; of SIGPIPE close what reads from it.
+
+    at_work: whether the seconds count from where it says something, else from its start. writes: whether into a folder.
+    """
+    out, temporary = folder / "out", folder / "temporary"
+    temporary.mkdir(parents=True)
+    closes = number == signal.SIGPIPE
+    command = [*MAIN, *LONG[program], *(LESS[program] if closes else ()), *(["--out", str(out)] if writes else [])]
+    said = (folder / "said").open("wb+")
+    reader, writer = os.pipe()
+    streams = {"stdout": writer, "stderr": writer if closes else said}
+    environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, start_new_session=True, env=environment, **streams)  # type: ignore[call-overload]
+    os.close(writer)
+    if at_work:
+        until(lambda: bool(select.select([reader], [], [], 0)[0] or os.fstat(said.fileno()).st_size), WHOLE)
+    time.sleep(moment)
+    family, began = descendants(process.pid), time.monotonic()
+    if closes:
+        os.close(reader)
+    else:
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)  # as a terminal does, and as kill
+    try:
+        process.wait(WHOLE if closes else 60)
+        seconds = time.monotonic() - began
+        until(lambda: not any(map(alive, family)), SOON)
+        left = [pid for pid in family if alive(pid)]
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if not closes:
+            os.close(reader)
+    said.seek(0)
+    names = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    with said:
+        return Ended(
+            process.returncode,
+            said.read().decode(),
+            seconds,
+            left,
+            names,
+            sorted(path.name for path in temporary.iterdir() if not path.name.startswith("torchinductor")),  # a cache
+        )
+
+
+def check(found: Ended, number: signal.Signals, folder: Path, writes: bool = True) -> None:
+    """No traceback, its own status, nothing left over, results where it writes them, a checkpoint that is whole."""
+    assert "Traceback" not in found.said, found.said
+    assert found.left == []
+    if number == signal.SIGPIPE:
+        assert found.status == 141
+        assert {"table.csv", "encoder.pt"} & set(found.files) or not writes
+    elif number in ASKED:
+        assert found.status == 128 + number, found
+        assert found.said.splitlines()[-1].startswith(f"pyrometer: {ASKED[number]}"), found.said
+        assert found.seconds < SOON
+    else:
+        assert found.status in (-number, 128 + number), found
+    if number != signal.SIGKILL:  # of which nobody can clean up
+        assert found.temporary == []
+        assert not [name for name in found.files if name.startswith(".") or name.endswith(".new")]
+    kept = folder / "out" / "checkpoint.pt"
+    if kept.exists():
+        content = kept.read_bytes()
+        assert sealed(content[:-DIGEST_BYTES]) == content
+
+
+@pytest.mark.parametrize(("program", "number"), [("nuts", signal.SIGKILL), ("train", signal.SIGPIPE)])
+def test_a_program_that_is_killed_or_read_no_more_leaves_nothing_undone(
+    program: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    check(ended(program, number, 0.5, tmp_path, at_work=True), number, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_twenty_of_each_signal_at_random_moments(number: signal.Signals, tmp_path: Path) -> None:
+    for trial, moment in enumerate(np.random.default_rng(number).uniform(0.3, LATEST, 20)):
+        folder = tmp_path / str(trial)
+        program, writes = (
+            list(LONG)[trial % len(LONG)],
+            number != signal.SIGPIPE or trial % 5 == 0,
+        )  # pictures take long
+        found = ended(program, number, float(moment), folder, at_work=trial % 2 == 1, writes=writes)
+        check(found, number, folder, writes)
