@@ -146,7 +146,7 @@ KINDS: dict[str, Callable[[np.ndarray], Any]] = {
     "a dictionary": lambda x: pa.array(_letters(x)).dictionary_encode(),
     "a column of categories": lambda x: frame(x).assign(a=pd.Series(_letters(x), dtype="category")),
     "dates": lambda x: pd.Series(pd.date_range("2020", periods=len(x))),
-    "sparse": sp.csr_matrix,
+    "sparse": lambda x: sp.csr_matrix(_flat(x)),
     "a sparse tensor": lambda x: torch.tensor(x).to_sparse(),
     "a generator": lambda x: (row for row in x),
     "a set": lambda x: set(first(x).tolist()),
