@@ -118,7 +118,7 @@ def mixture_fit(
     if options.responsibilities is not None:
         starts = [_check_responsibilities(options.responsibilities, blocks.rows, model.components)]
     with (
-        worker_pool(as_matrix(whole.values) if whole.mapped is not None else None, options.jobs) as pool,
+        worker_pool(as_matrix(whole.values), options.jobs) as pool,
         isolated(options.seed, torch.float64),
     ):
         updates_of = partial(kind, model, blocks, pool)

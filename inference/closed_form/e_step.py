@@ -31,14 +31,14 @@ def inline(fn: Callable[[Tensor], Parts], blocks: Iterable[Tensor]) -> Iterator[
 
 
 @contextmanager
-def worker_pool(file: Mapped | None = None, jobs: int | None = 1) -> Iterator[WorkerPool]:
+def worker_pool(rows: Tensor | None = None, jobs: int | None = 1) -> Iterator[WorkerPool]:
     """As many workers as torch has threads, until the end of the block, where torch's own number is as it was.
 
-    file: what all blocks lie in, where `jobs` processes are to share them; each of these maps it itself.
+    rows: all blocks end to end; where they lie in a file, `jobs` processes share them, and each maps it itself.
     """
     number = torch.get_num_threads()
-    if file is not None and cores_for(jobs):
-        yield lambda fn, _: _by_workers(fn, file, jobs)
+    if isinstance(rows, Mapped) and cores_for(jobs):
+        yield lambda fn, _: _by_workers(fn, rows, jobs)
         return
     if number == 1:
         yield inline

@@ -100,7 +100,8 @@ def test_the_notes_of_the_fit_and_of_its_pictures_are_both_kept(
 def test_what_is_completed_is_the_upper_half(shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).random((20, *shape))
     fit = train(VAE(2, "mlp", "gaussian", (8,)), "encoder", x, epochs=1, batch_size=10, progress=False)
-    known = cli_train._draws(fit, None, pd.DataFrame())["completion.png"].args[2]
+    picture: Any = cli_train._draws(fit, None, pd.DataFrame())["completion.png"].draw
+    known = picture.args[2]
     assert known.shape == (10, *shape)
     assert (known.reshape(10, 2, -1) == [[[True], [False]]]).all()
 
@@ -111,7 +112,7 @@ def test_a_label_column_is_not_fitted_and_colours_the_rows(tmp_path: Path, monke
     seen: dict[str, Any] = {}
     original = cli_train._draws
 
-    def draws(fit: object, labels: pd.Series, table: pd.DataFrame) -> dict[str, object]:
+    def draws(fit: object, labels: pd.Series, table: pd.DataFrame) -> Any:
         seen.update(fit=fit, labels=labels)
         return original(fit, labels, table)  # type: ignore[arg-type]
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pyrometer
 import pytest
@@ -90,7 +91,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path: Path) -
             )
         (disk / "fill").unlink()
         assert tree(disk) == before
-        again = {"checkpoint": disk / "run", "resume": True, "progress": False}
+        again: dict[str, Any] = {"checkpoint": disk / "run", "resume": True, "progress": False}
         assert pyrometer.train(model, "encoder", digits, epochs=2, draws=2, **again).steps > 0
 
 

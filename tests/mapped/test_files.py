@@ -53,10 +53,15 @@ def parquet(folder: Path, frame: pd.DataFrame, parts: int = 3) -> Path:
     return folder / "parts"
 
 
+def mapped(path: Path) -> Mapped:
+    found = rows_in(path, "x")
+    assert isinstance(found, Mapped)
+    return found
+
+
 def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
     here = torch.as_tensor(ROWS)
-    there = rows_in(saved(tmp_path, ROWS), "x")
-    assert isinstance(there, Mapped)
+    there = mapped(saved(tmp_path, ROWS))
     assert there.shape == here.shape
     assert len(there) == 300
     assert there.dim() == 2
@@ -97,7 +102,7 @@ def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
 
 
 def test_what_would_take_all_rows_is_refused(tmp_path: Path) -> None:
-    x = rows_in(saved(tmp_path, ROWS), "x")
+    x = mapped(saved(tmp_path, ROWS))
     for ask in (lambda: x - x.mean(0), lambda: x.exp(), lambda: x.numpy(), lambda: np.asarray(x), lambda: x @ x.T):
         with pytest.raises(InputError, match=r"all 300 rows of .*x.npy into memory"):
             ask()
@@ -106,7 +111,7 @@ def test_what_would_take_all_rows_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_copy_in_another_process_maps_the_file_itself(tmp_path: Path) -> None:
-    x = rows_in(saved(tmp_path, ROWS), "x")
+    x = mapped(saved(tmp_path, ROWS))
     sent = pickle.dumps(x.float())
     assert len(sent) < 5000
     again = pickle.loads(sent)
@@ -155,6 +160,7 @@ def test_parts_may_have_their_columns_in_other_orders_and_single_precision_is_ke
     frame.iloc[150:][["c", "a", "b"]].to_parquet(folder / "1.parquet")
     found = as_data(folder).values
     assert np.array_equal(found[:].numpy(), frame.to_numpy(float))
+    assert isinstance(found, Mapped)
     assert found.pages.place.dtype == "<f4"
     chosen = opened_rows(folder, ["c", "a"])
     assert chosen.names == ("c", "a")
@@ -236,12 +242,12 @@ def test_zarr_that_is_no_array_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_file_that_changes_while_it_is_read_is_no_bus_error(tmp_path: Path) -> None:
     path = saved(tmp_path, ROWS)
-    x = rows_in(path, "x")
+    x = mapped(path)
     os.truncate(path, 1000)
     for ask in (lambda: x[5], lambda: list(x.blocks()), lambda: pickle.loads(pickle.dumps(x))):
         with pytest.raises(InputError, match="has changed since it was opened"):
             ask()
-    gone = rows_in(saved(tmp_path, ROWS, "gone.npy"), "x")
+    gone = mapped(saved(tmp_path, ROWS, "gone.npy"))
     sent = pickle.dumps(gone)
     (tmp_path / "gone.npy").unlink()
     assert torch.equal(gone[:], torch.as_tensor(ROWS))  # its pages stay

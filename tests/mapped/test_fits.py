@@ -242,6 +242,7 @@ def test_the_commands_take_a_file(
     assert command_line.main(["compare", str(tmp_path / "parts"), *words]) == 0
     assert "3,600 rows lie in a file" in capsys.readouterr().out
     again = pyrometer.load(tmp_path / "out", BayesianGMM(2))
+    assert isinstance(again, pyrometer.Comparison)
     assert again.problem.data.columns == ("c", "a")
     assert again.problem.data.rows == 3600
     words = ["--latent", "1", "--hidden", "8", "--epochs", "1", "--batch-size", "500", "--quiet"]

@@ -44,8 +44,9 @@ def by_hand(X: Tensor, y: Tensor) -> None:
 
 GUIDES: dict[str, Any] = {"normal": "auto_normal", "mvn": "auto_mvn", "by hand": by_hand, "point": "auto_delta"}
 OWN: dict[str, Any] = {"quick": partial(pyrometer.svi, guide="auto_mvn", lr=0.1), "exact": pyrometer.laplace}
+BOTH: dict[str, Any] = {**GUIDES, **OWN}
 CALLS: dict[str, Callable[..., Comparison]] = {
-    "a regression": partial(compare, regression, (X, Y), {**GUIDES, **OWN}, x_test=(X[:9], Y[:9]), **SMALL),
+    "a regression": partial(compare, regression, (X, Y), BOTH, x_test=(X[:9], Y[:9]), **SMALL),
     "a mixture": partial(
         compare, BayesianGMM(2), "faithful", ["structured"], methods=["svi", "cavi"], reference="cavi", **SMALL
     ),
