@@ -16,7 +16,7 @@ from torch.distributions.transforms import AffineTransform, ComposeTransform
 from ..models.program import is_flat
 from ..models.structure import Model, Plate, read_structure
 
-__all__ = ["AUTO", "Continuous", "auto", "start_at"]
+__all__ = ["AUTO", "Continuous", "auto", "is_cut_by_rows", "start_at", "with_plates_of"]
 
 
 @dataclass
@@ -102,6 +102,19 @@ AUTO: dict[str, Callable[[Model], autoguide.AutoGuide]] = {
     "auto_iaf": auto(StartedIAF),
     "auto_structured": auto(autoguide.AutoStructured),
 }
+
+
+def is_cut_by_rows(guide: object) -> bool:
+    """Whether an AutoGuide has its parameters a site, so that a minibatch moves those of its own rows alone."""
+    by_site = (autoguide.AutoNormal, autoguide.AutoDelta, autoguide.AutoGuideList)
+    return isinstance(guide, by_site) or not isinstance(guide, autoguide.AutoGuide)
+
+
+def with_plates_of(guide: Callable[..., Any], model: Model) -> Callable[..., Any]:
+    """A trained guide, which as an AutoGuide has the plates of this model from now on, that of all rows say."""
+    if isinstance(guide, autoguide.AutoGuide) and guide.create_plates is not None:
+        guide.create_plates = Continuous(model).create_plates
+    return guide
 
 
 def start_at(guide: Callable[..., Any], loc: Mapping[str, Tensor], precision: Tensor) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch.distributions import constraints, kl_divergence
 
 from ...errors import InputError
 from ...guides import Guide
+from ...guides.auto import is_cut_by_rows, with_plates_of
 from ...models.gaussians.units import RealVectorIn
 from ...models.program import Promoted
 from ...models.structure import Model, Site, Structure, model_name, one_line, sites_of
@@ -58,8 +59,9 @@ class Pairing:
         return infer.config_enumerate(self.model) if isinstance(self.elbo, infer.TraceEnum_ELBO) else self.model
 
     def on_all_rows(self) -> Pairing:
-        """The same pair without minibatches."""
-        return replace(self, model=on_all_rows(self.model), guide=on_all_rows(self.guide))
+        """The same pair without minibatches, when it is trained."""
+        model = on_all_rows(self.model)
+        return replace(self, model=model, guide=with_plates_of(on_all_rows(self.guide), model))
 
 
 def pair(model: Model, guide: Guide, name: str, data: Data, structure: Structure, estimator: str | ELBO) -> Pairing:
@@ -78,6 +80,7 @@ def pair(model: Model, guide: Guide, name: str, data: Data, structure: Structure
     sites = sites_of(guide_trace)
     _check_sites(model, name, sites, structure)
     auxiliary = any(node["infer"].get("is_auxiliary") for node in sites.values())
+    _check_cut(guide, name, structure)
     own = [sites[site.name]["fn"] for site in structure.latent]
     point = bool(own) and not auxiliary and all(isinstance(fn, Delta) for fn in own)
     kinds = {node["value"].dtype for node in sites.values() if node["value"].is_floating_point()}
@@ -104,6 +107,14 @@ def _check_sites(model: Model, name: str, sites: Sites, structure: Structure) ->
             what = f"which is {known[key].kind} in" if key in known else "which is not a site of"
             mend = f"remove it, or give it the name of one of {', '.join(drawn) or 'none'}"
             raise InputError(f"guide {name} samples {key!r}, {what} model {model_name(model)}: {mend}")
+
+
+def _check_cut(guide: Guide, name: str, structure: Structure) -> None:
+    """Refuse minibatches to an AutoGuide that has one vector for the latents of all rows."""
+    for site in structure.latent:
+        if any(plate.size < plate.full_size for plate in site.plates) and not is_cut_by_rows(guide):
+            has = f"guide {name} has one vector for all latents, and a minibatch has those of some rows, {site.name!r}"
+            raise InputError(f"{has}: leave batch_size out, or take auto_normal")
 
 
 def _check_site(name: str, node: dict[str, Any], site: Site) -> None:
