@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from threading import RLock
+from threading import Condition, RLock
 
 import numpy as np
 import pyro
@@ -13,6 +13,7 @@ from ...errors import check_seed
 from ...models.program import permissive
 
 ALONE = RLock()  # Pyro's and torch's state is one for all threads: who changes it keeps the others waiting
+TURN = Condition(ALONE)
 SMALL = 200_000  # numbers; an operation on fewer is over before a second thread has begun
 
 
@@ -46,6 +47,12 @@ def isolated(seed: int, dtype: torch.dtype, params: dict | None = None, promote:
         random.seed(seed)
         torch.set_default_dtype(dtype)
         yield
+
+
+def let_others(seconds: float) -> None:
+    """Wait for so long, while other threads may change what is everybody's: each leaves it as it was."""
+    with ALONE:
+        TURN.wait(seconds)
 
 
 @contextmanager

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, TypeAlias
 
+from ..runtime.isolation import let_others
 from .engines import Engine, engine_for
 from .task import WorkerLost, packed, under_way, unpacked
 
+LOOK_EVERY = 0.005  # seconds between two looks at what is under way
 Call: TypeAlias = tuple[int, tuple[Any, ...]]  # its place, and its arguments
 
 
@@ -47,7 +49,9 @@ def _elsewhere(engine: Engine, fn: Callable[..., Any], calls: Iterable[tuple[Any
                     yield call[0], lost
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            while not (done := wait(running, 0, FIRST_COMPLETED).done):
+                let_others(LOOK_EVERY)  # workers may be threads of this process
+            for future in done:
                 call = running.pop(future)
                 try:
                     packet = future.result()

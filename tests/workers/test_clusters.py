@@ -17,12 +17,14 @@ from types import ModuleType
 from typing import Any
 
 import joblib
+import numpy as np
 import pyrometer
 import pytest
 from joblib.parallel import BACKENDS
 from many_fits import WORK, alone, frail, runs, some_slow, table
 from pyrometer.inference.runtime.progress import watched
 from pyrometer.inference.workers.many import WorkerLost, cores_for, in_workers
+from pyrometer.models import GMM
 from test_documents import EXAMPLES, SMOKE, small
 from waiting import children, listening, until
 
@@ -141,8 +143,12 @@ def test_what_a_worker_raises_and_says_arrives(cluster: Cluster, capfd: pytest.C
     assert capfd.readouterr().out == "before\n"
 
 
-def test_a_dask_cluster_in_threads_of_this_process_is_safe(dask_cluster: Cluster) -> None:
+def test_a_dask_cluster_in_threads_of_this_process_is_safe(dask_cluster: Cluster, tmp_path: Path) -> None:
     import distributed
+
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(5000, 2)))
+    blocks = partial(np.load, tmp_path / "x.npy", mmap_mode="r")
+    classic = partial(pyrometer.em, GMM(2), max_steps=3, starts=1, progress=False)
 
     how: Any = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": "127.0.0.1:0"}
     with (
@@ -151,6 +157,7 @@ def test_a_dask_cluster_in_threads_of_this_process_is_safe(dask_cluster: Cluster
         joblib.parallel_config("dask", client=client),
     ):
         assert WORK["svi"](None).equals(alone("svi"))
+        assert (classic(blocks()).losses == classic(blocks(), jobs=1).losses).all()  # it waits for what needs its lock
 
 
 def test_a_cluster_that_is_gone_is_one_line(dask_cluster: Cluster) -> None:
