@@ -51,7 +51,7 @@ class RowBlocks:
         values, columns = as_matrix(self.data.values), self.data.columns
         loc, scale = values.mean(0), values.std(0, correction=0)
         for d in (scale == 0).nonzero().flatten().tolist():
-            raise InputError(f"x: column {columns[d]!r} is {loc[d].item():g} in every row: drop it")
+            raise InputError(f"x: column {columns[d]!r} is {loc[d].item() + 0.0:g} in every row: drop it")
         return Units(loc, scale, self.squares)
 
     def sample(self, seed: int) -> Tensor:

@@ -244,7 +244,7 @@ def _line(bad: NDArray[np.bool_], values: Series, where: str, what: str, mend: s
     if not bad.any():
         return ""
     row = int(bad.argmax())
-    label = "" if isinstance(values.index, pd.RangeIndex) else f" (label {values.index[row]!r})"
+    label = "" if isinstance(values.index, pd.RangeIndex) else f" (label {values.index[[row]].tolist()[0]!r})"
     value = values.iloc[row]
     known = is_missing(value) or isinstance(value, Number)
     shown = f" {value!r}" if isinstance(value, str) else "" if known else f" a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: who is asked to end does so at once, and keeps what is finished."""
+"""Ctrl-C, SIGTERM and SIGHUP: who is asked to end does so at once, and keeps what is finished."""
 
 import os
 import signal
@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+if hasattr(signal, "SIGHUP"):  # of a terminal that closes; Windows has none
+    WORDS[signal.SIGHUP] = "hung up"
+ASKED = (signal.SIGINT, signal.SIGTERM)  # which are meant for this program, though a shell may have it ignore them
 PATIENCE = 1.6  # seconds from a signal until a program ends by force, where it has nothing finished to keep
 
 _asked: list[int] = []  # the signals by which a program of ours was asked to end
@@ -18,7 +21,7 @@ _keeping = threading.Event()  # set while what is finished is brought home
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt at Ctrl-C and at SIGTERM alike; for a program, which ends then.
+    """Raise KeyboardInterrupt at Ctrl-C, SIGTERM and SIGHUP alike; for a program, which ends then. Under nohup SIGHUP stays ignored.
 
     Where it does not, for the interrupt came in the middle of what cannot be interrupted, it is ended by force.
     """
@@ -26,7 +29,8 @@ def ending_on_signals() -> Iterator[None]:
         yield
         return
     _keeping.clear()
-    before = {number: signal.signal(number, _end) for number in WORDS}
+    heard = [number for number in WORDS if number in ASKED or signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _end) for number in heard}
     try:
         yield
     finally:
@@ -39,7 +43,7 @@ def ending_on_signals() -> Iterator[None]:
 
 @contextmanager
 def signals_stop(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C set an event, and the second interrupt as usual; SIGTERM too, where a program ends by it."""
+    """Let the first Ctrl-C set an event, and the second interrupt as usual; others too, where a program ends by them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

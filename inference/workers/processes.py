@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..runtime.interrupts import WORDS
+
 LOOK_EVERY = 0.2  # seconds between two looks at the parent
-HELD = (signal.SIGINT, signal.SIGTERM)  # which come to a whole group of processes, and are the parent's to answer
+HELD = tuple(WORDS)  # which come to a whole group of processes, and are the parent's to answer
 
 
 def end_with(parent: int) -> None:

@@ -40,7 +40,7 @@ def check_table(x: Tensor, columns: tuple[str, ...], components: int = 1) -> Ten
         raise InputError("x has one row: give at least two")
     matrix = as_matrix(x)
     for d in (matrix.amin(0) == matrix.amax(0)).nonzero().flatten().tolist():
-        raise InputError(f"x: column {columns[d]!r} is {matrix[0, d].item():g} in every row: drop it")
+        raise InputError(f"x: column {columns[d]!r} is {matrix[0, d].item() + 0.0:g} in every row: drop it")
     return x
 
 

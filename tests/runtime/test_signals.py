@@ -32,7 +32,7 @@ LESS = {  # added to these, of what does, and is to although nobody reads what i
     "train": ["--epochs", "5"],
     "nuts": ["--warmup", "20", "--draws", "20"],
 }
-ASKED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+ASKED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGPIPE]
 LATEST = 6.0  # seconds to the signal, from the start or from the first word that a program says
 SOON = 10.0  # seconds from the signal to the end: 2 where nothing else is at work, and what was drawn is written first
@@ -115,15 +115,17 @@ def check(found: Ended, number: signal.Signals, folder: Path, writes: bool = Tru
         assert found.status in (-number, 128 + number), found
     if number != signal.SIGKILL:  # of which nobody can clean up
         assert found.temporary == []
-        assert not [name for name in found.files if name.startswith(".") or name.endswith(".new")]
+        assert not [name for name in found.files if name.startswith(".pyrometer") or name.endswith(".new")]
     kept = folder / "out" / "checkpoint.pt"
     if kept.exists():
         content = kept.read_bytes()
         assert sealed(content[:-DIGEST_BYTES]) == content
 
 
-@pytest.mark.parametrize(("program", "number"), [("nuts", signal.SIGKILL), ("train", signal.SIGPIPE)])
-def test_a_program_that_is_killed_or_read_no_more_leaves_nothing_undone(
+@pytest.mark.parametrize(
+    ("program", "number"), [("nuts", signal.SIGKILL), ("train", signal.SIGPIPE), ("train", signal.SIGHUP)]
+)
+def test_a_program_that_is_killed_read_no_more_or_left_alone_leaves_nothing_undone(
     program: str, number: signal.Signals, tmp_path: Path
 ) -> None:
     check(ended(program, number, 0.5, tmp_path, at_work=True), number, tmp_path)
