@@ -21,7 +21,7 @@ _keeping = threading.Event()  # set while what is finished is brought home
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt at Ctrl-C, SIGTERM and SIGHUP alike; for a program, which ends then. Under nohup SIGHUP stays ignored.
+    """Raise KeyboardInterrupt at Ctrl-C, SIGTERM and SIGHUP alike, if not under nohup; for a program, which ends then.
 
     Where it does not, for the interrupt came in the middle of what cannot be interrupted, it is ended by force.
     """
@@ -43,7 +43,7 @@ def ending_on_signals() -> Iterator[None]:
 
 @contextmanager
 def signals_stop(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C set an event, and the second interrupt as usual; others too, where a program ends by them."""
+    """Let the first Ctrl-C set an event, and the second interrupt as usual; others too where a program ends by it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
