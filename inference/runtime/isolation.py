@@ -49,6 +49,11 @@ def isolated(seed: int, dtype: torch.dtype, params: dict | None = None, promote:
         yield
 
 
+def is_alone() -> bool:
+    """Whether this thread keeps the others waiting."""
+    return bool(ALONE._is_owned())  # type: ignore[attr-defined] # as Condition asks it
+
+
 def let_others(seconds: float) -> None:
     """Wait for so long, while other threads may change what is everybody's: each leaves it as it was."""
     with ALONE:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, TypeAlias
 
-from ..runtime.isolation import let_others
+from ..runtime.isolation import is_alone, let_others
 from .engines import Engine, engine_for
 from .task import WorkerLost, packed, under_way, unpacked
 
@@ -49,9 +49,7 @@ def _elsewhere(engine: Engine, fn: Callable[..., Any], calls: Iterable[tuple[Any
                     yield call[0], lost
             if not running:
                 return
-            while not (done := wait(running, 0, FIRST_COMPLETED).done):
-                let_others(LOOK_EVERY)  # workers may be threads of this process
-            for future in done:
+            for future in _ended(running):
                 call = running.pop(future)
                 try:
                     packet = future.result()
@@ -73,6 +71,13 @@ def _opened(packet: bytes) -> Any:
         return unpacked(packet)
     except WorkerLost as lost:
         return lost
+
+
+def _ended(running: Iterable[Future[bytes]]) -> set[Future[bytes]]:
+    """Those that have ended, one at least. Workers may be threads of this process, and need the lock that it holds."""
+    while is_alone() and not any(future.done() for future in running):
+        let_others(LOOK_EVERY)
+    return wait(running, return_when=FIRST_COMPLETED).done
 
 
 class _Waiting:

@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_rows_and_leaves_torchs_generator_alone(fit
     pd.testing.assert_frame_equal(fit.sample(5, seed=2), fit.sample(5, seed=2))
     assert not fit.sample(5, seed=2).equals(fit.sample(5, seed=3))
     assert torch.equal(torch.get_rng_state(), before)
-    with pytest.raises(InputError, match="n=0 must be 1 or more"):
+    with pytest.raises(InputError, match="n=0 must be a whole number, 1 or more"):
         fit.sample(0)
 
 

@@ -20,6 +20,7 @@ import joblib
 import numpy as np
 import pyrometer
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from joblib.parallel import BACKENDS
 from many_fits import WORK, alone, frail, runs, some_slow, table
 from pyrometer.inference.runtime.progress import watched
@@ -41,7 +42,7 @@ def dask_cluster() -> Iterator[Cluster]:
 
     few = {"distributed.scheduler.allowed-failures": 1, "distributed.worker.daemon": True}
     how = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
-    before = children(os.getpid())
+    before = there_now()
     with (
         dask.config.set(few),
         tempfile.TemporaryDirectory() as folder,
@@ -58,7 +59,7 @@ def ray_cluster() -> Iterator[Cluster]:
     ray = pytest.importorskip("ray")
     from ray.util.joblib import register_ray
 
-    before, environment = children(os.getpid()), dict(os.environ)
+    before, environment = there_now(), dict(os.environ)
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # its sockets have at most 107 characters
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
@@ -83,10 +84,18 @@ def ray_cluster() -> Iterator[Cluster]:
         shutil.rmtree(folder)
 
 
-def left_nothing(before: set[int]) -> None:
+def there_now() -> tuple[set[int], set[str]]:
+    """The processes that came from this one, idle ones of this machine's own ended, and the ports that it has open."""
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    return children(os.getpid()), listening(os.getpid())
+
+
+def left_nothing(before: tuple[set[int], set[str]]) -> None:
     """No process is left of a cluster, and no port open that it had."""
-    assert until(lambda: children(os.getpid()) <= before, END_SECONDS), children(os.getpid()) - before
-    assert listening(os.getpid()) == set()
+    processes, ports = before
+    there_now()
+    assert until(lambda: children(os.getpid()) <= processes, END_SECONDS), children(os.getpid()) - processes
+    assert listening(os.getpid()) <= ports
 
 
 @pytest.fixture(params=["dask", "ray"], scope="module")
