@@ -16,7 +16,7 @@ from torch.distributions.transforms import AffineTransform, ComposeTransform
 from ..models.program import is_flat
 from ..models.structure import Model, Plate, read_structure
 
-__all__ = ["AUTO", "Continuous", "auto", "is_cut_by_rows", "start_at", "with_plates_of"]
+__all__ = ["AUTO", "Continuous", "auto", "is_cut_by_rows", "on_every_row", "start_at"]
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Continuous:
     model: Model
     names: frozenset[str] | None = field(default=None, init=False)
     plates: tuple[Plate, ...] = field(default=(), init=False)
+    whole: bool = field(default=False, init=False)
     start: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
@@ -53,11 +54,12 @@ class Continuous:
         return autoguide.init_to_median(site)
 
     def create_plates(self, *args: Any, **kwargs: Any) -> list[pyro.plate]:
-        """The plates of the latent sites, as the model has them, its subsampling included."""
+        """The plates of the latent sites as the model has them, subsampled where they are not to be whole."""
         if self.names is None:
             with poutine.block():
                 self(*args, **kwargs)
-        return [pyro.plate(p.name, p.full_size, subsample_size=p.size, dim=p.dim) for p in self.plates]
+        sizes = [(p, p.full_size if self.whole else p.size) for p in self.plates]
+        return [pyro.plate(p.name, p.full_size, subsample_size=size, dim=p.dim) for p, size in sizes]
 
 
 class StartedIAF(autoguide.AutoIAFNormal):
@@ -110,10 +112,11 @@ def is_cut_by_rows(guide: object) -> bool:
     return isinstance(guide, by_site) or not isinstance(guide, autoguide.AutoGuide)
 
 
-def with_plates_of(guide: Callable[..., Any], model: Model) -> Callable[..., Any]:
-    """A trained guide, which as an AutoGuide has the plates of this model from now on, that of all rows say."""
-    if isinstance(guide, autoguide.AutoGuide) and guide.create_plates is not None:
-        guide.create_plates = Continuous(model).create_plates
+def on_every_row(guide: Callable[..., Any]) -> Callable[..., Any]:
+    """A trained guide, which as an AutoGuide enters its plates at their full size from now on."""
+    seen = getattr(getattr(guide, "create_plates", None), "__self__", None)
+    if isinstance(seen, Continuous):
+        seen.whole = True
     return guide
 
 

@@ -81,11 +81,12 @@ def measured(what: str, path: Path) -> dict[str, float]:
         found = {what: (seconds - less) / max(1, fit.steps - 1)}
     elif what == "svi":
         model = BayesianGMM(3)
-        _, less = seconds_of(lambda: pyrometer.svi(model, "structured", x, steps=50, draws=1, **common))
-        _, more = seconds_of(lambda: pyrometer.svi(model, "structured", x, steps=150, draws=1, **common))
-        _, drawn = seconds_of(lambda: pyrometer.svi(model, "structured", x, steps=50, draws=5, **common))
+        pyrometer.svi(model, "structured", x, starts=1, steps=50, draws=1, **common)  # compiles
+        _, less = seconds_of(lambda: pyrometer.svi(model, "structured", x, starts=1, steps=50, draws=1, **common))
+        _, more = seconds_of(lambda: pyrometer.svi(model, "structured", x, starts=1, steps=1050, draws=1, **common))
+        _, drawn = seconds_of(lambda: pyrometer.svi(model, "structured", x, starts=1, steps=50, draws=5, **common))
         _, opened = seconds_of(lambda: as_data(x, model))
-        found = {"svi": (more - less) / 100, "draw": max(0.0, drawn - less) / 4, "open": opened}
+        found = {"svi": (more - less) / 1000, "draw": max(0.0, drawn - less) / 4, "open": opened}
     elif what == "train":
         vae = VAE(2, hidden=(32,))
         _, seconds = seconds_of(

@@ -13,7 +13,7 @@ from torch.distributions import constraints, kl_divergence
 
 from ...errors import InputError
 from ...guides import Guide
-from ...guides.auto import is_cut_by_rows, with_plates_of
+from ...guides.auto import is_cut_by_rows, on_every_row
 from ...models.gaussians.units import RealVectorIn
 from ...models.program import Promoted
 from ...models.structure import Model, Site, Structure, model_name, one_line, sites_of
@@ -60,8 +60,7 @@ class Pairing:
 
     def on_all_rows(self) -> Pairing:
         """The same pair without minibatches, when it is trained."""
-        model = on_all_rows(self.model)
-        return replace(self, model=model, guide=with_plates_of(on_all_rows(self.guide), model))
+        return replace(self, model=on_all_rows(self.model), guide=on_every_row(on_all_rows(self.guide)))
 
 
 def pair(model: Model, guide: Guide, name: str, data: Data, structure: Structure, estimator: str | ELBO) -> Pairing:
