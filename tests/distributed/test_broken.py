@@ -88,7 +88,7 @@ REFUSED: dict[str, tuple[Callable[[int], Any], str]] = {
     ),
     "a parameter by the batch": (
         lambda rank: fits.svi(effects, "auto_diagonal_normal", (X, Y), **EAGER)(HALF),
-        "for 21 rows and (44,) for all: several processes cannot share it, take one",
+        "guide auto_diagonal_normal has one vector for all latents, and a minibatch has those of some rows",
     ),
     "a model without batches": (
         lambda rank: fits.svi(all_rows, "auto_normal", (X, Y), **EAGER)(None),
