@@ -79,7 +79,7 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
     if sound.any():
         fitted, tail = psislw(log_weights.T[sound])[1], math.ceil(min(draws / 5, 3 * math.sqrt(draws)))
         largest = np.partition(log_weights[:, sound], -tail - 1, axis=0)[-tail - 1 :]
-        khat[sound] = np.where(np.isinf(fitted) & (np.ptp(largest, axis=0) < EQUAL), math.nan, fitted)
+        khat[sound] = np.where(np.ptp(largest, axis=0) < EQUAL, math.nan, fitted)  # else it would be of their rounding
     return khat
 
 

@@ -102,6 +102,9 @@ def test_smoothed_weights_have_the_mean_and_the_error_of_their_distribution() ->
 def test_weights_all_equal_are_the_evidence_without_error() -> None:
     assert smoothed_log_mean(np.full(500, -3.0))[:2] == pytest.approx((-3.0, 0.0))
     assert smoothed_log_mean(np.full(50, -3.0), 100).value == pytest.approx(-3.0 - math.log(2))
+    rounded = -3.0 + np.random.default_rng(0).integers(-4, 5, 500) * np.spacing(3.0)
+    assert smoothed_log_mean(rounded)[:2] == pytest.approx((-3.0, 0.0))
+    assert math.isnan(smoothed_log_mean(rounded).khat)
 
 
 def two_signs(y: Tensor) -> None:
