@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 from zlib import crc32
@@ -150,17 +150,38 @@ def _staged(folder: Path) -> Iterator[_Stage]:
         if not ground.is_dir():
             raise InputError(f"cannot write into {folder}: {ground} is a file; choose another folder")
         tidy(target)
-        stage = _Stage(target, _folder_aside(target))
-        try:
+        with _own_stage(target) as stage:
             if not os.access(ground, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            with _locked(stage.aside):
-                yield stage
-        finally:
-            _clear(stage)
+            yield stage
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise InputError(f"cannot write into {folder}: {why}; choose another folder") from error
+
+
+@contextmanager
+def _own_stage(target: Path) -> Iterator[_Stage]:
+    """A new folder aside, held against others, and cleared afterwards.
+
+    Until it is held another process may take it for one that a killed call has left, and remove it: then a next one.
+    """
+    with ExitStack() as held:
+        stage = _Stage(target, _folder_aside(target))
+        while not _held(stage.aside, held):
+            stage = _Stage(target, _folder_aside(target))
+        try:
+            yield stage
+        finally:
+            _clear(stage)
+
+
+def _held(folder: Path, held: ExitStack) -> bool:
+    """Whether a folder is there and now ours."""
+    try:
+        held.enter_context(_locked(folder))
+    except (FileNotFoundError, BlockingIOError):  # who tidies up holds it, or has removed it
+        return False
+    return folder.exists()
 
 
 def _ground(folder: Path) -> Path:

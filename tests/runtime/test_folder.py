@@ -253,6 +253,20 @@ def test_a_call_leaves_what_another_process_is_at_work_on(tmp_path: Path) -> Non
     assert is_whole(folder, 2)
 
 
+def test_many_processes_look_at_one_folder_at_once(tmp_path: Path) -> None:
+    def look() -> None:
+        for _ in range(300):
+            check_folder(tmp_path / "new" / "results")
+
+    others = [multiprocessing.get_context("fork").Process(target=look) for _ in range(3)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    assert [other.exitcode for other in others] == [0, 0, 0]
+    assert nothing_left(tmp_path / "new" / "results")
+
+
 def test_a_folder_in_the_place_of_a_file_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     save(tmp_path, 1)
     (tmp_path / "b.txt").unlink()
