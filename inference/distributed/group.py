@@ -1,6 +1,6 @@
 """The processes that one fit is shared by: those that torchrun started, or of a process group that the user made."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -57,6 +57,19 @@ class Group:
     def of_first(self, value: Any) -> Any:
         """What the first process has."""
         return self.every(value if self.first else None)[0]
+
+    def by_first(self, fn: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function of files gives in the first process; what it refuses there, all of them refuse."""
+        found, refused = None, ""
+        if self.first:
+            try:
+                found = fn(*arguments)
+            except InputError as error:
+                refused = str(error)
+        found, refused = self.of_first((found, refused))
+        if refused:
+            raise InputError(refused)
+        return found
 
     def alike(self, number: Tensor) -> bool:
         """Whether a whole number () is the same in all processes."""

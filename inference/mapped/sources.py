@@ -67,6 +67,10 @@ def source_of(x: Any) -> Source | None:
 
 
 def of_memmap(x: np.memmap, name: str) -> Source:
+    """A NumPy memmap as a source, its own pages where they are of a file that torch reads.
+
+    name: what messages call it where it is no file's path. Raises InputError for one that is copy-on-write, or ().
+    """
     if x.mode == "c":
         raise InputError(f"{name} is mapped copy-on-write: open it with mode 'r', or give x.copy() where it is small")
     if x.ndim == 0:

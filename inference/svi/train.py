@@ -128,8 +128,6 @@ def train(
     check_between(0, math.inf, lr=lr)
     seed = check_seed(seed)
     folder = None if checkpoint is None else check_path(checkpoint)
-    if folder is not None:
-        check_folder(folder)
     batch_size = min(batch_size or getattr(model, "batch_size", None) or _usual_batch(data.rows), data.rows or 1)
     model = with_batch_size(model, batch_size)
     test = None if x_test is None else as_new_data(x_test, data, model, name="x_test")
@@ -157,6 +155,8 @@ def train(
         return pair(model, guide_of(guide, model, batch_size), name, data, structure_on(model, data), estimator)
 
     with joined(data.like.device) as group, blamed(model, guide), one_thread_if_small(data.numel):
+        if folder is not None:
+            group.by_first(check_folder, folder)
         batches = batches_of(group, model, batch_size, data)
         steps = (data.rows or 1) // (batches.size or 1)  # of an epoch
         schedule = _schedule(batches, data, epochs, steps, warmup, compile, changing=binarize == "stochastic")
@@ -296,18 +296,9 @@ class Epochs:
     def _resume(self) -> None:
         if self.folder is None:
             raise InputError("resume needs the folder of a checkpoint: give checkpoint too")
-        kept, refused = self.group.of_first(self._read(self.folder) if self.group.first else None)
-        if refused:
-            raise InputError(refused)
+        kept = self.group.by_first(checkpoints.read, self.folder, self.owner)
         checkpoints.restore(self.start, kept, self.folder)
         self.test_losses, self.best = kept["test_losses"], kept["best"]
-
-    def _read(self, folder: Path) -> tuple[dict[str, Any], str]:
-        """What is on disk, which all processes have from the first; and why it is refused, empty where it is not."""
-        try:
-            return checkpoints.read(folder, self.owner), ""
-        except InputError as error:
-            return {}, str(error)
 
     def _test_loss(self, test: RowDensity) -> float:
         """Minus the ELBO of the held-out rows, a draw each, nats a row; the same noise after every epoch."""
