@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -26,11 +27,13 @@ LONG = {  # none of which would end by itself
     "compare": ["compare", "faithful", "--reference", "none", "--jobs", "2", *EACH],
     "train": ["train", "digits", "--hidden", "16", "--epochs", "3000"],
     "nuts": ["compare", "faithful", "--methods", "nuts", *CHAINS],
+    "draws": ["compare", "faithful", "--model", "correlated-gaussian", "--methods", "nuts", *CHAINS, "--warmup", "20"],
 }
 LESS = {  # added to these, of what does, and is to although nobody reads what it says
     "compare": ["--steps", "50", "--draws", "50", "--guides", "auto_normal,auto_delta"],
     "train": ["--epochs", "5"],
     "nuts": ["--warmup", "20", "--draws", "20"],
+    "draws": ["--draws", "20"],
 }
 ASKED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGPIPE]
@@ -41,10 +44,14 @@ WHOLE = 300.0  # seconds, of a program that ends by itself
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended. seconds: from the signal on. left: processes of its. files: in its two folders, by name."""
+    """How a program ended. seconds: from the signal on. left: processes of its. files: in its two folders, by name.
+
+    said, printed: what it wrote to standard error and output, where somebody reads it.
+    """
 
     status: int
     said: str
+    printed: str
     seconds: float
     left: list[int]
     files: list[str]
@@ -85,6 +92,7 @@ def ended(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        printed = b"" if closes else os.read(reader, 2**16)
         if not closes:
             os.close(reader)
     said.seek(0)
@@ -93,6 +101,7 @@ def ended(
         return Ended(
             process.returncode,
             said.read().decode(),
+            printed.decode(),
             seconds,
             left,
             names,
@@ -129,6 +138,16 @@ def test_a_program_that_is_killed_read_no_more_or_left_alone_leaves_nothing_undo
     program: str, number: signal.Signals, tmp_path: Path
 ) -> None:
     check(ended(program, number, 0.5, tmp_path, at_work=True), number, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_chains_without_a_compiler_end_within_two_seconds_and_show_their_draws(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    found = ended("draws", number, 1.0, tmp_path, at_work=True, writes=False)
+    check(found, number, tmp_path, writes=False)
+    assert found.seconds < 2.0
+    assert re.search(r"nuts: interrupted: [0-9]+ of 100000 draws a chain are kept", found.printed)
 
 
 @pytest.mark.slow
