@@ -135,12 +135,14 @@ def _written(blocks: Iterator[np.ndarray], file: Any, dtype: np.dtype, source: S
 
 
 def _loaded(source: Source) -> Any:
-    """All of it in memory: a DataFrame where the columns have names."""
+    """All of it in memory: a DataFrame where the columns have names, or the fields of a structured array."""
     import pandas as pd
 
     parts = list(source.blocks())
     values = np.concatenate(parts) if parts else np.empty((0, *source.row))
-    return pd.DataFrame(values, columns=list(source.columns)) if source.columns else values
+    if source.columns or values.dtype.names:
+        return pd.DataFrame(values, columns=list(source.columns or values.dtype.names or ()))
+    return values
 
 
 def _root(x: np.ndarray) -> np.ndarray:
