@@ -12,6 +12,7 @@ from .covariance import Covariance, structured
 
 __all__ = ["Moments", "as_matrix", "check_table", "kmeans_moments", "pooled_moments", "rows_of", "units"]
 
+MARGIN = 1e3  # above the smallest number that has a square
 ROWS = 20_000  # k-means sees no more rows than this: a start needs no more
 
 
@@ -29,7 +30,7 @@ def as_matrix(x: Tensor) -> Tensor:
 
 
 def check_table(x: Tensor, columns: tuple[str, ...], components: int = 1) -> Tensor:
-    """The x of a mixture, (N,) or (N, D), if it has K rows, at least two, and no column is constant."""
+    """The x of a mixture, (N,) or (N, D), if it has K rows, at least two, and each column's variance is a number."""
     if x.dim() not in (1, 2):
         mend = "; flatten each row with x.reshape(len(x), -1)" if x.dim() > 2 else ""
         raise InputError(f"x has {x.dim()} dimensions, shape {tuple(x.shape)}, but needs 1 or 2{mend}")
@@ -39,8 +40,12 @@ def check_table(x: Tensor, columns: tuple[str, ...], components: int = 1) -> Ten
     if len(x) == 1:
         raise InputError("x has one row: give at least two")
     matrix = as_matrix(x)
-    for d in (matrix.amin(0) == matrix.amax(0)).nonzero().flatten().tolist():
-        raise InputError(f"x: column {columns[d]!r} is {matrix[0, d].item() + 0.0:g} in every row: drop it")
+    low, spread = matrix.amin(0), matrix.amax(0) - matrix.amin(0)
+    for d in (spread <= MARGIN * torch.finfo(x.dtype).tiny ** 0.5).nonzero().flatten().tolist():
+        if not spread[d]:
+            raise InputError(f"x: column {columns[d]!r} is {low[d].item() + 0.0:g} in every row: drop it")
+        little = f"varies by {spread[d].item():.3g}, too little to compute with in {x.dtype}"
+        raise InputError(f"x: column {columns[d]!r} {little}; rescale the column")
     return x
 
 
