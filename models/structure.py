@@ -16,6 +16,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from ..errors import InputError
+from .observed import is_undefined
 from .program import is_flat, permissive
 
 __all__ = [
@@ -216,7 +217,7 @@ def read_structure(model: Model, *args: Any, **kwargs: Any) -> Structure:
     """
     with _traced(model, args, kwargs) as (trace, mode):
         nodes = sites_of(trace)
-        undefined = [name for name, node in nodes.items() if node["is_observed"] and _is_undefined(name, node)]
+        undefined = [name for name, node in nodes.items() if node["is_observed"] and is_undefined(name, node)]
     plates = {plate.name: plate for node in nodes.values() for plate in _plates(node)}
     params = {name: node for name, node in trace.nodes.items() if node["type"] == "param"}
     dims, shares = getattr(model, "dims", {}), _share_dims(model, plates)
@@ -260,47 +261,6 @@ def exchangeable_dims(model: Model) -> Mapping[str, Mapping[str, Callable[[Any, 
 def _share_dims(model: Model, plates: dict[str, Plate]) -> dict[int, str]:
     """How many entries a share of each exchangeable plate has, and its name."""
     return {plates[dim].size: dim for dim in reversed([*exchangeable_dims(model)]) if dim in plates}
-
-
-def _is_undefined(name: str, node: dict[str, Any]) -> bool:
-    """Whether an observed value has a density that is no number. Raises InputError where it has none, by its shape."""
-    fn, value = node["fn"], node["value"]
-    if not isinstance(value, Tensor):
-        raise InputError(f"site {name!r} observes a {type(value).__name__}: hand in an array, or make it a tensor")
-    try:
-        log_prob = fn.log_prob(value)
-    except NotImplementedError:
-        return False
-    except (ValueError, RuntimeError) as error:
-        if _alike(value.shape, fn.shape()):
-            return False
-        own, shape = tuple(fn.shape()), tuple(value.shape)
-        has = f"site {name!r} observes values of shape {shape}, and its distribution is of {own}"
-        raise InputError(f"{has}: give it data of that shape, or it a dim more, .expand([...]).to_event()") from error
-    _refuse_undeclared(name, node, log_prob.shape)
-    mask = node["mask"] if isinstance(node["mask"], Tensor) else torch.tensor(node["mask"] is not False)
-    return bool((log_prob.isnan() & mask).any())
-
-
-def _refuse_undeclared(name: str, node: dict[str, Any], shape: Size) -> None:
-    """Refuse a site in plates whose densities have a dim more, for a column against a row: each counts many times.
-
-    Pyro refuses it too where its validation is on.
-    """
-    plates = _plates(node)
-    for dim, size in enumerate(shape, -len(shape)):
-        if plates and size > 1 and dim not in [plate.dim for plate in plates]:
-            has = f"site {name!r} has densities of shape {tuple(shape)}, and its plates do not declare dim {dim}"
-            raise InputError(f"{has}: hand in a vector for a table of one column, or take .to_event(1) or a plate")
-
-
-def _alike(one: Size, other: Size) -> bool:
-    """Whether values of these shapes go together."""
-    try:
-        torch.broadcast_shapes(one, other)
-    except RuntimeError:
-        return False
-    return True
 
 
 def _shapes(args: Any, kwargs: Any) -> str:
