@@ -17,8 +17,9 @@ import torch
 from torch import Size, Tensor
 
 from ...errors import InputError
+from .blocks import block_rows
 from .sources import Source, chosen, of_memmap, source_of
-from .tensor import BLOCK_NUMBERS, Mapped, columns_of, place_of
+from .tensor import Mapped, columns_of, place_of
 
 LOADED = 256 * 2**20  # bytes, as float64, up to which a file is read into memory
 SINGLE = {np.dtype(kind) for kind in ("bool", "u1", "i1", "u2", "i2", "f2", "f4")}  # that float32 holds exactly
@@ -67,7 +68,7 @@ def mapped(source: Source, key: tuple[Any, ...] = ()) -> Mapped:
         return _copied(source.blocks(), source, (source.name, source.columns, None), key)
     place = place_of(direct.filename, direct, _offset(direct))  # type: ignore[arg-type]
     pages = place.open()
-    each = pages.blocks(max(1, BLOCK_NUMBERS // prod(source.row)))
+    each = pages.blocks(block_rows(source.row))
     return Mapped(pages, columns_of(each, Size(source.row), _refusal(source)), names=source.names)
 
 
@@ -165,7 +166,7 @@ def held_out(x: Mapped, held: Held) -> Mapped:
 
     def blocks() -> Iterator[np.ndarray]:
         random, left, rest = np.random.default_rng(seed), total, len(x)
-        for block in x.pages.blocks(max(1, BLOCK_NUMBERS // prod(x.shape[1:]))):
+        for block in x.pages.blocks(block_rows(x.shape[1:])):
             number = int(random.hypergeometric(left, rest - left, len(block)))
             mask = np.zeros(len(block), bool)
             mask[random.choice(len(block), number, replace=False)] = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ import torch
 from torch import Size
 
 from ...errors import InputError
+from .blocks import block_rows
 from .copies import held_out, mapped
 from .sources import chosen, source_of
-from .tensor import BLOCK_NUMBERS, Mapped, columns_of, place_of
+from .tensor import Mapped, columns_of, place_of
 
 SAMPLED = 1000  # rows that a file is known by
 
@@ -53,7 +53,7 @@ def rows_again(kept: dict[str, Any]) -> Mapped:
         row = tuple(s for s in shape[1:])
         array: Any = np.ndarray((shape[0], *row), whole["kind"], like, whole["offset"], whole["strides"])
         pages = place_of(path, array, whole["offset"]).open()
-        known = columns_of(pages.blocks(max(1, BLOCK_NUMBERS // max(1, prod(row)))), Size(row), lambda *_: other)
+        known = columns_of(pages.blocks(block_rows(row)), Size(row), lambda *_: other)
         found = Mapped(pages, known, dtype, names=tuple(kept["names"]))
     else:
         source = source_of(path)

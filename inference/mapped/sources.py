@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError, check_path
-from .tensor import BLOCK_NUMBERS, KINDS
+from .blocks import block_rows
+from .tensor import KINDS
 
 SHOWN = 6  # names in a message
 
@@ -91,7 +92,7 @@ def of_memmap(x: np.memmap, name: str) -> Source:
 
 def _slices(x: Any) -> Iterator[np.ndarray]:
     """The rows of anything that is cut as an array is."""
-    step = max(1, BLOCK_NUMBERS // max(1, prod(x.shape[1:])))
+    step = block_rows(x.shape[1:])
     if (chunk := getattr(x, "chunks", None)) and chunk[0] > 0:
         step = max(chunk[0], step // chunk[0] * chunk[0])  # a chunk is decoded as a whole
     for start in range(0, x.shape[0], step):
@@ -179,7 +180,7 @@ def _of_parquet(found: Any, name: str, columns: Sequence[str] = ()) -> Source:
         for column in odd:
             what = f"{name}: column {column!r} is of type {kinds[column]}"
             raise InputError(f"{what}: turn it into numbers, or leave it out")
-        size = max(1, BLOCK_NUMBERS // max(1, len(taken)) // 4)
+        size = max(1, block_rows((len(taken),)) // 4)
         options = ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False)
         how = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False, "fragment_scan_options": options}
         try:

@@ -16,8 +16,8 @@ import torch
 from torch import Size, Tensor
 
 from ...errors import InputError
+from .blocks import block_rows
 
-BLOCK_NUMBERS = 4_000_000  # read at a time
 MAX_SLICE = 16_000_000  # numbers of x[a:b]
 PAGES_A_ROW = 64 * 1024  # bytes that Linux maps around one row
 MAX_PAGES = 256 * 2**20  # bytes mapped by rows at random before they are let go of
@@ -170,13 +170,12 @@ class Mapped(Tensor):
 
     def blocks(self, rows: int | None = None) -> Iterator[Tensor]:
         """All rows, in memory some at a time: (n, ...) each."""
-        rows = rows or max(1, BLOCK_NUMBERS // max(1, prod(self.shape[1:])))
-        for block in self.pages.blocks(rows):
+        for block in self.pages.blocks(rows or block_rows(self.shape[1:])):
             yield self._ours(block)
 
     def places(self) -> list[tuple[int, int]]:
         """Where each block begins and ends."""
-        step = max(1, BLOCK_NUMBERS // max(1, prod(self.shape[1:])))
+        step = block_rows(self.shape[1:])
         return [(start, min(start + step, len(self))) for start in range(0, len(self), step)]
 
     def block(self, start: int, stop: int) -> Tensor:

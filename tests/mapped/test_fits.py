@@ -22,8 +22,7 @@ from pyrometer.inference.cli import main as command_line
 from pyrometer.inference.data import as_data as door
 from pyrometer.inference.density import in_blocks
 from pyrometer.inference.density.log_density import Density
-from pyrometer.inference.mapped import copies
-from pyrometer.inference.mapped import tensor as mapped_tensor
+from pyrometer.inference.mapped import blocks, copies
 from pyrometer.inference.steps.minibatches import shuffled
 from pyrometer.models import GMM, VAE, BayesianGMM, CorrelatedGaussian
 from torch import Tensor
@@ -36,7 +35,7 @@ QUIET: dict[str, Any] = {"progress": False}
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[np.memmap]:
     """The cloud in a file, of which several blocks are read."""
-    monkeypatch.setattr(mapped_tensor, "BLOCK_NUMBERS", 3_500)
+    monkeypatch.setattr(blocks, "BLOCK_NUMBERS", 3_500)
     monkeypatch.setattr(in_blocks, "MAX_ROWS", 700)
     np.save(tmp_path / "x.npy", CLOUD)
     return np.load(tmp_path / "x.npy", mmap_mode="r")
