@@ -18,13 +18,14 @@ from torch import Tensor
 from ...display import table as display
 from ..compilation.batched import over_draws
 from ..compilation.graph import changed
-from ..data.data import SHOWN_ROWS, Data, evenly_spaced
+from ..data.data import SHOWN_ROWS, Data
 from ..evidence.log_evidence import Evidence, log_evidence
 from ..fit.convergence import convergence, unconverged
 from ..fit.fit import Fit
 from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
+from ..mapped.blocks import evenly_spaced
 from ..runtime.interrupts import asked_to_end
 from ..runtime.isolation import one_thread_if_small
 from .verdict import Verdict, parameters_of, standard_of, verdict_by_row, verdict_on

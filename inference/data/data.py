@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models.structure import Model, Structure, read_structure
+from ..mapped.blocks import evenly_spaced
 from ..mapped.tensor import Mapped, same_numbers
 from ..runtime.isolation import isolated
 from .arrays import default_columns
@@ -157,11 +158,6 @@ def _same(a: Tensor, b: Tensor) -> bool:
     if isinstance(a, Mapped) or isinstance(b, Mapped):
         return same_numbers(a, b)
     return a.dtype == b.dtype and np.array_equal(a.cpu(), b.cpu(), equal_nan=True)
-
-
-def evenly_spaced(number: int, at_most: int) -> Tensor:
-    """The places of at most so many of a number of things, the first and the last among them: int64."""
-    return torch.linspace(0, number - 1, min(number, at_most), dtype=torch.float64).round().long()
 
 
 def structure_on(model: Model, data: Data, seed: int = 0) -> Structure:

@@ -11,7 +11,7 @@ import torch
 from torch import Size
 
 from ...errors import InputError
-from .blocks import block_rows
+from .blocks import block_rows, evenly_spaced
 from .copies import held_out, mapped
 from .sources import chosen, source_of
 from .tensor import Mapped, columns_of, place_of
@@ -70,7 +70,5 @@ def rows_again(kept: dict[str, Any]) -> Mapped:
 
 def _digest(x: Mapped) -> str:
     """SHA-256 of some evenly spaced rows."""
-    rows = x.changed(dtype=torch.float64)[
-        torch.linspace(0, len(x) - 1, min(SAMPLED, len(x)), dtype=torch.float64).round().long()
-    ]
+    rows = x.changed(dtype=torch.float64)[evenly_spaced(len(x), SAMPLED)]
     return hashlib.sha256(rows.numpy().tobytes()).hexdigest()
