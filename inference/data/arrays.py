@@ -2,7 +2,6 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import prod
@@ -17,7 +16,7 @@ from pandas import DataFrame, Series
 from pandas.api import types
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, count, listed
 from ..mapped.copies import rows_in
 from ..mapped.tensor import Mapped
 from .containers import KNOWN, is_missing, plain
@@ -203,16 +202,6 @@ def _codes(values: Series, where: str, categories: tuple[str, ...]) -> Part:
     codes = pd.Index(categories, dtype=object).get_indexer(text)
     _refuse(codes < 0, text, where, f"is no category of the fitted data ({listed(categories)})", "drop the row")
     return Part(torch.tensor(codes, dtype=torch.int64), categories=categories)
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, for a message."""
-    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-
-
-def count(number: int, what: str) -> str:
-    """So many of something, in words."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _refuse_kind(values: Series, where: str) -> None:

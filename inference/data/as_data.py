@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ... import datasets
-from ...errors import InputError
+from ...errors import InputError, count, listed
 from ...models.arguments import Parameters, parameters_of
 from ...models.structure import Model, Structure, model_name, shapes_of_sites
 from ..mapped.copies import LOADED, rows_in
 from ..mapped.tensor import Mapped
 from ..runtime.isolation import SMALL
-from .arrays import as_table, count, listed, numbers_of
+from .arrays import as_table, numbers_of
 from .containers import ToPandas, opened, plain
 from .data import Data, structure_on
 from .parts import Arguments, arguments_in, several

@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError, check_path
+from ...errors import InputError, check_path, listed
 from .blocks import block_rows
 from .tensor import KINDS
-
-SHOWN = 6  # names in a message
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def _opened_zarr(path: Path) -> Any:
 
 def _of_zarr(found: Any, name: str) -> Source:
     if not hasattr(found, "shape"):
-        arrays = _listed(sorted(f"{name}/{key}" for key in found.array_keys())) or "which holds no array"
+        arrays = listed(sorted(f"{name}/{key}" for key in found.array_keys())) or "which holds no array"
         raise InputError(f"{name} is a Zarr group: give the path of one of its arrays, {arrays}")
     if len(found.shape) == 0:
         raise InputError(f"{name} has 0 dimensions, shape (), but needs 1 or more")
@@ -203,13 +201,9 @@ def chosen(source: Source, columns: Sequence[str]) -> Source:
         raise InputError(f"{source.name} has rows of shape {source.row}, and no columns to choose from")
     for column in columns:
         if column not in source.names:
-            raise InputError(f"{source.name} has no column {column!r}: choose from {_listed(source.names)}")
+            raise InputError(f"{source.name} has no column {column!r}: choose from {listed(source.names)}")
     if source.columns:
         return _of_parquet(_opened_parquet(Path(source.name)), source.name, columns)
     places = [source.names.index(column) for column in columns]
     cut = lambda: (block.reshape(len(block), -1)[:, places] for block in source.blocks())  # noqa: E731
     return Source(source.name, source.rows, (len(places),), source.dtype, cut, tuple(columns))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
