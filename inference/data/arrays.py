@@ -17,6 +17,7 @@ from pandas.api import types
 from torch import Tensor
 
 from ...errors import InputError, count, listed
+from ..mapped.columns import default_columns
 from ..mapped.copies import rows_in
 from ..mapped.tensor import Mapped
 from .containers import KNOWN, is_missing, plain
@@ -43,11 +44,6 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         """The names of the columns, as text."""
         return tuple(map(str, self.frame.columns))
-
-
-def default_columns(number: int) -> tuple[str, ...]:
-    """The names of columns that came without: ``x0``, ``x1``, ..."""
-    return tuple(f"x{d}" for d in range(number))
 
 
 def as_table(x: Any, name: str) -> Table:

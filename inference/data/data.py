@@ -15,9 +15,9 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.structure import Model, Structure, read_structure
 from ..mapped.blocks import evenly_spaced
+from ..mapped.columns import default_columns
 from ..mapped.tensor import Mapped, same_numbers
 from ..runtime.isolation import isolated
-from .arrays import default_columns
 from .some_rows import OnRows, SomeRows
 
 SHOWN_ROWS = 2000  # of a file, that stand for all in pictures and where rows are told one by one

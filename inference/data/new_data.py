@@ -13,9 +13,10 @@ from torch import Tensor
 from ...errors import InputError, count, listed
 from ...models.arguments import only_observes
 from ...models.structure import Model, model_name
+from ..mapped.columns import default_columns
 from ..mapped.copies import LOADED
 from ..mapped.tensor import Mapped
-from .arrays import as_table, default_columns, matched, numbers_of
+from .arrays import as_table, matched, numbers_of
 from .as_data import DataLike, checked_by, in_file, within_range
 from .containers import opened, plain
 from .data import Data

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from .arrays import as_part, as_table, default_columns, refuse_empty
+from ..mapped.columns import default_columns
+from .arrays import as_part, as_table, refuse_empty
 from .data import Data
 
 Arguments: TypeAlias = dict[str, tuple[Any, str]]

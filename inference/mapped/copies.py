@@ -18,8 +18,10 @@ from torch import Size, Tensor
 
 from ...errors import InputError
 from .blocks import block_rows
+from .columns import columns_of
+from .pages import place_of
 from .sources import Source, chosen, of_memmap, source_of
-from .tensor import Mapped, columns_of, place_of
+from .tensor import Mapped
 
 LOADED = 256 * 2**20  # bytes, as float64, up to which a file is read into memory
 SINGLE = {np.dtype(kind) for kind in ("bool", "u1", "i1", "u2", "i2", "f2", "f4")}  # that float32 holds exactly

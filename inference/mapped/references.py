@@ -12,9 +12,11 @@ from torch import Size
 
 from ...errors import InputError
 from .blocks import block_rows, evenly_spaced
+from .columns import columns_of
 from .copies import held_out, mapped
+from .pages import place_of
 from .sources import chosen, source_of
-from .tensor import Mapped, columns_of, place_of
+from .tensor import Mapped
 
 SAMPLED = 1000  # rows that a file is known by
 

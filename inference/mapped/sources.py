@@ -13,7 +13,9 @@ import numpy as np
 
 from ...errors import InputError, check_path, listed
 from .blocks import block_rows
-from .tensor import KINDS
+from .columns import default_columns
+
+KINDS = {np.dtype(kind) for kind in ("bool", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")}  # that torch reads
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Source:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the entries of a row."""
-        return self.columns or tuple(f"x{place}" for place in range(prod(self.row)))
+        return self.columns or default_columns(prod(self.row))
 
 
 def source_of(x: Any) -> Source | None:

@@ -1,0 +1,92 @@
+"""What torch's functions give for rows in a file: what is known of all rows, and the same rows otherwise laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Size, Tensor
+
+if TYPE_CHECKING:
+    from .tensor import Mapped
+
+
+def _reduction(name: str) -> Callable[..., Any]:
+    """A mean, say, over all rows or over all numbers, from what is known of the columns."""
+
+    def reduced(x: Mapped, dim: Any = None, *args: Any, keepdim: bool = False, **options: Any) -> Tensor:
+        over = dim[0] if isinstance(dim, tuple | list) and len(dim) == 1 else dim
+        unbiased = args[0] if args else options.get("unbiased", True)
+        correction = int(options["correction"]) if "correction" in options else int(bool(unbiased))
+        known, n, all_of = x.known, len(x), over is None
+        if not (all_of or over in (0, -x.dim())) or (name in ("min", "max") and not all_of):
+            raise x.refused(f"{name} of x")
+        if name in ("min", "amin", "max", "amax"):
+            part = known.low if "min" in name else known.high
+            found = (part.min() if "min" in name else part.max()) if all_of else part
+        elif name in ("mean", "sum"):
+            found = (known.mean.mean() if all_of else known.mean) * (1 if name == "mean" else n)
+            found = found * known.mean.numel() if all_of and name == "sum" else found
+        else:
+            numbers = n * (known.mean.numel() if all_of else 1)
+            scatter = known.scatter
+            if all_of:
+                scatter = scatter.sum() + n * (known.mean - known.mean.mean()).square().sum()
+            found = scatter / (numbers - correction)
+            found = found.sqrt() if name == "std" else found
+        found = found.to(x.like)
+        return found.unsqueeze(0) if keepdim and not all_of else found
+
+    return reduced
+
+
+def _to(x: Mapped, *args: Any, **options: Any) -> Mapped:
+    found = x.like.to(*args, **options)  # whose dtype and device are asked of another Mapped as of any tensor
+    return x.changed(dtype=found.dtype, device=found.device)
+
+
+def _reshaped(x: Mapped, shape: Size) -> Mapped:
+    """The same rows, each of another shape."""
+    if shape[:1] != (len(x),):
+        raise x.refused("another shape of x")
+    return x.changed(row=Size(shape[1:]))
+
+
+def _shaped(name: str) -> Callable[..., Mapped]:
+    """reshape or flatten, say, of rows: its shape is that of an empty view, of one number expanded."""
+
+    def shaped(x: Mapped, *args: Any, **options: Any) -> Mapped:
+        return _reshaped(x, getattr(torch.empty(x.shape, device="meta"), name)(*args, **options).shape)
+
+    return shaped
+
+
+def _in_vain(name: str) -> Callable[..., Any]:
+    def refused(x: Mapped, *_: Any, **__: Any) -> Any:
+        raise x.refused(f"{name} of x")
+
+    return refused
+
+
+def _new(name: str) -> Callable[..., Tensor]:
+    return lambda x, *args, **options: getattr(x.like, name)(*args, **options)
+
+
+LIKE = ("to", "type_as")
+HANDLED: dict[str, Callable[..., Any]] = {
+    **{name: _reduction(name) for name in ("mean", "sum", "var", "std", "amin", "amax", "min", "max")},
+    **{name: _new(name) for name in ("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor")},
+    **{name: _shaped(name) for name in ("reshape", "view", "flatten", "unsqueeze", "squeeze")},
+    **dict.fromkeys(("detach", "contiguous", "requires_grad_"), lambda x, *_, **__: x),
+    **{name: _in_vain(name) for name in ("numpy", "tolist", "item", "__array__", "__iter__", "storage")},
+    "__getitem__": lambda x, index: x.gathered(index),
+    "index_select": lambda x, dim, index: x[index] if dim == 0 else _in_vain("index_select")(x),
+    "to": _to,
+    "cpu": lambda x: x.changed(device=torch.device("cpu")),
+    "cuda": lambda x, *_, **__: x.changed(device=torch.device("cuda")),
+    "double": lambda x: x.changed(dtype=torch.float64),
+    "float": lambda x: x.changed(dtype=torch.float32),
+    "type_as": lambda x, other: _to(x, other),
+    "clone": lambda x, **_: x,
+}
