@@ -27,6 +27,12 @@ class Columns(NamedTuple):
         """The same of rows of another shape."""
         return Columns(*(part.reshape(row) for part in self))
 
+    def pooled(self, rows: int) -> Columns:
+        """The same of all numbers of so many rows, as if of one column: () each."""
+        mean = self.mean.mean()
+        scatter = self.scatter.sum() + rows * (self.mean - mean).square().sum()
+        return Columns(mean, scatter, self.low.min(), self.high.max())
+
 
 def columns_of(blocks: Iterable[Tensor], row: Size, refuse: Callable[[int, int, str], Exception]) -> Columns:
     """What is known of each entry of rows, (n, ...) at a time (Chan, Golub and LeVeque 1983).

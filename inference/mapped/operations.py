@@ -9,6 +9,7 @@ import torch
 from torch import Size, Tensor
 
 if TYPE_CHECKING:
+    from .columns import Columns
     from .tensor import Mapped
 
 
@@ -17,28 +18,30 @@ def _reduction(name: str) -> Callable[..., Any]:
 
     def reduced(x: Mapped, dim: Any = None, *args: Any, keepdim: bool = False, **options: Any) -> Tensor:
         over = dim[0] if isinstance(dim, tuple | list) and len(dim) == 1 else dim
-        unbiased = args[0] if args else options.get("unbiased", True)
-        correction = int(options["correction"]) if "correction" in options else int(bool(unbiased))
-        known, n, all_of = x.known, len(x), over is None
+        all_of = over is None
         if not (all_of or over in (0, -x.dim())) or (name in ("min", "max") and not all_of):
             raise x.refused(f"{name} of x")
-        if name in ("min", "amin", "max", "amax"):
-            part = known.low if "min" in name else known.high
-            found = (part.min() if "min" in name else part.max()) if all_of else part
-        elif name in ("mean", "sum"):
-            found = (known.mean.mean() if all_of else known.mean) * (1 if name == "mean" else n)
-            found = found * known.mean.numel() if all_of and name == "sum" else found
-        else:
-            numbers = n * (known.mean.numel() if all_of else 1)
-            scatter = known.scatter
-            if all_of:
-                scatter = scatter.sum() + n * (known.mean - known.mean.mean()).square().sum()
-            found = scatter / (numbers - correction)
-            found = found.sqrt() if name == "std" else found
-        found = found.to(x.like)
+        unbiased = args[0] if args else options.get("unbiased", True)
+        correction = int(options["correction"]) if "correction" in options else int(bool(unbiased))
+        known = x.known.pooled(len(x)) if all_of else x.known
+        found = _figure(name, known, len(x), x.known.mean.numel() if all_of else 1, correction).to(x.like, copy=True)
         return found.unsqueeze(0) if keepdim and not all_of else found
 
     return reduced
+
+
+def _figure(name: str, known: Columns, rows: int, entries: int, correction: int) -> Tensor:
+    """What is asked of rows * entries numbers, from what is known of them; correction: less in a variance's divisor."""
+    if name in ("min", "amin"):
+        return known.low
+    if name in ("max", "amax"):
+        return known.high
+    if name == "mean":
+        return known.mean
+    if name == "sum":
+        return known.mean * rows * entries
+    variance = known.scatter / (rows * entries - correction)
+    return variance.sqrt() if name == "std" else variance
 
 
 def _to(x: Mapped, *args: Any, **options: Any) -> Mapped:
@@ -62,7 +65,7 @@ def _shaped(name: str) -> Callable[..., Mapped]:
     return shaped
 
 
-def _in_vain(name: str) -> Callable[..., Any]:
+def _refusal(name: str) -> Callable[..., Any]:
     def refused(x: Mapped, *_: Any, **__: Any) -> Any:
         raise x.refused(f"{name} of x")
 
@@ -73,15 +76,15 @@ def _new(name: str) -> Callable[..., Tensor]:
     return lambda x, *args, **options: getattr(x.like, name)(*args, **options)
 
 
-LIKE = ("to", "type_as")
+LIKE = ("to", "type_as")  # a plain tensor is brought to the dtype and device of rows in a file
 HANDLED: dict[str, Callable[..., Any]] = {
     **{name: _reduction(name) for name in ("mean", "sum", "var", "std", "amin", "amax", "min", "max")},
     **{name: _new(name) for name in ("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor")},
     **{name: _shaped(name) for name in ("reshape", "view", "flatten", "unsqueeze", "squeeze")},
     **dict.fromkeys(("detach", "contiguous", "requires_grad_"), lambda x, *_, **__: x),
-    **{name: _in_vain(name) for name in ("numpy", "tolist", "item", "__array__", "__iter__", "storage")},
+    **{name: _refusal(name) for name in ("numpy", "tolist", "item", "__array__", "__iter__", "storage")},
     "__getitem__": lambda x, index: x.gathered(index),
-    "index_select": lambda x, dim, index: x[index] if dim == 0 else _in_vain("index_select")(x),
+    "index_select": lambda x, dim, index: x[index] if dim == 0 else _refusal("index_select")(x),
     "to": _to,
     "cpu": lambda x: x.changed(device=torch.device("cpu")),
     "cuda": lambda x, *_, **__: x.changed(device=torch.device("cuda")),

@@ -63,16 +63,18 @@ class Mapped(Tensor):
 
     def changed(self, **how: Any) -> Mapped:
         """The same rows in another dtype, on another device, or each of another shape, `row`."""
-        now: dict[str, Any] = {"dtype": self.dtype, "device": self.device, "row": Size(self.shape[1:])}
-        now["names"] = self.names
-        return Mapped(self.pages, self.known, **{**now, **how})
+        return Mapped(self.pages, self.known, **{**self._how, **how})
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        """What is made of the numbers in the file."""
+        return {"dtype": self.dtype, "device": self.device, "row": Size(self.shape[1:]), "names": self.names}
 
     def blocks(self, rows: int | None = None) -> Iterator[Tensor]:
         """All rows, in memory some at a time: (n, ...) each."""
-        for block in self.pages.blocks(rows or block_rows(self.shape[1:])):
-            yield self._ours(block)
+        yield from map(self._converted, self.pages.blocks(rows or block_rows(self.shape[1:])))
 
-    def places(self) -> list[tuple[int, int]]:
+    def spans(self) -> list[tuple[int, int]]:
         """Where each block begins and ends."""
         step = block_rows(self.shape[1:])
         return [(start, min(start + step, len(self))) for start in range(0, len(self), step)]
@@ -80,16 +82,18 @@ class Mapped(Tensor):
     def block(self, start: int, stop: int) -> Tensor:
         """Rows that lie side by side: (n, ...). The caller lets go of their pages."""
         self.pages.place.check(self.pages.place.path)
-        return self._ours(self.pages.tensor[start:stop])
+        return self._converted(self.pages.tensor[start:stop])
 
     def in_memory(self) -> Tensor:
         """A tensor of all rows."""
-        found = self._ours(self.pages.tensor).clone()
+        found = self._converted(self.pages.tensor).clone()
         self.pages.release()
         return found
 
-    def _ours(self, rows: Tensor) -> Tensor:
-        return rows.to(device=self.device, dtype=self.dtype).reshape(len(rows), *self.shape[1:])
+    def _converted(self, rows: Tensor) -> Tensor:
+        """Rows of the file, (..., *row), in the dtype, on the device and of the shape of these."""
+        lead = rows.shape[: rows.dim() - self.pages.tensor.dim() + 1]
+        return rows.to(device=self.device, dtype=self.dtype).reshape(*lead, *self.shape[1:])
 
     def gathered(self, index: Any) -> Tensor:
         """x[index], copied; further indices choose among the entries of rows."""
@@ -105,10 +109,9 @@ class Mapped(Tensor):
             return torch.cat([self.gathered((part, *entries)) for part in index.split(MAX_GATHERED_ROWS)])
         else:
             self.pages.touched(index.numel() if isinstance(index, Tensor) else np.size(index))
-        rows = self.pages.tensor[index]
-        lead = rows.dim() - self.pages.tensor.dim() + 1
-        found = rows.to(device=self.device, dtype=self.dtype).reshape(*rows.shape[:lead], *self.shape[1:])
+        found = self._converted(self.pages.tensor[index])
         found = found.clone() if isinstance(index, slice | int | np.integer) else found
+        lead = found.dim() - self.dim() + 1
         return found[(*[slice(None)] * lead, *entries)] if entries else found
 
     def refused(self, what: str) -> InputError:
@@ -122,8 +125,7 @@ class Mapped(Tensor):
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        how = {"dtype": self.dtype, "device": self.device, "row": Size(self.shape[1:]), "names": self.names}
-        return _reopened, (self.pages.place, self.known, how)
+        return _reopened, (self.pages.place, self.known, self._how)
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"Mapped({self.pages.place.name!r}, shape={tuple(self.shape)}, dtype={self.dtype})"
@@ -162,11 +164,5 @@ def same_numbers(a: Tensor, b: Tensor) -> bool:
         return True
     here, there = (a, b) if isinstance(a, Mapped) else (b, a)
     assert isinstance(here, Mapped)
-    start = 0
-    for block in here.blocks():
-        stop = start + len(block)
-        other = there.block(start, stop) if isinstance(there, Mapped) else there[start:stop]
-        if not torch.equal(block, other):
-            return False
-        start = stop
-    return True
+    others = there.blocks() if isinstance(there, Mapped) else there.split(block_rows(there.shape[1:]))
+    return all(map(torch.equal, here.blocks(), others))

@@ -101,6 +101,14 @@ def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
     assert there.float()[:3].dtype == torch.float32
 
 
+def test_what_is_known_of_the_columns_stays_whatever_is_done_to_an_answer(tmp_path: Path) -> None:
+    x = mapped(saved(tmp_path, ROWS))
+    for ask in (lambda: x.mean(0), lambda: x.amin(0), lambda: x.amax(0), lambda: x.var(0), lambda: x.sum()):
+        before = ask().clone()
+        ask().add_(1)
+        assert torch.equal(ask(), before)
+
+
 def test_what_would_take_all_rows_is_refused(tmp_path: Path) -> None:
     x = mapped(saved(tmp_path, ROWS))
     for ask in (lambda: x - x.mean(0), lambda: x.exp(), lambda: x.numpy(), lambda: np.asarray(x), lambda: x @ x.T):
