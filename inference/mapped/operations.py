@@ -16,21 +16,37 @@ if TYPE_CHECKING:
 def _reduction(name: str) -> Callable[..., Any]:
     """A mean, say, over all rows or over all numbers, from what is known of the columns."""
 
-    def reduced(x: Mapped, dim: Any = None, *args: Any, keepdim: bool = False, **options: Any) -> Tensor:
-        over = dim[0] if isinstance(dim, tuple | list) and len(dim) == 1 else dim
-        all_of = over is None
-        if not (all_of or over in (0, -x.dim())) or (name in ("min", "max") and not all_of):
+    def reduced(x: Mapped, *args: Any, **options: Any) -> Tensor:
+        over, correction = _asked(x, *args, **options)
+        every = over == {*range(x.dim())}
+        if not (every or over == {0}) or (name in ("min", "max") and (args or options)):
             raise x.refused(f"{name} of x")
-        unbiased = args[0] if args else options.get("unbiased", True)
-        correction = int(options["correction"]) if "correction" in options else int(bool(unbiased))
-        known = x.known.pooled(len(x)) if all_of else x.known
-        found = _figure(name, known, len(x), x.known.mean.numel() if all_of else 1, correction).to(x.like, copy=True)
-        return found.unsqueeze(0) if keepdim and not all_of else found
+        known = x.known.pooled(len(x)) if every else x.known
+        found = _figure(name, known, len(x), x.known.mean.numel() if every else 1, correction)
+        like = getattr(torch.empty(x.shape, dtype=x.dtype, device="meta"), name)(*args, **options)
+        return found.to(device=x.device, dtype=like.dtype, copy=True).reshape(like.shape)
 
     return reduced
 
 
-def _figure(name: str, known: Columns, rows: int, entries: int, correction: int) -> Tensor:
+def _asked(
+    x: Mapped, dim: Any = None, unbiased: Any = True, *_: Any, axis: Any = None, correction: Any = None, **__: Any
+) -> tuple[set[int], float]:
+    """The dims that a function of torch's is asked to reduce, and the correction of a variance; None is the usual 1.
+
+    What may stand where a variance has `unbiased` is no matter to other functions.
+    """
+    if isinstance(dim, bool):  # of a variance over all numbers
+        dim, unbiased = None, dim
+    dim = axis if dim is None else dim
+    dims = dim if isinstance(dim, tuple | list) else () if dim is None else (dim,)
+    if not all(isinstance(one, int) for one in dims):
+        return set(), 0.0
+    correction = int(bool(unbiased)) if correction is None else correction
+    return {one % x.dim() for one in dims} or {*range(x.dim())}, correction
+
+
+def _figure(name: str, known: Columns, rows: int, entries: int, correction: float) -> Tensor:
     """What is asked of rows * entries numbers, from what is known of them; correction: less in a variance's divisor."""
     if name in ("min", "amin"):
         return known.low

@@ -84,8 +84,19 @@ def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
         lambda x: x.reshape(len(x), 3, 1).mean(0),
         lambda x: x.flatten(1).std(0),
         lambda x: x.new_zeros(2),
+        lambda x: x.mean(axis=0),
+        lambda x: x.mean(0, True),
+        lambda x: x.sum((0, 1)),
+        lambda x: x.var(False),
+        lambda x: x.var(0, False, True),
+        lambda x: x.std(0, correction=1.5),
+        lambda x: x.std(keepdim=True),
+        lambda x: x.amin(-2, True),
     ):
+        assert ask(there).shape == ask(here).shape, ask
+        assert ask(there).dtype == ask(here).dtype, ask
         assert torch.allclose(ask(there), ask(here), rtol=1e-12), ask
+    assert there.mean(0, dtype=torch.float32).dtype == torch.float32
     for index in (
         3,
         -1,
@@ -114,8 +125,9 @@ def test_what_would_take_all_rows_is_refused(tmp_path: Path) -> None:
     for ask in (lambda: x - x.mean(0), lambda: x.exp(), lambda: x.numpy(), lambda: np.asarray(x), lambda: x @ x.T):
         with pytest.raises(InputError, match=r"all 300 rows of .*x.npy into memory"):
             ask()
-    with pytest.raises(InputError, match="all 300 rows"):
-        x.median(0)
+    for ask in (lambda: x.median(0), lambda: x.mean(1), lambda: x.max(0), lambda: torch.max(x, x[:])):
+        with pytest.raises(InputError, match="all 300 rows"):
+            ask()
 
 
 def test_a_copy_in_another_process_maps_the_file_itself(tmp_path: Path) -> None:
