@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "InputError",
     "check_between",
+    "check_exists",
     "check_jobs",
     "check_memory",
     "check_path",
@@ -145,6 +146,12 @@ def check_path(path: str | Path) -> Path:
         shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}... ({len(str(path))} characters)"
         raise InputError(f"{shown} cannot be a path ({why.lower().rstrip('.')}): choose another") from error
     return found
+
+
+def check_exists(path: Path) -> None:
+    """Raise InputError where there is neither a file nor a folder."""
+    if not path.exists():
+        raise InputError(f"there is no file {path}: check the path, which starts from {Path.cwd()}")
 
 
 def _memory() -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError, check_path, listed
+from ...errors import InputError, check_exists, check_path, listed
 from .blocks import block_rows
 from .columns import default_columns
 
@@ -100,8 +100,7 @@ def _slices(x: Any) -> Iterator[np.ndarray]:
 
 
 def _of_npy(path: Path) -> Source:
-    if not path.exists():
-        raise InputError(f"there is no file {path}: check the path, which starts from {Path.cwd()}")
+    check_exists(path)
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -122,8 +121,7 @@ def _opened_zarr(path: Path) -> Any:
         import zarr
     except ImportError as error:
         raise InputError(f"{path} is read by zarr, which is not installed: pip install 'pyrometer[zarr]'") from error
-    if not path.exists():
-        raise InputError(f"there is no file {path}: check the path, which starts from {Path.cwd()}")
+    check_exists(path)
     try:
         return zarr.open(str(path), mode="r")
     except Exception as error:  # of many classes
