@@ -13,7 +13,7 @@ from ... import datasets
 from ...errors import InputError
 from ..data.strings import table_of_strings
 from ..mapped.columns import default_columns
-from ..mapped.copies import opened_rows
+from ..mapped.opened import opened_rows
 from ..mapped.tensor import Mapped
 from .main import NEED_DATA, Help, Parser
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...errors import InputError, count, listed
 from ..mapped.columns import default_columns
-from ..mapped.copies import rows_in
+from ..mapped.opened import rows_in
 from ..mapped.tensor import Mapped
 from .containers import KNOWN, is_missing, plain
 

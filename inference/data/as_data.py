@@ -19,7 +19,8 @@ from ... import datasets
 from ...errors import InputError, count, listed
 from ...models.arguments import Parameters, parameters_of
 from ...models.structure import Model, Structure, model_name, shapes_of_sites
-from ..mapped.copies import LOADED, rows_in
+from ..mapped.blocks import may_be_loaded
+from ..mapped.opened import rows_in
 from ..mapped.tensor import Mapped
 from ..runtime.isolation import SMALL
 from .arrays import as_table, numbers_of
@@ -185,7 +186,7 @@ def held_in_memory(data: Data) -> Data:
     """The data with all of their rows in memory. Raises InputError where these are too many for that."""
     if data.mapped is None:
         return data
-    if data.mapped.bytes > LOADED:
+    if not may_be_loaded(data.mapped.bytes):
         what = (
             f"{data.mapped.pages.place.name} has {data.rows or len(data.mapped)} rows, {data.mapped.bytes / 1e6:.0f} MB"
         )

@@ -13,8 +13,8 @@ from torch import Tensor
 from ...errors import InputError, count, listed
 from ...models.arguments import only_observes
 from ...models.structure import Model, model_name
+from ..mapped.blocks import may_be_loaded
 from ..mapped.columns import default_columns
-from ..mapped.copies import LOADED
 from ..mapped.tensor import Mapped
 from .arrays import as_table, matched, numbers_of
 from .as_data import DataLike, checked_by, in_file, within_range
@@ -119,7 +119,7 @@ def _rows_of_file(x: Mapped, like: Data, model: Model | None, name: str) -> Data
         has = f"{name} has the columns {listed(x.names)}, and the fitted data {listed(like.columns)}"
         raise InputError(f"{has}: give the same, in this order")
     values: Tensor = x.changed(row=row, dtype=like.dtype, device=like.like.device)
-    if isinstance(values, Mapped) and values.bytes <= LOADED:
+    if isinstance(values, Mapped) and may_be_loaded(values.bytes):
         values = values.in_memory()
     if hasattr(model, "check"):
         checked_by(model, "check", name, values)

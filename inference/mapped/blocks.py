@@ -1,4 +1,4 @@
-"""Many rows, looked at some at a time: in blocks of a bounded memory, or a few, evenly spaced, that stand for all."""
+"""How much of many rows is looked at: all where they are few, else blocks of them, or some that stand for all."""
 
 from collections.abc import Sequence
 from math import prod
@@ -7,6 +7,12 @@ import torch
 from torch import Tensor
 
 BLOCK_NUMBERS = 4_000_000  # read at a time
+MAX_BYTES_LOADED = 256 * 2**20  # of rows in a file that are read into memory, all of them
+
+
+def may_be_loaded(size: int) -> bool:
+    """Whether rows in a file, of so many bytes, may all be read into memory."""
+    return size <= MAX_BYTES_LOADED
 
 
 def block_rows(row: Sequence[int]) -> int:

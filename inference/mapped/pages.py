@@ -1,14 +1,15 @@
-"""The pages of a file that numbers lie in: where they lie, mapped, and let go of as they were read."""
+"""The pages of a file that numbers lie in: where they lie, mapped, and let go of as they are read."""
 
 from __future__ import annotations
 
 import mmap
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,13 +21,23 @@ BYTES_A_ROW = 64 * 1024  # that Linux maps around one row
 MAX_BYTES_MAPPED = 256 * 2**20  # by rows at random, before they are let go of
 
 
+Held = tuple[float, int, bool]  # the share of rows that are held out, the seed, and whether these are the ones
+
+
+class Origin(NamedTuple):
+    """What leads to numbers: a path, the columns that are taken, () all of them, and which of the rows, None all."""
+
+    path: str
+    columns: tuple[str, ...] = ()
+    held: Held | None = None
+
+
 @dataclass(frozen=True)
 class Place:
     """Where numbers lie in a file.
 
     path. dtype, shape, offset and strides in bytes: as NumPy has them. size, changed: of the file when it was opened,
-    bytes and nanoseconds. origin: what leads to these numbers again: a path, its columns, what part of its rows; ()
-    where that is this file.
+    bytes and nanoseconds. copied_from: what the file is a copy of, for as long as it is needed; None where it is none.
     """
 
     path: str
@@ -36,12 +47,17 @@ class Place:
     strides: tuple[int, ...]
     size: int
     changed: int
-    origin: tuple[Any, ...] = ()
+    copied_from: Origin | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """What leads to these numbers again."""
+        return self.copied_from or Origin(self.path)
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return str(self.origin[0]) if self.origin else self.path
+        return self.origin.path
 
     def open(self) -> Pages:
         """Map the file. Raises InputError where it is gone or has changed."""
@@ -102,7 +118,15 @@ class Pages:
             self.file.madvise(getattr(mmap, what))
 
 
-def place_of(path: str | Path, array: np.ndarray, offset: int, origin: tuple[Any, ...] = ()) -> Place:
-    """Where the numbers of an array over a file's pages lie in it."""
-    found, shape, strides = os.stat(path), tuple(map(int, array.shape)), tuple(map(int, array.strides))
-    return Place(str(path), array.dtype.str, shape, int(offset), strides, found.st_size, found.st_mtime_ns, origin)
+def place_of(
+    path: str | Path,
+    dtype: np.dtype,
+    shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    offset: int = 0,
+    copied_from: Origin | None = None,
+) -> Place:
+    """Where an array lies in a file as it is now, row after row where no strides are given."""
+    file, sizes = os.stat(path), (*shape[1:], dtype.itemsize)
+    steps = [prod(sizes[place:]) for place in range(len(shape))] if strides is None else strides
+    return Place(str(path), dtype.str, tuple(shape), offset, tuple(steps), file.st_size, file.st_mtime_ns, copied_from)

@@ -45,6 +45,11 @@ class Source:
         """Of the entries of a row."""
         return self.columns or default_columns(prod(self.row))
 
+    def refused(self, row: int, entry: int, what: str) -> InputError:
+        """The error of a number that is not finite, which reads `what`."""
+        said = "is missing (NaN)" if what == "nan" else "is infinite"
+        return InputError(f"{self.name}: column {self.names[entry]!r}, row {row}: {said}; drop the row or fill it in")
+
 
 def source_of(x: Any) -> Source | None:
     """What a path, a pyarrow data set or a Zarr array leads to; None of anything else."""
@@ -60,9 +65,8 @@ def source_of(x: Any) -> Source | None:
         return _of_npy(path)
     if path.suffix.lower() == ".zarr" or (path.is_dir() and _is_zarr(path)):
         return _of_zarr(_opened_zarr(path), str(path))
-    if path.suffix.lower() == ".parquet" and path.exists() and (path.is_dir() or path.stat().st_size > 0):
-        return _of_parquet(_opened_parquet(path), str(path))
-    if path.is_dir() and any(path.rglob("*.parquet")):
+    named = path.suffix.lower() == ".parquet" and path.exists() and (path.is_dir() or path.stat().st_size > 0)
+    if named or (path.is_dir() and any(path.rglob("*.parquet"))):
         return _of_parquet(_opened_parquet(path), str(path))
     return None
 
@@ -79,15 +83,9 @@ def of_memmap(x: np.memmap, name: str) -> Source:
     at_file = isinstance(x.filename, str | os.PathLike) and Path(x.filename).exists()
     sound = x.dtype in KINDS and x.dtype.isnative and all(stride > 0 for stride in x.strides)
     called = str(x.filename) if at_file else name
-    return Source(
-        called if name == "x" else name,
-        len(x),
-        x.shape[1:],
-        x.dtype,
-        lambda: _slices(x),
-        (),
-        x if at_file and sound else None,
-    )
+    called = called if name == "x" else name
+    direct = x if at_file and sound else None
+    return Source(called, len(x), x.shape[1:], x.dtype, lambda: _slices(x), direct=direct)
 
 
 def _slices(x: Any) -> Iterator[np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Size, Tensor
 
 from ...errors import InputError
 from .blocks import block_rows
-from .columns import Columns
+from .columns import Columns, columns_of
 from .operations import HANDLED, LIKE
 from .pages import Pages, Place
 
@@ -154,6 +154,17 @@ class Mapped(Tensor):
 
 def _reopened(place: Place, known: Columns, how: dict[str, Any]) -> Mapped:
     return Mapped(place.open(), known, **how)
+
+
+def rows_at(
+    place: Place,
+    names: tuple[str, ...],
+    refuse: Callable[[int, int, str], Exception],
+    dtype: torch.dtype = torch.float64,
+) -> Mapped:
+    """The rows at a place of a file, all of them read once, for what is known of their columns; see `columns_of`."""
+    pages, row = place.open(), Size(place.shape[1:])
+    return Mapped(pages, columns_of(pages.blocks(block_rows(row)), row, refuse), dtype, names=names)
 
 
 def same_numbers(a: Tensor, b: Tensor) -> bool:

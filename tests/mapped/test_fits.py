@@ -22,7 +22,7 @@ from pyrometer.inference.cli import main as command_line
 from pyrometer.inference.data import as_data as door
 from pyrometer.inference.density import in_blocks
 from pyrometer.inference.density.log_density import Density
-from pyrometer.inference.mapped import blocks, copies
+from pyrometer.inference.mapped import blocks
 from pyrometer.inference.steps.minibatches import shuffled
 from pyrometer.models import GMM, VAE, BayesianGMM, CorrelatedGaussian
 from torch import Tensor
@@ -191,8 +191,7 @@ def test_compare_saves_where_the_rows_are_and_loads_them_again(file: np.memmap, 
 def test_what_cannot_be_done_in_blocks_is_refused_in_one_line(
     call: Any, what: str, file: np.memmap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "LOADED", 1000)
-    monkeypatch.setattr("pyrometer.inference.compare.compare.LOADED", 1000)
+    monkeypatch.setattr(blocks, "MAX_BYTES_LOADED", 1000)
     with pytest.raises(InputError, match=what) as error:
         call(file)
     assert "\n" not in str(error.value)
@@ -218,7 +217,7 @@ def test_a_small_file_is_read_into_memory_by_who_needs_all_rows(file: np.memmap)
 def test_the_commands_take_a_file(
     file: np.memmap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(copies, "LOADED", 0)
+    monkeypatch.setattr(blocks, "MAX_BYTES_LOADED", 0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "parts").mkdir()
     frame = pd.DataFrame(CLOUD, columns=["a", "b", "c"])
