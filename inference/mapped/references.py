@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Size
 
 from ...errors import InputError
 from .blocks import evenly_spaced
@@ -26,7 +28,7 @@ def reference_to(x: Mapped) -> dict[str, Any]:
     if not Path(path).exists():
         raise InputError(f"{path} is no file that could be read again: save the rows as .npy, and fit them there")
     at = {"path": str(Path(path).resolve()), "columns": list(columns), "held": list(held) if held else None}
-    pages = {"offset": place.offset, "kind": place.dtype, "strides": list(place.strides)}
+    pages = {"offset": place.offset, "kind": place.dtype, "shape": list(place.shape), "strides": list(place.strides)}
     return {
         "mapped": at,
         "pages": None if place.copied_from else pages,
@@ -39,29 +41,36 @@ def reference_to(x: Mapped) -> dict[str, Any]:
 
 def rows_again(kept: dict[str, Any]) -> Mapped:
     """The rows that a reference is of. Raises InputError where the file is gone, or holds other rows."""
-    at, shape = kept["mapped"], tuple(kept["shape"])
-    path, dtype = Path(at["path"]), getattr(torch, kept["dtype"])
+    at, (number, *row) = kept["mapped"], kept["shape"]
+    path = Path(at["path"])
     other = InputError(f"{path} does not hold the rows that were fitted any more: put them back there")
     if not path.exists():
         raise InputError(f"there is no file {path}, which holds the rows that were fitted: put it back there")
-    if (pages := kept["pages"]) is not None:
-        kind, strides = np.dtype(pages["kind"]), pages["strides"]
-        extent = pages["offset"] + (shape[0] - 1) * strides[0] + kind.itemsize
-        if extent > path.stat().st_size:
-            raise other
-        place = place_of(path, kind, shape, strides, pages["offset"])
-        found = rows_at(place, tuple(kept["names"]), lambda *_: other, dtype)
+    if kept["pages"] is not None:
+        found = _of_pages(path, kept, other)
+    elif (source := source_of(path)) is not None:
+        found = part_of(source, at["columns"], tuple(at["held"]) if at["held"] else None)
     else:
-        source = source_of(path)
-        if source is None:
-            raise other
-        found = part_of(source, at["columns"], tuple(at["held"]) if at["held"] else None).changed(dtype=dtype)
-    if tuple(found.shape) != shape or _digest(found) != kept["digest"]:
+        raise other
+    if len(found) != number or prod(found.shape[1:]) != prod(row):
+        raise other
+    found = found.changed(dtype=getattr(torch, kept["dtype"]), row=Size(row))
+    if _digest(found) != kept["digest"]:
         raise other
     return found
 
 
+def _of_pages(path: Path, kept: dict[str, Any], other: InputError) -> Mapped:
+    """The rows that lie in the file itself as they lay there; `other` is raised where it is too short for them."""
+    pages = kept["pages"]
+    kind, strides, shape = np.dtype(pages["kind"]), pages["strides"], pages.get("shape", kept["shape"])
+    extent = pages["offset"] + kind.itemsize + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    if extent > path.stat().st_size:
+        raise other
+    return rows_at(place_of(path, kind, shape, strides, pages["offset"]), tuple(kept["names"]), lambda *_: other)
+
+
 def _digest(x: Mapped) -> str:
     """SHA-256 of some evenly spaced rows."""
-    rows = x.changed(dtype=torch.float64)[evenly_spaced(len(x), SAMPLED_ROWS)]
+    rows = x.changed(dtype=torch.float64, device=torch.device("cpu"))[evenly_spaced(len(x), SAMPLED_ROWS)]
     return hashlib.sha256(rows.numpy().tobytes()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pickle
 import signal
@@ -26,6 +27,7 @@ from pyrometer import InputError
 from pyrometer.inference.data.as_data import as_data
 from pyrometer.inference.mapped import blocks, copies
 from pyrometer.inference.mapped.opened import opened_rows, rows_in
+from pyrometer.inference.mapped.references import reference_to, rows_again
 from pyrometer.inference.mapped.tensor import Mapped
 from pyrometer.models import GMM
 
@@ -313,3 +315,24 @@ time.sleep(60)
             break
         time.sleep(0.1)
     assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["npy", "zarr"])
+def test_a_reference_leads_to_rows_of_another_shape_too(kind: str, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).random((40, 2, 4, 4)).astype("f4")
+    path = saved(tmp_path, pictures) if kind == "npy" else tmp_path / "x.zarr"
+    if kind == "zarr":
+        zarr.create_array(str(path), shape=pictures.shape, chunks=(7, 2, 4, 4), dtype="f4")[:] = pictures
+    x = mapped(path).float().flatten(1)
+    again = rows_again(json.loads(json.dumps(reference_to(x))))
+    assert again.shape == (40, 32)
+    assert torch.equal(again[:], x[:])
+
+
+@pytest.mark.parametrize("less", [1, 8, 16, 1000, None])
+def test_a_reference_to_a_file_that_was_cut_is_refused_in_one_line(less: int | None, tmp_path: Path) -> None:
+    path = saved(tmp_path, ROWS)
+    kept = reference_to(mapped(path))
+    os.truncate(path, 0 if less is None else path.stat().st_size - less)
+    with pytest.raises(InputError, match="does not hold the rows that were fitted any more"):
+        rows_again(kept)
