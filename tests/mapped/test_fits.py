@@ -17,6 +17,7 @@ import pyrometer
 import pytest
 import torch
 from matplotlib.text import Text
+from options import brief
 from pyrometer import InputError
 from pyrometer.inference.cli import main as command_line
 from pyrometer.inference.data import as_data as door
@@ -223,20 +224,7 @@ def test_the_commands_take_a_file(
     frame = pd.DataFrame(CLOUD, columns=["a", "b", "c"])
     for number in range(2):
         frame.iloc[2000 * number : 2000 * number + 2000].to_parquet(tmp_path / "parts" / f"{number}.parquet")
-    words = [
-        "--guides",
-        "structured",
-        "--reference",
-        "none",
-        "--steps",
-        "40",
-        "--starts",
-        "1",
-        "--draws",
-        "20",
-        "--quiet",
-    ]
-    words += ["--columns", "c,a", "--holdout", "0.1", "--out", str(tmp_path / "out")]
+    words = [*brief("structured", "none"), "--columns", "c,a", "--holdout", "0.1", "--out", str(tmp_path / "out")]
     assert command_line.main(["compare", str(tmp_path / "parts"), *words]) == 0
     assert "3,600 rows lie in a file" in capsys.readouterr().out
     again = pyrometer.load(tmp_path / "out", BayesianGMM(2))
