@@ -17,7 +17,7 @@ from pandas.api import types
 from torch import Tensor
 
 from ...errors import InputError, count, listed
-from ..mapped.columns import default_columns
+from ..mapped.columns import are_default, default_columns
 from .containers import KNOWN, is_missing
 
 FILL = "drop the row or fill it in"
@@ -77,7 +77,7 @@ def matched(table: Table, columns: tuple[str, ...]) -> Table:
     if columns and not lacking:
         frame = table.frame.iloc[:, [table.columns.index(column) for column in columns]]
         return replace(table, frame=frame, shape=frame.shape)
-    if lacking and default_columns(len(table.columns)) != table.columns and default_columns(len(columns)) != columns:
+    if lacking and not (are_default(table.columns) or are_default(columns)):
         has = f"its columns are {listed(table.columns)}"
         raise InputError(f"{table.name} lacks column {lacking[0]!r} of the fitted data: {has}")
     return table

@@ -15,12 +15,10 @@ from pandas import DataFrame, Series
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ... import datasets
 from ...errors import InputError, count, listed
 from ...models.arguments import Parameters, parameters_of
 from ...models.structure import Model, Structure, model_name, shapes_of_sites
 from ..mapped.blocks import may_be_loaded
-from ..mapped.opened import rows_in
 from ..mapped.tensor import Mapped
 from ..runtime.isolation import SMALL
 from .arrays import as_table, numbers_of
@@ -109,7 +107,6 @@ def _as_data(x: DataLike, model: Model | None, dtype: torch.dtype | None, name: 
     if model is not None and hasattr(model, "codes"):
         codes = model.codes(*strings_of(x, name))
         return Data((codes,), names=parameters_of(model).names[:1], floating=codes.dtype).to(dtype or codes.dtype)
-    x, name = in_file(x, name)
     x, name = opened(x, name)
     parameters = parameters_of(model)
     if isinstance(x, tuple | Mapping) or (isinstance(x, DataFrame) and _is_by_name(x, parameters)):
@@ -131,16 +128,6 @@ def _as_data(x: DataLike, model: Model | None, dtype: torch.dtype | None, name: 
     names = parameters.names[:1] or ("x",)
     data = Data((values,), columns=columns, names=names, missing=missing, floating=values.dtype)
     return data if dtype is None else data.to(dtype)
-
-
-def in_file(x: Any, name: str) -> tuple[Any, str]:
-    """Rows in a file as a Mapped, called by their file's name; small ones in memory; anything else as it is."""
-    if isinstance(x, str) and x in datasets.DATASETS:
-        return x, name
-    found = rows_in(x, name)
-    if found is None:
-        return x, name
-    return found, str(x) if isinstance(x, str | Path) else name
 
 
 def _numbers_in(x: Any, name: str) -> tuple[Tensor, tuple[str, ...], str]:
@@ -203,10 +190,10 @@ def within_range(data: Data, name: str) -> Data:
         if not (isinstance(value, Tensor) and value.is_floating_point() and value.numel()):
             continue
         limit = torch.finfo(value.dtype).max ** 0.5 / MARGIN
-        in_file = isinstance(value, Mapped)
-        if all(abs(end) <= limit for end in ((value.min(), value.max()) if in_file else value.nan_to_num().aminmax())):
+        of_file = isinstance(value, Mapped)
+        if all(abs(end) <= limit for end in ((value.min(), value.max()) if of_file else value.nan_to_num().aminmax())):
             continue
-        if in_file:
+        if of_file:
             raise InputError(f"{name} reaches to {value.max():.3g}, too large for {value.dtype}: rescale its columns")
         at = (value.nan_to_num().abs() > limit).nonzero()[0].tolist()
         column = f": column {data.columns[at[1]]!r}" if len(at) == 2 and len(data.columns) > 1 else ""

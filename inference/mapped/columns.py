@@ -15,6 +15,11 @@ def default_columns(number: int) -> tuple[str, ...]:
     return tuple(f"x{d}" for d in range(number))
 
 
+def are_default(columns: tuple[str, ...]) -> bool:
+    """Whether columns came without names."""
+    return columns == default_columns(len(columns))
+
+
 class Columns(NamedTuple):
     """What is known of each entry of a row, float64 in its shape; scatter: the sum of squares about the mean."""
 
