@@ -208,7 +208,7 @@ def convolutions(row: Size, outputs: int) -> nn.Sequential:
 def check_choices(**chosen: tuple[object, object]) -> None:
     """Refuse what is none of the names of its Literal. chosen: option -> (value, Literal)."""
     for name, (value, names) in chosen.items():
-        if value not in get_args(names):
+        if not isinstance(value, str) or value not in get_args(names):
             raise InputError(f"{name}={value!r} is unknown: choose one of {', '.join(get_args(names))}")
 
 
