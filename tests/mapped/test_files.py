@@ -324,6 +324,7 @@ def test_a_reference_leads_to_rows_of_another_shape_too(kind: str, tmp_path: Pat
     if kind == "zarr":
         zarr.create_array(str(path), shape=pictures.shape, chunks=(7, 2, 4, 4), dtype="f4")[:] = pictures
     x = mapped(path).float().flatten(1)
+    assert isinstance(x, Mapped)
     again = rows_again(json.loads(json.dumps(reference_to(x))))
     assert again.shape == (40, 32)
     assert torch.equal(again[:], x[:])
