@@ -18,6 +18,7 @@ __all__ = [
     "check_positive",
     "check_seed",
     "count",
+    "first_line",
     "given",
     "is_one_of",
     "listed",
@@ -62,6 +63,11 @@ def listed(names: Sequence[str]) -> str:
 def count(number: int, what: str) -> str:
     """So many of something, in words."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the pages that may follow; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def check_positive(**sizes: int | None) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas import DataFrame
 from pandas.api.types import is_numeric_dtype
 
-from ..errors import InputError, check_exists, check_path
+from ..errors import InputError, check_exists, check_path, first_line
 
 __all__ = ["SUFFIXES", "read_table"]
 
@@ -45,7 +45,7 @@ def read_table(path: Path) -> DataFrame:
     except InputError:
         raise
     except (OSError, ValueError, csv.Error) as error:  # pandas' and Arrow's parsing errors are ValueErrors
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         raise InputError(f"{path} is not a table: {reason}; give a {' or '.join(SUFFIXES)} file") from error
 
 

@@ -19,6 +19,7 @@ from ...errors import InputError, count, listed
 from ...models.arguments import Parameters, parameters_of
 from ...models.structure import Model, Structure, model_name, shapes_of_sites
 from ..mapped.blocks import may_be_loaded
+from ..mapped.sources import refuse_number
 from ..mapped.tensor import Mapped
 from ..runtime.isolation import SMALL
 from .arrays import as_table, numbers_of
@@ -135,8 +136,7 @@ def _numbers_in(x: Any, name: str) -> tuple[Tensor, tuple[str, ...], str]:
     if isinstance(x, Mapped):
         return x, x.names, ""
     table = as_table(x, name)
-    if not table.shape:
-        raise InputError(f"{name} has 0 dimensions, shape (), but needs 1 or more")
+    refuse_number(table.shape, name)
     values, missing = numbers_of(table)
     return values, table.columns, missing
 
