@@ -106,7 +106,7 @@ def _slices(x: Any) -> Iterator[np.ndarray]:
 def _of_npy(path: Path) -> Source:
     check_exists(path)
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
         mend = "save it again by numpy.save, of float32 or float64"
         raise InputError(f"{path} cannot be mapped ({first_line(error).rstrip('.')}): {mend}") from error

@@ -228,6 +228,8 @@ def test_files_that_are_damaged_are_refused_in_one_line(tmp_path: Path) -> None:
     whole = saved(tmp_path, ROWS).read_bytes()
     (tmp_path / "short.npy").write_bytes(whole[:-800])
     (tmp_path / "empty.npy").write_bytes(b"")
+    np.savez(tmp_path / "several.npz", x=ROWS)
+    (tmp_path / "several.npz").rename(tmp_path / "several.npy")
     hole = ROWS.copy()
     hole[123, 1] = np.nan
     far = ROWS.copy()
@@ -237,6 +239,7 @@ def test_files_that_are_damaged_are_refused_in_one_line(tmp_path: Path) -> None:
     for path, what in {
         tmp_path / "short.npy": "cannot be mapped",
         tmp_path / "empty.npy": "cannot be mapped",
+        tmp_path / "several.npy": "cannot be mapped",
         tmp_path / "none.npy": "there is no file",
         saved(tmp_path, np.array([{"a": 1}, None], object), "o.npy"): "cannot be mapped",
         saved(tmp_path, np.array(3.0), "zero.npy"): "0 dimensions",
