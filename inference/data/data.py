@@ -109,7 +109,7 @@ class Data:
             if isinstance(value, Mapped):
                 value.pages.touched(rows)
 
-    def released(self) -> None:
+    def release(self) -> None:
         """Let go of the pages read so far."""
         for value in self.tensors:
             if isinstance(value, Mapped):

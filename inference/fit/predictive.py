@@ -69,7 +69,7 @@ def _in_blocks(fit: Fit, data: Data) -> Iterator[tuple[Data, Density]]:
         some = data.take(rows)
         whole = data is fit.data and len(rows) < len(data.mapped)
         yield some, (on_some_rows(fit.density, rows) if whole else fit.density.on(some))
-        data.released()
+        data.release()
 
 
 def responsibilities(fit: Fit, data: Data, index: Any = None) -> pd.DataFrame:
