@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 from ...errors import InputError, count, listed
 from ...models.arguments import Parameters, parameters_of
-from ...models.structure import Model, Structure, model_name, shapes_of_sites
+from ...models.structure import Model, Structure, model_name
+from ...models.trace import shapes_of_sites
 from ..mapped.blocks import may_be_loaded
 from ..mapped.sources import refuse_number
 from ..mapped.tensor import Mapped

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...models.structure import Model, Structure, read_structure
+from ...models.structure import Model, Structure
+from ...models.trace import read_structure
 from ..mapped.blocks import evenly_spaced
 from ..mapped.columns import default_columns
 from ..mapped.tensor import Mapped, same_numbers

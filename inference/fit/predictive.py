@@ -16,7 +16,8 @@ from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from torch import Tensor
 
 from ...errors import InputError
-from ...models.structure import Site, is_deterministic, model_name
+from ...models.structure import Site, model_name
+from ...models.trace import is_deterministic
 from ..compilation.batched import over_draws
 from ..density.in_blocks import on_some_rows
 from ..density.laplace import row_modes
