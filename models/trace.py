@@ -39,6 +39,10 @@ def sites_of(trace: poutine.Trace) -> dict[str, dict[str, Any]]:
     }
 
 
+def _params_of(trace: poutine.Trace) -> dict[str, dict[str, Any]]:
+    return {name: node for name, node in trace.nodes.items() if node["type"] == "param"}
+
+
 def read_structure(model: Model, *args: Any, **kwargs: Any) -> Structure:
     """Run the model once on the data and read its structure; nothing outside is touched but torch's generator.
 
@@ -48,9 +52,9 @@ def read_structure(model: Model, *args: Any, **kwargs: Any) -> Structure:
         nodes = sites_of(trace)
         undefined = [name for name, node in nodes.items() if node["is_observed"] and _is_undefined(name, node)]
     plates = {plate.name: plate for node in nodes.values() for plate in _plates(node)}
-    params = {name: node for name, node in trace.nodes.items() if node["type"] == "param"}
     dims, shares = getattr(model, "dims", {}), _share_dims(model, plates)
-    sites = tuple(_site(name, node, plates, dims.get(name), shares) for name, node in {**nodes, **params}.items())
+    every = {**nodes, **_params_of(trace)}
+    sites = tuple(_site(name, node, plates, dims.get(name), shares) for name, node in every.items())
     observed = [site for site in sites if site.kind in ("observed", "factor")]
     if not observed:
         raise InputError(f"model {model_name(model)} observes nothing: give a site obs=x")
@@ -62,8 +66,7 @@ def read_structure(model: Model, *args: Any, **kwargs: Any) -> Structure:
 def shapes_of_sites(model: Model, *args: Any, **kwargs: Any) -> dict[str, Size]:
     """The shapes of sites and params in one run of the model, by name; as `read_structure` runs it, and much sooner."""
     with _traced(model, args, kwargs) as (trace, _):
-        params = {name: node for name, node in trace.nodes.items() if node["type"] == "param"}
-        return {name: node["value"].shape for name, node in {**sites_of(trace), **params}.items()}
+        return {name: node["value"].shape for name, node in {**sites_of(trace), **_params_of(trace)}.items()}
 
 
 @contextmanager
