@@ -17,6 +17,7 @@ from .pages import Pages, Place
 
 MAX_SLICE_NUMBERS = 16_000_000  # of x[a:b]
 MAX_GATHERED_ROWS = 4096  # at random at once
+ARRAYS = (Tensor, np.ndarray, list)  # as an index
 
 
 class Mapped(Tensor):
@@ -100,19 +101,25 @@ class Mapped(Tensor):
         index, *entries = index if isinstance(index, tuple) else (index,)
         if index is Ellipsis or index is None or (isinstance(index, Tensor) and index.dtype == torch.bool):
             raise self.refused("such an index")
-        index = index.to("cpu") if isinstance(index, Tensor) else index
-        if isinstance(index, slice):
-            number = len(range(*index.indices(len(self))))
-            if number * self.known.mean.numel() > MAX_SLICE_NUMBERS:
-                raise self.refused(f"a slice of {number} of them")
-        elif isinstance(index, Tensor) and index.dim() == 1 and len(index) > MAX_GATHERED_ROWS:
+        if isinstance(index, ARRAYS) and any(isinstance(entry, ARRAYS) for entry in entries):  # which go in pairs
+            index = torch.as_tensor(index)
+            places = torch.arange(index.numel(), device=self.device).reshape(index.shape)
+            return self.gathered(index.flatten())[(places, *entries)]
+        if isinstance(index, Tensor) and index.dim() == 1 and len(index) > MAX_GATHERED_ROWS:
             return torch.cat([self.gathered((part, *entries)) for part in index.split(MAX_GATHERED_ROWS)])
-        else:
-            self.pages.touched(index.numel() if isinstance(index, Tensor) else np.size(index))
-        found = self._converted(self.pages.tensor[index])
-        found = found.clone() if isinstance(index, slice | int | np.integer) else found
+        found = self._read(index)
         lead = found.dim() - self.dim() + 1
         return found[(*[slice(None)] * lead, *entries)] if entries else found
+
+    def _read(self, index: Any) -> Tensor:
+        """The rows of an index, copied: (..., *row)."""
+        index = index.to("cpu") if isinstance(index, Tensor) else index
+        if not isinstance(index, slice):
+            self.pages.touched(index.numel() if isinstance(index, Tensor) else np.size(index))
+        elif (number := len(range(*index.indices(len(self))))) * self.known.mean.numel() > MAX_SLICE_NUMBERS:
+            raise self.refused(f"a slice of {number} of them")
+        found = self._converted(self.pages.tensor[index])
+        return found.clone() if isinstance(index, slice | int | np.integer) else found
 
     def refused(self, what: str) -> InputError:
         """The error of what would take all rows into memory."""

@@ -109,7 +109,21 @@ def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
         torch.tensor([[1], [2]]),
     ):
         assert torch.equal(there[index], here[index])
-    assert torch.equal(there[torch.tensor([5, 1]), 2], here[torch.tensor([5, 1]), 2])
+    some, many = torch.tensor([5, 1]), torch.arange(5000) % 300
+    for indices in (
+        (some, 2),
+        (some, slice(1, None)),
+        (some, ..., None),
+        (some, some % 3),
+        ([5, 1], [2, 0]),
+        (some.unsqueeze(1), torch.tensor([0, 2])),
+        (some, torch.tensor([False, True, False])),
+        (many, 1),
+        (many, many % 3),
+        (7, torch.tensor([2, 0])),
+        (slice(3, 9), torch.tensor([2, 0])),
+    ):
+        assert torch.equal(there[indices], here[indices]), indices
     assert torch.equal(torch.cat(list(there.blocks(70))), here)
     assert there.float()[:3].dtype == torch.float32
 
