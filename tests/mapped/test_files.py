@@ -354,3 +354,10 @@ def test_a_reference_to_a_file_that_was_cut_is_refused_in_one_line(less: int | N
     os.truncate(path, 0 if less is None else path.stat().st_size - less)
     with pytest.raises(InputError, match="does not hold the rows that were fitted any more"):
         rows_again(kept)
+
+
+def test_a_reference_kept_before_it_told_the_shape_in_the_file_leads_to_the_rows(tmp_path: Path) -> None:
+    x = mapped(saved(tmp_path, ROWS))
+    kept = reference_to(x)
+    del kept["pages"]["shape"]
+    assert torch.equal(rows_again(kept)[:], x[:])
