@@ -126,6 +126,11 @@ def loads(folder: Path) -> None:
     pyrometer.load(folder, restless)
 
 
+def loads_networks(folder: Path) -> None:
+    trained().save(folder)
+    pyrometer.load(folder, VAE(2, "mlp", "bernoulli", hidden=(8,)))
+
+
 def mixtures(**options: Any) -> Comparison:
     return pyrometer.compare(MIXTURE, CLUSTERS, ["structured"], **{**SMALL, **options})
 
@@ -169,6 +174,7 @@ FUNCTIONS: dict[str, Callable[[], Any]] = {
 }
 IN_A_FOLDER: dict[str, Callable[[Path], Any]] = {
     "load": loads,
+    "load, a VAE": loads_networks,
     "compare, resumed": lambda folder: [compare(folder=folder, resume=resume) for resume in (False, True)],
     "Comparison.save": lambda folder: compared().save(folder),
     "Fit.save": lambda folder: cavi().save(folder),
