@@ -168,14 +168,21 @@ def _recorded(
         return results
 
     try:
-        # make_fx would otherwise begin a fake mode, and record a stack, for every tensor: half of its time.
-        with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
-            module = make_fx(flat, decomposition_table=PURE)(*tensors)
-            if not in_place and any(map(_is_in_place, module.graph.nodes)):
-                module = make_fx(torch.func.functionalize(module))(*tensors)
+        module = operations(flat, tensors, PURE)
+        if not in_place and any(map(_is_in_place, module.graph.nodes)):
+            module = operations(torch.func.functionalize(module), tensors)
     except Exception as error:  # torch raises many classes for "cannot trace this"; eager meets any real error again
         raise NoGraph(f"it cannot be traced ({one_line(error)})") from error
     return module, shape[0]
+
+
+def operations(
+    fn: Callable[..., Any], tensors: Sequence[Tensor], decompositions: Mapping[Any, Callable[..., Any]] | None = None
+) -> GraphModule:
+    """What fn does to tensors side by side, operation by operation, some of these replaced by what they come to."""
+    # make_fx would otherwise begin a fake mode, and record a stack, for every tensor: half of its time.
+    with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
+        return make_fx(fn, decomposition_table=decompositions)(*tensors)
 
 
 def _split(module: GraphModule, data: Sequence[Tensor]) -> tuple[GraphModule, GraphModule]:
