@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from ...models.structure import one_line
+from ..runtime.isolation import seed_torch
 
 MAX_TRACED = 64  # functions known for other data
 aten = torch.ops.aten
@@ -306,7 +307,7 @@ def agree(made: Callable[..., Any], fn: Callable[..., Any], example: tuple[Any, 
 
     def results(function: Callable[..., Any], values: Any) -> list[Tensor]:
         with torch.random.fork_rng([]):
-            torch.manual_seed(0)
+            seed_torch(0)
             return pytree.tree_leaves(function(*values))
 
     def close(others: list[Tensor], slack: list[float]) -> bool:
