@@ -67,7 +67,7 @@ def measured(what: str, path: Path) -> dict[str, float]:
     import torch
     from pyrometer.inference.cli import main as command_line
     from pyrometer.inference.data.as_data import as_data
-    from pyrometer.inference.mapped.copies import opened_rows
+    from pyrometer.inference.mapped.opened import opened_rows
     from pyrometer.models import GMM, VAE, BayesianGMM
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))

@@ -15,14 +15,15 @@ from pandas import DataFrame, Series
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ... import datasets
-from ...errors import InputError
+from ...errors import InputError, count, listed
 from ...models.arguments import Parameters, parameters_of
-from ...models.structure import Model, Structure, model_name, shapes_of_sites
-from ..mapped.copies import LOADED, rows_in
+from ...models.structure import Model, Structure, model_name
+from ...models.trace import shapes_of_sites
+from ..mapped.blocks import may_be_loaded
+from ..mapped.sources import refuse_number
 from ..mapped.tensor import Mapped
 from ..runtime.isolation import SMALL
-from .arrays import as_table, count, listed, numbers_of
+from .arrays import as_table, numbers_of
 from .containers import ToPandas, opened, plain
 from .data import Data, structure_on
 from .parts import Arguments, arguments_in, several
@@ -43,7 +44,7 @@ DataLike: TypeAlias = (
 )
 FLOATS = (torch.float32, torch.float64)
 RUNS = 6  # of a model, whose sites must be the same
-MARGIN = 1e3  # below the largest number that has a square
+MARGIN = 1e3  # below the largest number that has a square, and above the least
 
 
 def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | None = None, name: str = "x") -> Data:
@@ -108,7 +109,6 @@ def _as_data(x: DataLike, model: Model | None, dtype: torch.dtype | None, name: 
     if model is not None and hasattr(model, "codes"):
         codes = model.codes(*strings_of(x, name))
         return Data((codes,), names=parameters_of(model).names[:1], floating=codes.dtype).to(dtype or codes.dtype)
-    x, name = in_file(x, name)
     x, name = opened(x, name)
     parameters = parameters_of(model)
     if isinstance(x, tuple | Mapping) or (isinstance(x, DataFrame) and _is_by_name(x, parameters)):
@@ -132,23 +132,12 @@ def _as_data(x: DataLike, model: Model | None, dtype: torch.dtype | None, name: 
     return data if dtype is None else data.to(dtype)
 
 
-def in_file(x: Any, name: str) -> tuple[Any, str]:
-    """Rows in a file as a Mapped, called by their file's name; small ones in memory; anything else as it is."""
-    if isinstance(x, str) and x in datasets.DATASETS:
-        return x, name
-    found = rows_in(x, name)
-    if found is None:
-        return x, name
-    return found, str(x) if isinstance(x, str | Path) else name
-
-
 def _numbers_in(x: Any, name: str) -> tuple[Tensor, tuple[str, ...], str]:
     """The floats of a single table, the names of its columns, and the line that refuses the first missing value."""
     if isinstance(x, Mapped):
         return x, x.names, ""
     table = as_table(x, name)
-    if not table.shape:
-        raise InputError(f"{name} has 0 dimensions, shape (), but needs 1 or more")
+    refuse_number(table.shape, name)
     values, missing = numbers_of(table)
     return values, table.columns, missing
 
@@ -185,7 +174,7 @@ def held_in_memory(data: Data) -> Data:
     """The data with all of their rows in memory. Raises InputError where these are too many for that."""
     if data.mapped is None:
         return data
-    if data.mapped.bytes > LOADED:
+    if not may_be_loaded(data.mapped.bytes):
         what = (
             f"{data.mapped.pages.place.name} has {data.rows or len(data.mapped)} rows, {data.mapped.bytes / 1e6:.0f} MB"
         )
@@ -195,24 +184,39 @@ def held_in_memory(data: Data) -> Data:
 
 
 def within_range(data: Data, name: str) -> Data:
-    """The data, refused where a number is too large for its square to be one, or a model wants too few digits."""
+    """The data, refused where a square is beyond the numbers that are computed with, or a model wants too few digits.
+
+    That is of a number that is too large, or of the differences within a column whose numbers are too alike.
+    """
     if data.dtype not in FLOATS:
         raise InputError(f"{name} is to be in {data.dtype}, which cannot be computed in: take float32 or float64")
     for key, value in data.named.items():
-        if not (isinstance(value, Tensor) and value.is_floating_point() and value.numel()):
-            continue
-        limit = torch.finfo(value.dtype).max ** 0.5 / MARGIN
-        in_file = isinstance(value, Mapped)
-        if all(abs(end) <= limit for end in ((value.min(), value.max()) if in_file else value.nan_to_num().aminmax())):
-            continue
-        if in_file:
-            raise InputError(f"{name} reaches to {value.max():.3g}, too large for {value.dtype}: rescale its columns")
-        at = (value.nan_to_num().abs() > limit).nonzero()[0].tolist()
-        column = f": column {data.columns[at[1]]!r}" if len(at) == 2 and len(data.columns) > 1 else ""
-        where = f"{name if len(data.named) == 1 else key}{column}, row {at[0] if at else 0}"
-        has = f"{value[tuple(at)].item():.3g} is too large to compute with in {value.dtype}"
-        raise InputError(f"{where}: {has}; rescale the column or mend the value")
+        if isinstance(value, Tensor) and value.is_floating_point() and value.numel():
+            _check_squares(value, name if len(data.named) == 1 else key, data.columns)
     return data
+
+
+def _check_squares(value: Tensor, name: str, columns: tuple[str, ...]) -> None:
+    """Raises InputError for the first entry of a row of which a number, or what tells rows apart, has no square."""
+    kept = value if isinstance(value, Mapped) else value.nan_to_num()
+    low, high = (kept.amin(0), kept.amax(0)) if kept.dim() else (kept, kept)
+    farthest, apart, limits = torch.where(high > -low, high, low), high - low, torch.finfo(value.dtype)
+    largest, least = limits.max**0.5 / MARGIN, limits.tiny**0.5 * MARGIN
+    if (beyond := farthest.abs() > largest).any():
+        entry, row, number = tuple(beyond.nonzero()[0].tolist()), "", farthest
+        if kept.dim() and not isinstance(kept, Mapped):
+            at = int((kept[:, *entry].abs() > largest).nonzero()[0])
+            row, number = f", row {at}", kept[at]
+        has = f"{number[entry].item():.3g} is too large to compute with in {value.dtype}"
+        raise InputError(f"{_entry(name, entry, columns)}{row}: {has}; rescale the column or mend the value")
+    if (alike := (apart > 0) & (apart < least)).any():
+        entry = tuple(alike.nonzero()[0].tolist())
+        has = f"numbers that lie {apart[entry].item():.3g} apart are too alike to compute with in {value.dtype}"
+        raise InputError(f"{_entry(name, entry, columns)}: {has}; rescale the column")
+
+
+def _entry(name: str, entry: tuple[int, ...], columns: tuple[str, ...]) -> str:
+    return f"{name}: column {columns[entry[0]]!r}" if len(entry) == 1 and len(columns) > 1 else name
 
 
 def _refuse_other_sites(model: Model, data: Data, structure: Structure) -> None:

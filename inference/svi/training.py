@@ -16,7 +16,8 @@ from torch import Tensor
 from tqdm import std
 
 from ...guides import Guide
-from ...models.structure import one_line, sites_of
+from ...models.structure import one_line
+from ...models.trace import sites_of
 from ..data.data import Data
 from ..distributed.averaging import Averaging
 from ..distributed.group import BrokenGroup

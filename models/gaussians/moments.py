@@ -1,12 +1,13 @@
 """Where a mixture starts: k-means++ and the moments of its clusters."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, count
 from ...imports import undrawn
 from .covariance import Covariance, structured
 
@@ -34,8 +35,7 @@ def check_table(x: Tensor, columns: tuple[str, ...], components: int = 1) -> Ten
         mend = "; flatten each row with x.reshape(len(x), -1)" if x.dim() > 2 else ""
         raise InputError(f"x has {x.dim()} dimensions, shape {tuple(x.shape)}, but needs 1 or 2{mend}")
     if len(x) < components:
-        rows = "1 row" if len(x) == 1 else f"{len(x)} rows"
-        raise InputError(f"x has {rows}, fewer than {components} components: ask for fewer components")
+        raise InputError(f"x has {count(len(x), 'row')}, fewer than {components} components: ask for fewer components")
     if len(x) == 1:
         raise InputError("x has one row: give at least two")
     matrix = as_matrix(x)
@@ -64,6 +64,7 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
     """
     with undrawn():
         from sklearn.cluster import KMeans  # whose import takes a second
+        from sklearn.exceptions import ConvergenceWarning
 
     seed = torch.initial_seed() % 2**32 if seed is None else seed
     matrix = as_matrix(x).detach()
@@ -73,7 +74,9 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
     values = matrix.cpu().double().numpy()
     whole = values.var(0)
     scale = np.sqrt(np.where(whole > 0, whole, 1.0))
-    kmeans = KMeans(components, n_init=1, random_state=seed % 2**32).fit(values / scale)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than clusters: two may be one
+        kmeans = KMeans(components, n_init=1, random_state=seed % 2**32).fit(values / scale)
     locs, labels = kmeans.cluster_centers_ * scale, kmeans.labels_
     counts = np.bincount(labels, minlength=components)
     centred = values - locs[labels]
