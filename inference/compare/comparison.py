@@ -262,8 +262,8 @@ def _gaps(problem: Problem, fits: Mapping[str, Fit], model: Model, known: DataFr
         given = {name: problem.nuts.get(name, "auto") for name in ("warmup", "draws", "chains")}
         sizes = {name: value for name, value in given.items() if value != "auto"}
         settings = {"progress": problem.progress, **sizes}
-        density = RowDensity(Density(model, problem.data), problem.data.take(chosen))
         try:
+            density = RowDensity(Density(model, problem.data).on(problem.data.take(chosen)))
             targets = {name: target_of(density, guide, chosen) for name, guide in left.items()}
             more = amortisation_gaps(targets, nuts=settings, seed=problem.seed)
             known = concat([known, more]) if len(known) else more

@@ -169,7 +169,7 @@ def train(
         asked = {"batch_size": batches.size, "lr": lr, "optimizer": optimizer, "warmup": warmup, "seed": seed}
         lasts = epochs if optimizer == "ClippedAdam" else None  # its rate falls by them
         owner = _owner(model, name, start, rows=list(grey.shape), epochs=lasts, binarize=binarize, **asked)
-        held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data), test)
+        held_out = None if test is None else RowDensity(Density(on_all_rows(start.pairing.model), data).on(test))
         run = Epochs(
             start,
             epochs,
