@@ -21,8 +21,8 @@ from ..mapped.references import rows_again
 from ..report.save import COMPARISON
 from ..resume.restored import guide_with, restored, trained_model
 from ..runtime.arviz import from_netcdf
-from ..runtime.folder import tidy
 from ..runtime.inert import as_it_was, every_text
+from ..runtime.staging import tidy
 from .comparison import Comparison
 from .entries import Problem
 

@@ -23,7 +23,8 @@ from ..fit.fit import Fit
 from ..fit.saved import facts_of, fit_files, guide_name
 from ..report.save import COMPARISON
 from ..runtime.arviz import from_netcdf
-from ..runtime.folder import UNFINISHED, replace_file, stems_of
+from ..runtime.file import replace_file
+from ..runtime.folder import UNFINISHED, stems_of
 from ..svi.checkpoint import DIGEST_BYTES, sealed
 from .known import known_of
 from .restored import guide_with, restored, trained_model

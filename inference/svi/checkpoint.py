@@ -19,7 +19,7 @@ from ...models.structure import Model, model_name
 from ..data.as_data import DataLike, data_for
 from ..density.batch_size import on_all_rows
 from ..local_latents.row_fit import RowFit, row_fit
-from ..runtime.folder import replace_file
+from ..runtime.file import replace_file
 from ..steps.adam import Adam
 from ..steps.pairing import pair
 from .guide_of import guide_of
