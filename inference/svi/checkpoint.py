@@ -3,27 +3,19 @@
 import hashlib
 import json
 import warnings
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from io import BytesIO
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-import numpy as np
-import pyro
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError, check_path
+from ...errors import InputError
 from ...models.structure import Model, model_name
-from ..data.as_data import DataLike, data_for
-from ..density.batch_size import on_all_rows
-from ..local_latents.row_fit import RowFit, row_fit
 from ..runtime.file import replace_file
 from ..steps.adam import Adam
-from ..steps.pairing import pair
-from .guide_of import guide_of
-from .rows_of_file import sample_of_file
 from .training import Start
 
 FILE = "checkpoint.pt"
@@ -125,49 +117,6 @@ def known_by(model: Model) -> str:
     known |= dict.fromkeys({"batch_size", "device"} & known.keys())
     said = ", ".join(f"{name}={value!r}" for name, value in known.items())
     return f"{model_name(model)}({' '.join(said.split())})"
-
-
-def trained(folder: str | Path, model: Any, x: DataLike, guide: Any = None, draws: int = 50) -> RowFit:
-    """The fit that a training left in its folder, its model frozen; nothing is trained again.
-
-    model: as it was given to `train`. x: the rows it was trained on. guide: what made it, where it is none of the
-    catalogue's names. Raises InputError where the checkpoint is none, or of another model or architecture.
-    """
-    folder = check_path(folder)
-    try:
-        data, structure = data_for(
-            on_all_rows(model), x, by_rows=True
-        )  # which tells a model of strings its alphabet, too
-    except InputError:
-        read(folder, {"model": known_by(model)})  # another model than was trained is the better reason
-        raise
-    kept = read(folder, {"model": known_by(model)})
-    name = kept["owner"]["guide"]
-    values, done = kept.get("best") or kept["values"], len(kept["losses"])
-    with data.isolated(0), data.some_rows():
-        try:
-            restored = model.restored(values, data.values).frozen()
-            pairing = pair(restored, guide_of(guide or name, restored), name, data, structure, "auto")
-            for name_of, value in pyro.get_param_store().get_state()["params"].items():
-                if values[name_of].shape != value.shape:  # which copying might stretch
-                    raise RuntimeError(f"{name_of} is {tuple(values[name_of].shape)}, and {tuple(value.shape)} here")
-                value.data.copy_(values[name_of])
-            if isinstance(pairing.guide, nn.Module):
-                pairing.guide.load_state_dict(kept["buffers"], strict=False)
-        except (RuntimeError, KeyError) as error:
-            shape = tuple(data.values.shape[1:])
-            raise InputError(
-                f"the checkpoint in {folder} does not fit rows of shape {shape}: {_first(error)}"
-            ) from error
-        how = {"losses": np.array(kept["losses"]), "steps": done, "params": values}
-        found = row_fit(name, pairing, sample_of_file(data), draws, **how)
-    return replace(found, test_losses=np.array(kept["test_losses"]))
-
-
-def _first(error: Exception) -> str:
-    """The first fault of those that torch names when tensors are loaded into a network."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return lines[min(1, len(lines) - 1)]
 
 
 def restore(start: Start, kept: dict[str, Any], folder: Path) -> None:

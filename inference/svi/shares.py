@@ -21,7 +21,7 @@ from ..distributed.share import Share, bits, share_of
 from ..runtime.pyro_private import stored_params
 from ..steps.compiled_steps import ROUNDING, Schedule, joined
 from ..steps.minibatches import Minibatches
-from ..steps.pairing import Pairing
+from ..steps.plan import Plan
 from .checkpoint import known_by
 from .training import Start, begin
 
@@ -46,13 +46,14 @@ class Batches:
         return Schedule(plates=structure_on(self.own, data).subsampled, share=self.share, **options)
 
 
-def batches_of(group: Group, model: Model, batch_size: int | None, data: Data) -> Batches:
-    """The rows of a step, `batch_size` for each process, or all of them; the model knows of it.
+def batches_of(group: Group, plan: Plan) -> Batches:
+    """The rows of a step, the plan's for each process, or all of them; the model knows of it.
 
     Raises InputError where the model cannot be cut into shares.
     """
     if group.processes < SHARED_FROM:
-        return Batches(model, model, batch_size)
+        return Batches(plan.model, plan.model, plan.batch_size)
+    model, data = plan.model, plan.data
     structure, rows = structure_on(model, data), data.rows or 0
     if structure.rows is None:
         what = f"model {model_name(model)} has no plate of rows"
@@ -77,9 +78,8 @@ def batches_of(group: Group, model: Model, batch_size: int | None, data: Data) -
 
 
 def begin_shared(
-    paired: Callable[[Model, int | None], Pairing],
+    plan: Plan,
     optimizer: Callable[[], PyroOptim],
-    data: Data,
     seed: int,
     schedule: Schedule,
     batches: Batches,
@@ -88,15 +88,15 @@ def begin_shared(
 ) -> Start:
     """A fresh start of one process, or of all, each on its share; where it begins is what one process makes of it.
 
-    paired: of a model and its batch size. For the rest see `begin`.
+    For the arguments see `begin`.
     """
-    share = batches.share
+    share, data = batches.share, plan.data
     if share is None:
-        return begin(lambda: paired(batches.own, batches.size), optimizer(), data, seed, schedule, place, rows)
+        return begin(lambda: plan.paired(batches.own, batches.size), optimizer(), data, seed, schedule, place, rows)
     plates = structure_on(batches.whole, data).subsampled
     alone = replace(schedule, plates=plates, share=None)
-    whole = begin(lambda: paired(batches.whole, batches.size), optimizer(), data, seed, alone, place, rows)
-    own = begin(lambda: paired(batches.own, share.size), optimizer(), data, seed, schedule, place, rows)
+    whole = begin(lambda: plan.paired(batches.whole, batches.size), optimizer(), data, seed, alone, place, rows)
+    own = begin(lambda: plan.paired(batches.own, share.size), optimizer(), data, seed, schedule, place, rows)
     _check_alike(share.group, whole, own, known_by(batches.whole))
     own.values = share.group.of_first(whole.values)
     _check_gradient(share, whole, own)

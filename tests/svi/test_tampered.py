@@ -17,7 +17,8 @@ import pyrometer
 import pytest
 import torch
 from pyrometer import InputError, train
-from pyrometer.inference.svi.checkpoint import DIGEST_BYTES, FILE, sealed, trained
+from pyrometer.inference.svi.checkpoint import DIGEST_BYTES, FILE, sealed
+from pyrometer.inference.svi.fitted import trained
 from pyrometer.models import VAE
 
 pytestmark = [
