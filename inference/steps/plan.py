@@ -43,6 +43,11 @@ class Plan:
         """Whether rows share no continuous latent."""
         return self.structure.only_local
 
+    @property
+    def rows(self) -> int:
+        """Rows that the ELBO is a sum of where no two of them share a latent, else 1."""
+        return self.data.rows or 1 if self.local else 1
+
     @cached_property
     def guide_kind(self) -> tuple[bool, bool]:
         """Whether the guide has a q(z | x) a row, and whether by a network that rows share."""

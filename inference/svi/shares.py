@@ -84,19 +84,22 @@ def begin_shared(
     schedule: Schedule,
     batches: Batches,
     place: Callable[[Guide, int], Any] | None = None,
-    rows: int = 1,
 ) -> Start:
     """A fresh start of one process, or of all, each on its share; where it begins is what one process makes of it.
 
     For the arguments see `begin`.
     """
-    share, data = batches.share, plan.data
+
+    def start(model: Model, batch_size: int | None, schedule: Schedule) -> Start:
+        pairing = partial(plan.paired, model, batch_size)
+        return begin(pairing, optimizer(), plan.data, seed, schedule, place, plan.rows)
+
+    share = batches.share
     if share is None:
-        return begin(lambda: plan.paired(batches.own, batches.size), optimizer(), data, seed, schedule, place, rows)
-    plates = structure_on(batches.whole, data).subsampled
-    alone = replace(schedule, plates=plates, share=None)
-    whole = begin(lambda: plan.paired(batches.whole, batches.size), optimizer(), data, seed, alone, place, rows)
-    own = begin(lambda: plan.paired(batches.own, share.size), optimizer(), data, seed, schedule, place, rows)
+        return start(batches.own, batches.size, schedule)
+    plates = structure_on(batches.whole, plan.data).subsampled
+    whole = start(batches.whole, batches.size, replace(schedule, plates=plates, share=None))
+    own = start(batches.own, share.size, schedule)
     _check_alike(share.group, whole, own, known_by(batches.whole))
     own.values = share.group.of_first(whole.values)
     _check_gradient(share, whole, own)

@@ -204,10 +204,9 @@ def _race(plan: Plan, options: Options, starts: int, jobs: int | None, group: Gr
 
 def _begun(plan: Plan, options: Options, batches: Batches, schedule: Schedule, number: int) -> Start:
     """A fresh start, by its number."""
-    rows = plan.data.rows or 1 if plan.local else 1
-    fresh = partial(optimizer_of, options.optimizer, options.lr, options.steps, rows)
+    fresh = partial(optimizer_of, options.optimizer, options.lr, options.steps, plan.rows)
     place = partial(_placed, plan) if options.steps == AUTO else None
-    return begin_shared(plan, fresh, options.seed + 1000 * number, schedule, batches, place, rows)
+    return begin_shared(plan, fresh, options.seed + 1000 * number, schedule, batches, place)
 
 
 def _placed(plan: Plan, guide: Guide, seed: int) -> Mapping[str, Tensor]:

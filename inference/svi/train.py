@@ -114,7 +114,7 @@ def train(
     options = Options(epochs, patience, lr, optimizer, warmup, binarize, compile, seed)  # type: ignore[arg-type] # a number by now, or None
     options = options.checked(draws, batch_size)
     folder = None if checkpoint is None else check_path(checkpoint)
-    plan = plan.in_batches(min(batch_size or plan.own_batch_size or _usual_batch(plan), plan.data.rows or 1))
+    plan = plan.in_batches(min(batch_size or plan.own_batch_size or _usual_batch(plan), plan.rows))
     work = _work(plan, options, x_test)
     data = work.plan.data
     with joined(data.like.device) as group, blamed(plan.model, guide), one_thread_if_small(data.numel):
@@ -135,7 +135,7 @@ def _check_local(plan: Plan) -> None:
 
 
 def _usual_batch(plan: Plan) -> int:
-    return min(BATCH, max(MIN_BATCH, (plan.data.rows or 1) // BATCHES))
+    return min(BATCH, max(MIN_BATCH, plan.rows // BATCHES))
 
 
 def _work(plan: Plan, options: Options, x_test: DataLike | None) -> ByEpochs:
@@ -164,10 +164,9 @@ def _check_values(model: Model, data: Data) -> None:
 def _begun(work: ByEpochs, folder: Path | None, group: Group) -> Epochs:
     """The training before its first step, as one process or all of a group take it."""
     options, batches = work.options, batches_of(group, work.plan)
-    rows = work.plan.data.rows or 1
-    steps = rows // (batches.size or 1)  # of an epoch
+    steps = work.plan.rows // (batches.size or 1)  # of an epoch
     schedule = _schedule(work, batches, steps)
-    fresh = partial(optimizer_of, options.optimizer, options.lr, schedule.steps, rows)
+    fresh = partial(optimizer_of, options.optimizer, options.lr, schedule.steps, work.plan.rows)
     start = begin_shared(work.seen, fresh, options.seed, schedule, batches)
     return Epochs(start, work, steps, _held_out(work, start), folder, _owner(work, batches, start), group)
 
