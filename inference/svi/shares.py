@@ -43,7 +43,8 @@ class Batches:
 
     def schedule(self, data: Data, **options: Any) -> Schedule:
         """That of a training on its own rows."""
-        return Schedule(plates=structure_on(self.own, data).subsampled, share=self.share, **options)
+        plates, beta = structure_on(self.own, data).subsampled, getattr(self.own, "beta", 1.0)
+        return Schedule(plates=plates, share=self.share, beta=beta, **options)
 
 
 def batches_of(group: Group, plan: Plan) -> Batches:

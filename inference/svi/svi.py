@@ -194,8 +194,7 @@ def _race(plan: Plan, options: Options, starts: int, jobs: int | None, group: Gr
     """The starts, as one process or all of a group take their steps."""
     batches = batches_of(group, plan)
     steps = EXPECTED if options.steps == AUTO else options.steps
-    beta = getattr(plan.model, "beta", 1.0)
-    schedule = batches.schedule(plan.data, steps=steps, compile=options.compile, beta=beta)
+    schedule = batches.schedule(plan.data, steps=steps, compile=options.compile)
     begin = partial(_begun, plan, options, batches, schedule)
     jobs = jobs if batches.share is None else 1  # of a start that several processes share, each has a part
     falls = rate_falls(options.optimizer, options.steps)

@@ -111,8 +111,8 @@ def train(
     _check_local(plan)
     patience = (None if x_test is None else PATIENCE) if is_one_of(patience, "auto") else patience
     epochs = (EPOCHS if patience is None else LONGEST) if epochs is None else epochs
-    options = Options(epochs, patience, lr, optimizer, warmup, binarize, compile, seed)  # type: ignore[arg-type] # a number by now, or None
-    options = options.checked(draws, batch_size)
+    asked = Options(epochs, patience, lr, optimizer, warmup, binarize, compile, seed)  # type: ignore[arg-type] # numbers
+    options = asked.checked(draws, batch_size)
     folder = None if checkpoint is None else check_path(checkpoint)
     plan = plan.in_batches(min(batch_size or plan.own_batch_size or _usual_batch(plan), plan.rows))
     work = _work(plan, options, x_test)
@@ -175,7 +175,7 @@ def _schedule(work: ByEpochs, batches: Batches, steps: int) -> Schedule:
     """What the epochs of so many steps are to be."""
     options, changing = work.options, work.grey is not None
     lengths = {"steps": options.epochs * steps, "warmup": options.warmup * steps}
-    found = batches.schedule(work.plan.data, **lengths, changing=changing, beta=getattr(batches.own, "beta", 1.0))
+    found = batches.schedule(work.plan.data, **lengths, changing=changing)
     folded = changing and not found.plates  # a graph may fold data that it sees whole
     return replace(found, compile=False if folded else options.compile)
 
