@@ -11,7 +11,7 @@ from pandas import DataFrame
 
 from ... import datasets
 from ...errors import InputError
-from ..data.arrays import default_columns
+from ..data.data import default_columns
 from ..data.strings import table_of_strings
 from ..mapped.copies import opened_rows
 from ..mapped.tensor import Mapped

@@ -16,9 +16,8 @@ from ...models.structure import Model
 from ..data.data import Data, structure_on
 from ..density.batch_size import on_all_rows
 from ..fit.fit import Fit
-from ..fit.saved import DATA, FIT, FORMAT
+from ..fit.saved import COMPARISON, DATA, FIT, FORMAT
 from ..mapped.references import rows_again
-from ..report.save import COMPARISON
 from ..resume.restored import guide_with, restored, trained_model
 from ..runtime.arviz import from_netcdf
 from ..runtime.inert import as_it_was, every_text

@@ -21,6 +21,7 @@ from ...errors import InputError
 from ..mapped.copies import rows_in
 from ..mapped.tensor import Mapped
 from .containers import KNOWN, is_missing, plain
+from .data import default_columns
 
 FILL = "drop the row or fill it in"
 LARGEST = int(sys.float_info.max)  # of all floats
@@ -44,11 +45,6 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         """The names of the columns, as text."""
         return tuple(map(str, self.frame.columns))
-
-
-def default_columns(number: int) -> tuple[str, ...]:
-    """The names of columns that came without: ``x0``, ``x1``, ..."""
-    return tuple(f"x{d}" for d in range(number))
 
 
 def as_table(x: Any, name: str) -> Table:

@@ -16,7 +16,6 @@ from ...errors import InputError
 from ...models.structure import Model, Structure, read_structure
 from ..mapped.tensor import Mapped, same_numbers
 from ..runtime.isolation import isolated
-from .arrays import default_columns
 from .some_rows import OnRows, SomeRows
 
 SHOWN_ROWS = 2000  # of a file, that stand for all in pictures and where rows are told one by one
@@ -157,6 +156,11 @@ def _same(a: Tensor, b: Tensor) -> bool:
     if isinstance(a, Mapped) or isinstance(b, Mapped):
         return same_numbers(a, b)
     return a.dtype == b.dtype and np.array_equal(a.cpu(), b.cpu(), equal_nan=True)
+
+
+def default_columns(number: int) -> tuple[str, ...]:
+    """The names of columns that came without: ``x0``, ``x1``, ..."""
+    return tuple(f"x{d}" for d in range(number))
 
 
 def evenly_spaced(number: int, at_most: int) -> Tensor:

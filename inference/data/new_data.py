@@ -15,10 +15,10 @@ from ...models.arguments import only_observes
 from ...models.structure import Model, model_name
 from ..mapped.copies import LOADED
 from ..mapped.tensor import Mapped
-from .arrays import as_table, count, default_columns, listed, matched, numbers_of
+from .arrays import as_table, count, listed, matched, numbers_of
 from .as_data import DataLike, checked_by, in_file, within_range
 from .containers import opened, plain
-from .data import Data
+from .data import Data, default_columns
 from .parts import Arguments, arguments_in, several
 from .strings import strings_of
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from .arrays import as_part, as_table, default_columns, refuse_empty
-from .data import Data
+from .arrays import as_part, as_table, refuse_empty
+from .data import Data, default_columns
 
 Arguments: TypeAlias = dict[str, tuple[Any, str]]
 

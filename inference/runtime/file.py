@@ -1,5 +1,6 @@
-"""A file on the disk, whole or not at all."""
+"""A file on the disk, whole or not at all; the checksum by which it is known to be whole."""
 
+import hashlib
 import io
 import os
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...models.structure import one_line
+
+DIGEST_BYTES = 32  # of the SHA-256 of all that is before it
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
@@ -47,6 +50,19 @@ def sync(folder: Path) -> None:
                 os.fsync(number)
         finally:
             os.close(number)
+
+
+def sealed(content: bytes) -> bytes:
+    """The content with its checksum behind it."""
+    return content + hashlib.sha256(content).digest()
+
+
+def unsealed(content: bytes) -> bytes:
+    """The content without the checksum behind it. Raises ValueError where that is another."""
+    inner = content[:-DIGEST_BYTES]
+    if sealed(inner) != content:
+        raise ValueError("its checksum is another")
+    return inner
 
 
 class _File(io.FileIO):

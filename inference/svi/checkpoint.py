@@ -1,6 +1,5 @@
 """A training on disk: whose it is and all that changes, in one file that bears its checksum and is replaced at once."""
 
-import hashlib
 import json
 import warnings
 from dataclasses import fields, is_dataclass
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from ...models.structure import Model, model_name
-from ..runtime.file import replace_file
+from ..runtime.file import replace_file, sealed, unsealed
 from ..steps.adam import Adam
 from .training import Start
 
@@ -22,7 +21,6 @@ FILE = "checkpoint.pt"
 NAMED, LISTED = {"values", "buffers", "best"}, {"losses", "test_losses"}  # parts: tensors by name, numbers in a list
 MOMENTS = ("means", "squares")  # of Adam, a tensor a param
 DAMAGED = "is no checkpoint, or a damaged one: remove it"
-DIGEST_BYTES = 32  # of the SHA-256 of all that is before it
 
 
 def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any]) -> None:
@@ -49,11 +47,6 @@ def state_of(start: Start) -> dict[str, Any]:
         return kept | {"optimizer": start.svi.optim.get_state()}
 
 
-def sealed(content: bytes) -> bytes:
-    """The content with its checksum behind it."""
-    return content + hashlib.sha256(content).digest()
-
-
 def read(folder: Path, owner: dict[str, Any]) -> dict[str, Any]:
     """What was written. Raises InputError where there is nothing, or where it belongs to another training."""
     path = folder / FILE
@@ -63,24 +56,24 @@ def read(folder: Path, owner: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"{folder} holds no checkpoint: train without resume first") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): remove it, or choose another folder") from error
-    damaged = InputError(f"{path} {DAMAGED}")
-    if sealed(content[:-DIGEST_BYTES]) != content:
-        raise damaged
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch's, of archives that are not as it writes them
-            kept = torch.load(BytesIO(content[:-DIGEST_BYTES]), weights_only=True)
-    except Exception as error:  # what is no archive of torch's fails in many ways
-        raise damaged from error
-    try:
-        kept["owner"] = json.loads(kept["owner"])
+        kept = _unpacked(content)
         differs = [name for name, value in owner.items() if kept["owner"][name] != value]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise damaged from error
-    if not _is_whole(kept):
-        raise damaged
+    except Exception as error:  # what is no archive of torch's fails in many ways
+        raise InputError(f"{path} {DAMAGED}") from error
     for name in differs:
         other = f"is of another training, {name} {kept['owner'][name]} instead of {owner[name]}"
         raise InputError(f"the checkpoint in {folder} {other}: choose another folder, or train as it was")
+    return kept
+
+
+def _unpacked(content: bytes) -> dict[str, Any]:
+    """The parts of a checkpoint. Raises one error or another where it is none, or a damaged one."""
+    with warnings.catch_warnings(action="ignore"):  # torch's, of archives that are not as it writes them
+        kept = torch.load(BytesIO(unsealed(content)), weights_only=True)
+    kept["owner"] = json.loads(kept["owner"])
+    if not _is_whole(kept):
+        raise ValueError("a part of it is missing, or is something else")
     return kept
 
 
