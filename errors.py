@@ -1,8 +1,9 @@
-"""The one error that a user can mend, and what is checked in many places: sizes, numbers, seeds and paths."""
+"""The one error that a user can mend, words for its line, and what many check: sizes, numbers, seeds and paths."""
 
 import math
 import operator
 import os
+from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,24 @@ from typing import Any
 __all__ = [
     "InputError",
     "check_between",
+    "check_exists",
     "check_jobs",
     "check_memory",
     "check_path",
     "check_positive",
     "check_seed",
+    "count",
+    "first_line",
     "given",
     "is_one_of",
+    "listed",
 ]
 
 LARGEST_SIZE = 10**9  # a slip of the hand beyond it
 MAX_BITS = 1000  # of a whole number that is shown as a float
 LARGEST_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
 LONGEST_SHOWN = 80  # characters of a path in a message
+MAX_LISTED = 6  # names in a message
 LONGEST_LINE, LONGEST_END = 320, 120  # characters of a message, and of its end where it is longer
 
 
@@ -47,6 +53,21 @@ class InputError(ValueError):
         if len(line) > LONGEST_LINE:
             line = f"{line[: LONGEST_LINE - LONGEST_END - 5]} ... {line[-LONGEST_END:]}"
         super().__init__(line)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, for a message."""
+    return ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+
+
+def count(number: int, what: str) -> str:
+    """So many of something, in words."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the pages that may follow; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def check_positive(**sizes: int | None) -> None:
@@ -131,6 +152,12 @@ def check_path(path: str | Path) -> Path:
         shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}... ({len(str(path))} characters)"
         raise InputError(f"{shown} cannot be a path ({why.lower().rstrip('.')}): choose another") from error
     return found
+
+
+def check_exists(path: Path) -> None:
+    """Raise InputError where there is neither a file nor a folder."""
+    if not path.exists():
+        raise InputError(f"there is no file {path}: check the path, which starts from {Path.cwd()}")
 
 
 def _memory() -> int:

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas import DataFrame
 from pandas.api.types import is_numeric_dtype
 
-from ..errors import InputError, check_path
+from ..errors import InputError, check_exists, check_path, first_line
 
 __all__ = ["SUFFIXES", "read_table"]
 
@@ -45,7 +45,7 @@ def read_table(path: Path) -> DataFrame:
     except InputError:
         raise
     except (OSError, ValueError, csv.Error) as error:  # pandas' and Arrow's parsing errors are ValueErrors
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         raise InputError(f"{path} is not a table: {reason}; give a {' or '.join(SUFFIXES)} file") from error
 
 
@@ -54,8 +54,7 @@ def _require_file(path: Path) -> None:
         raise InputError(f"{path} is a folder: give the path of a file in it")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}: save the table as {' or '.join(SUFFIXES)}")
-    if not path.exists():
-        raise InputError(f"there is no file {path}: check the path, which starts from {Path.cwd()}")
+    check_exists(path)
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty: give a table with a line of column names and some rows")
 

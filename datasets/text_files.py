@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pandas import Series
 
-from ..errors import InputError, check_path
+from ..errors import InputError, check_exists, check_path
 
 __all__ = ["SMILES", "TEXT", "read_strings"]
 
@@ -25,8 +25,7 @@ def read_strings(path: str | Path) -> Series:
     path = check_path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the path of a file in it")
-    if not path.exists():
-        raise InputError(f"there is no file {path}: check the path, which starts from {Path.cwd()}")
+    check_exists(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -14,7 +14,8 @@ from torch.distributions import biject_to
 from torch.distributions.transforms import AffineTransform, ComposeTransform
 
 from ..models.program import is_flat
-from ..models.structure import Model, Plate, read_structure
+from ..models.structure import Model, Plate
+from ..models.trace import read_structure
 
 __all__ = ["AUTO", "Continuous", "auto", "is_cut_by_rows", "on_every_row", "start_at"]
 

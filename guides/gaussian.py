@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from ..display.objects import described
-from ..models.structure import Model, Site, read_structure
+from ..models.structure import Model, Site
+from ..models.trace import read_structure
 
 __all__ = ["GaussianGuide", "diagonal", "full", "low_rank"]
 

@@ -15,7 +15,7 @@ from ..errors import InputError
 from .gaussians.covariance import Covariance, check_mixture, inverse_tril, precision_trils
 from .gaussians.distributions import GaussianMixture, NormalPrecisionCholesky
 from .gaussians.moments import Moments, as_matrix, check_table, pooled_moments, rows_of, units
-from .structure import deterministic
+from .trace import deterministic
 
 __all__ = ["BayesianGMM", "CollapsedGMM", "Prior"]
 

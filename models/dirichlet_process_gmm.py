@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import InputError
 from .bayesian_gmm import BayesianGMM, Prior
 from .gaussians.moments import Moments
-from .structure import deterministic
+from .trace import deterministic
 
 __all__ = ["DirichletProcessGMM", "stick_weights"]
 

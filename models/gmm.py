@@ -13,7 +13,7 @@ from ..display.objects import described
 from .gaussians.covariance import Covariance, check_mixture, scale_trils
 from .gaussians.moments import Moments, as_matrix, check_table, pooled_moments, rows_of, units
 from .gaussians.units import RealVectorIn
-from .structure import deterministic
+from .trace import deterministic
 
 __all__ = ["GMM"]
 

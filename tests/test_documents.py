@@ -26,13 +26,14 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("howto/*.md"))]
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.S | re.M)
 LANGUAGES = {"python", "bash", "text"}  # what else is fenced is a directive, in braces
-EXAMPLES: dict[str, str] = {  # code -> where it stands first
+EXAMPLES: dict[str, str] = {  # code -> where it stands
     code: f"{page.stem}-{number}"
     for page in PAGES
     for number, (language, code) in enumerate(BLOCK.findall(page.read_text()), 1)
     if language == "python"
 }
-HERE = [code for code, name in EXAMPLES.items() if not name.startswith("many_fits-")]  # tests/workers runs the others
+CLUSTERS = [code for language, code in BLOCK.findall((DOCS / "howto/many_fits.md").read_text()) if language == "python"]
+HERE = [code for code in EXAMPLES if code not in CLUSTERS]  # tests/workers runs the others
 SMOKE = {"steps": 60, "starts": 1, "warmup": 60, "draws": 100, "chains": 2, "progress": False}
 CHAIN = {"warmup": 60, "draws": 60, "chains": 1, "jobs": 1, "compile": True}
 ALONE = {"howto/command_line.md", "howto/index.md", "howto/speed.md"}  # how-to pages that need no Python
@@ -87,12 +88,18 @@ def test_every_how_to_page_has_an_example() -> None:
 
 
 def test_a_regression_and_a_mixture_take_eight_lines_from_the_data_to_the_verdict() -> None:
-    examples = [code for language, code in BLOCK.findall(README.read_text()) if language == "python"]
+    examples = [code for _, code in BLOCK.findall(README.read_text()) if code in HERE]
     to_verdict = [code[: code.index("\n", code.index("\nprint(") + 1)] for code in examples]
     lines = [[line for line in code.splitlines() if line.strip() and not line.startswith("#")] for code in to_verdict]
     assert ["pyro.plate" in code for code in examples] == [True, False]
     assert ["BayesianGMM" in code for code in examples] == [False, True]
     assert all(len(code) <= 8 and "load(" in "".join(code) and "compare(" in "".join(code) for code in lines)
+
+
+def test_slurm_takes_five_lines_of_the_readme() -> None:
+    slurm = next(code for code in CLUSTERS if "SLURMCluster" in code)
+    assert f"```python\n{slurm}```" in README.read_text()
+    assert len([line for line in slurm.splitlines() if line]) == 5
 
 
 def test_the_readme_is_one_screen_and_a_half() -> None:

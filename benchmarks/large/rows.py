@@ -67,7 +67,7 @@ def measured(what: str, path: Path) -> dict[str, float]:
     import torch
     from pyrometer.inference.cli import main as command_line
     from pyrometer.inference.data.as_data import as_data
-    from pyrometer.inference.mapped.copies import opened_rows
+    from pyrometer.inference.mapped.opened import opened_rows
     from pyrometer.models import GMM, VAE, BayesianGMM
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
@@ -82,11 +82,12 @@ def measured(what: str, path: Path) -> dict[str, float]:
     elif what == "svi":
         model = BayesianGMM(3)
         pyrometer.svi(model, "structured", x, starts=1, steps=50, draws=1, **common)  # compiles
-        _, less = seconds_of(lambda: pyrometer.svi(model, "structured", x, starts=1, steps=50, draws=1, **common))
-        _, more = seconds_of(lambda: pyrometer.svi(model, "structured", x, starts=1, steps=1050, draws=1, **common))
+        _, short = seconds_of(lambda: pyrometer.svi(model, "structured", x, starts=1, steps=50, draws=1, **common))
         _, drawn = seconds_of(lambda: pyrometer.svi(model, "structured", x, starts=1, steps=50, draws=5, **common))
+        _, less = seconds_of(lambda: pyrometer.svi(model, "structured", x, starts=1, steps=5000, draws=1, **common))
+        _, more = seconds_of(lambda: pyrometer.svi(model, "structured", x, starts=1, steps=10000, draws=1, **common))
         _, opened = seconds_of(lambda: as_data(x, model))
-        found = {"svi": (more - less) / 1000, "draw": max(0.0, drawn - less) / 4, "open": opened}
+        found = {"svi": (more - less) / 5000, "draw": max(0.0, drawn - short) / 4, "open": opened}
     elif what == "train":
         vae = VAE(2, hidden=(32,))
         _, seconds = seconds_of(

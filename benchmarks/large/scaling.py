@@ -20,7 +20,8 @@ from pyrometer.inference.steps.compiled_steps import Schedule
 from pyrometer.inference.steps.pairing import pair
 from pyrometer.inference.svi.training import begin
 from pyrometer.models import BayesianGMM
-from pyrometer.models.structure import Plate, read_structure
+from pyrometer.models.structure import Plate
+from pyrometer.models.trace import read_structure
 
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
 

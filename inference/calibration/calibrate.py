@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from pandas import DataFrame, Index
 
-from ...errors import InputError, check_jobs, check_positive, check_seed
+from ...errors import InputError, check_jobs, check_positive, check_seed, first_line
 from ...guides import catalogue
 from ...models.structure import Model, model_name
-from ..compare.columns import first_line
 from ..compare.entries import METHODS, Entry, Problem, chosen_guides, job_of
 from ..data.as_data import DataLike, data_for
 from ..density.batch_size import on_all_rows

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ..compilation.batched import over_draws
-from ..data.data import evenly_spaced
 from ..density.log_density import Density
 from ..fit.fit import Fit
 from ..fit.moments import varies
 from ..fit.relabel import Dims, Labels, component_features, permute, seen_exchangeable
+from ..mapped.blocks import evenly_spaced
 from ..runtime.arviz import ess
 from ..runtime.isolation import one_thread_if_small
 from .simulations import Simulations

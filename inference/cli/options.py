@@ -11,9 +11,9 @@ from pandas import DataFrame
 
 from ... import datasets
 from ...errors import InputError
-from ..data.data import default_columns
 from ..data.strings import table_of_strings
-from ..mapped.copies import opened_rows
+from ..mapped.columns import default_columns
+from ..mapped.opened import opened_rows
 from ..mapped.tensor import Mapped
 from .main import NEED_DATA, Help, Parser
 

@@ -22,7 +22,8 @@ from tqdm import std
 from ...errors import InputError, check_jobs, check_memory, check_positive, check_seed
 from ...models.gaussians.moments import as_matrix
 from ...models.gaussians.sufficient import Components
-from ...models.structure import Site, Structure, read_structure
+from ...models.structure import Site, Structure
+from ...models.trace import read_structure
 from ..data.data import Data
 from ..density.log_density import Density
 from ..fit.fit import Fit

@@ -57,12 +57,12 @@ def worker_pool(rows: Tensor | None = None, jobs: int | None = 1) -> Iterator[Wo
 
 def _by_workers(fn: Callable[[Tensor], Parts], file: Mapped, jobs: int | None) -> list[Parts]:
     """The sum of fn over the rows of each block of a file, in their order."""
-    places = file.places()
-    found = dict(in_workers(_of_block, ((fn, file, *place) for place in places), jobs))
+    spans = file.spans()
+    found = dict(in_workers(_of_block, ((fn, file, *span) for span in spans), jobs))
     for lost in found.values():
         if isinstance(lost, WorkerLost):
             raise lost
-    return [found[number] for number in range(len(places))]
+    return [found[number] for number in range(len(spans))]
 
 
 def _of_block(fn: Callable[[Tensor], Parts], file: Mapped, start: int, stop: int) -> Parts:

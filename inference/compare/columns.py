@@ -16,15 +16,17 @@ import pandas as pd
 from torch import Tensor
 
 from ...display import table as display
+from ...errors import first_line
 from ..compilation.batched import over_draws
 from ..compilation.graph import changed
-from ..data.data import SHOWN_ROWS, Data, evenly_spaced
+from ..data.data import SHOWN_ROWS, Data
 from ..evidence.log_evidence import Evidence, log_evidence
 from ..fit.convergence import convergence, unconverged
 from ..fit.fit import Fit
 from ..fit.predictive import RowPredictive
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import tells_new, tells_q
+from ..mapped.blocks import evenly_spaced
 from ..runtime.interrupts import asked_to_end
 from ..runtime.isolation import one_thread_if_small
 from .verdict import Verdict, parameters_of, standard_of, verdict_by_row, verdict_on
@@ -276,11 +278,6 @@ def table_of(fits: Iterable[Scored], columns: Iterable[Column]) -> tuple[pd.Data
     scored = {each.fit.name: scores(each, columns) for each in fits}
     table = pd.DataFrame.from_dict({name: row for name, (row, _) in scored.items()}, orient="index")
     return table.infer_objects(), [note for _, notes in scored.values() for note in notes]
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, for a note; its type where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 DECIMALS = {column.name: column.decimals for column in (*ROW_COLUMNS, *COLUMNS)}

@@ -18,7 +18,7 @@ from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..distributed.group import check_alone
 from ..fit.fit import Fit
-from ..mapped.copies import LOADED
+from ..mapped.blocks import may_be_loaded
 from ..mcmc.nuts import check_sampling
 from ..resume.finished import Finished
 from ..runtime.folder import check_folder
@@ -168,8 +168,10 @@ def _methods(methods: Collection[str] | str) -> list[str]:
 
 def _refuse_large(data: Data, methods: Sequence[str | None], reference: str | None) -> None:
     """Refuse methods that hold all rows in memory, where these lie in a file and are too many for that."""
+    if data.mapped is None or may_be_loaded(data.mapped.bytes):
+        return
     for method in methods:
-        if method in METHODS and method not in CLOSED_FORM and data.mapped is not None and data.mapped.bytes > LOADED:
+        if method in METHODS and method not in CLOSED_FORM:
             how = f"reference={method!r}" if method == reference else f"method {method!r}"
             size = f"the {data.rows} rows of {data.mapped.pages.place.name}"
             mend = "take reference='cavi' or None, or give compare a sample of rows, x[::1000] say"

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame, concat
 
 from ...display.table import Table, as_html, as_text
+from ...errors import first_line
 from ...models.structure import Model
 from ..data.data import SHOWN_ROWS
 from ..data.outliers import outliers
@@ -28,7 +29,7 @@ from ..report.comparison import report_of
 from ..report.page import check_page, write_page
 from ..report.save import save
 from ..runtime.interrupts import asked_to_end
-from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, first_line, table_of
+from .columns import COLUMNS, INVARIANTS, ROW_COLUMNS, Scored, table_of
 from .decoder import judge_decoder, what_loses
 from .entries import METHODS, Entries, Outcome, Problem, chosen_guides, run
 from .marks import marked

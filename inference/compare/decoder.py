@@ -17,12 +17,13 @@ from torch import Tensor
 from torch.distributions import Bernoulli, LowRankMultivariateNormal, constraints
 
 from ...models.vae.pca import pca
-from ..data.data import Data, evenly_spaced
+from ..data.data import Data
 from ..density.row_density import RowDensity
 from ..local_latents.decoder.observed import observed
 from ..local_latents.marginal import Budget, estimate
 from ..local_latents.row_fit import RowFit
 from ..local_latents.target import target_of, tells_new
+from ..mapped.blocks import evenly_spaced
 
 ROWS = 50  # of each kind, at most
 BUDGET = Budget(chains=16, temperatures=200, error=0.3)  # of annealing, a row: less than rows differ by

@@ -15,7 +15,7 @@ from ...models.structure import Model, Structure, model_name
 from ..closed_form.cavi import cavi, check_cavi
 from ..closed_form.em import check_em, em
 from ..compilation.batched import over_draws
-from ..data.data import Data, evenly_spaced
+from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
 from ..density.params import frozen
@@ -24,6 +24,7 @@ from ..deterministic.dadvi import dadvi
 from ..deterministic.laplace import laplace
 from ..deterministic.pathfinder import pathfinder
 from ..fit.fit import Fit
+from ..mapped.blocks import evenly_spaced
 from ..mcmc.nuts import nuts
 from ..resume.finished import Finished, Keep, say_taken
 from ..runtime.interrupts import keep_what_is_finished

@@ -32,7 +32,7 @@ class NoGraph(Exception):
     """A function could not be traced, compiled or trusted; the message says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # vmap takes the repr at every call
 class Graph:
     """A traced function behind its own signature.
 
@@ -49,7 +49,7 @@ class Graph:
         return pytree.tree_unflatten(self.module(*pytree.tree_leaves(args), *self.constants), self.shape)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class OfData:
     """A function of data and of more, which is to be traced once for all data of one kind.
 

@@ -14,10 +14,10 @@ from ..closed_form.conjugate import Family, MixtureFamily, prior_of
 from ..closed_form.e_step import log_totals, terms, weighted_sums
 from ..closed_form.row_blocks import RowBlocks, as_row_blocks
 from ..closed_form.weights import DirichletWeights
-from ..data.data import evenly_spaced
 from ..evidence.log_evidence import Evidence
 from ..fit.fit import Fit
 from ..fit.importance import smoothed_log_mean
+from ..mapped.blocks import evenly_spaced
 
 CHAINS = 32  # half of them from draws of the fit, half from k-means++
 BURN, SWEEPS, KEEP_EVERY = 200, 60, 5  # sweeps before any is kept, and after

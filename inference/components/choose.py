@@ -16,13 +16,12 @@ from pandas import DataFrame, Series
 from scipy.special import softmax
 from torch import Tensor
 
-from ...errors import InputError, check_jobs, check_positive, check_seed
+from ...errors import InputError, check_jobs, check_positive, check_seed, first_line
 from ...guides import defaults
 from ...models import GMM, BayesianGMM, UnivariateMixture
 from ...models.structure import Model, model_name
 from ..closed_form.cavi import cavi
 from ..closed_form.em import em
-from ..compare.columns import first_line
 from ..data.as_data import DataLike, data_for
 from ..data.data import Data
 from ..data.new_data import as_new_data

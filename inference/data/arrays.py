@@ -1,13 +1,12 @@
-"""Arrays of every kind laid out as one table, and its numbers or categories; every bad value is named by its place."""
+"""Arrays of every kind laid out as one table, and its numbers; every bad value is named by its place."""
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import prod
 from numbers import Number, Rational, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,11 +16,9 @@ from pandas import DataFrame, Series
 from pandas.api import types
 from torch import Tensor
 
-from ...errors import InputError
-from ..mapped.copies import rows_in
-from ..mapped.tensor import Mapped
-from .containers import KNOWN, is_missing, plain
-from .data import default_columns
+from ...errors import InputError, count, listed
+from ..mapped.columns import are_default, default_columns
+from .containers import KNOWN, is_missing
 
 FILL = "drop the row or fill it in"
 LARGEST = int(sys.float_info.max)  # of all floats
@@ -80,46 +77,10 @@ def matched(table: Table, columns: tuple[str, ...]) -> Table:
     if columns and not lacking:
         frame = table.frame.iloc[:, [table.columns.index(column) for column in columns]]
         return replace(table, frame=frame, shape=frame.shape)
-    if lacking and default_columns(len(table.columns)) != table.columns and default_columns(len(columns)) != columns:
+    if lacking and not (are_default(table.columns) or are_default(columns)):
         has = f"its columns are {listed(table.columns)}"
         raise InputError(f"{table.name} lacks column {lacking[0]!r} of the fitted data: {has}")
     return table
-
-
-class Part(NamedTuple):
-    """One argument, checked: its columns where it is a table, its categories where it holds their codes.
-
-    missing: the line that refuses the first missing value, empty where none is.
-    """
-
-    value: Any
-    columns: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    missing: str = ""
-
-
-def as_part(value: Any, where: str, columns: tuple[str, ...] = (), categories: tuple[str, ...] = ()) -> Part:
-    """An argument as the model shall have it: arrays as tensors, categories as codes, anything else untouched.
-
-    where: what messages call it. columns, categories: those of the fitted data, where there are any.
-    """
-    if isinstance(value, np.memmap) and isinstance(found := rows_in(value, where), Mapped):
-        return Part(found.changed(dtype=torch.int64) if value.dtype.kind in "iu" else found)
-    value = plain(value, where)
-    if not isinstance(value, DataFrame | Series | np.ndarray | np.generic | Tensor):
-        if hasattr(value, "__array__") and not isinstance(value, type):
-            raise InputError(f"{where} is a {type(value).__name__}: give {KNOWN}")
-        return Part(value)
-    if not value.ndim:
-        return Part(value.detach() if isinstance(value, Tensor) else value.item())
-    table, named = as_table(value, where), isinstance(value, DataFrame)
-    if len(table.shape) == 1 and (categories or _is_categorical(table.frame.iloc[:, 0])):
-        return _codes(table.frame.iloc[:, 0], where, categories)
-    if named:
-        refuse_empty(table)
-        table = matched(table, columns)
-    numbers, missing = numbers_of(table, part=True)
-    return Part(numbers, table.columns if named else (), missing=missing)
 
 
 def refuse_empty(table: Table) -> None:
@@ -156,7 +117,7 @@ def numbers_of(table: Table, part: bool = False) -> tuple[Tensor, str]:
     for i in (~np.isfinite(numbers).all(0)).nonzero()[0]:
         column = frame.iloc[:, i]
         missing = missing or _line(np.isnan(numbers[:, i]), column, where[i], "is missing (NaN)", FILL)
-        _refuse(np.isinf(numbers[:, i]), column, where[i], "is infinite", "drop the row or mend the value")
+        refuse(np.isinf(numbers[:, i]), column, where[i], "is infinite", "drop the row or mend the value")
     return torch.from_numpy(np.array(numbers, order="C")).to(table.device).reshape(table.shape), missing
 
 
@@ -171,7 +132,7 @@ def _floats(values: Series, where: str) -> NDArray[np.float64]:
         return values.to_numpy(dtype=float, na_value=np.nan)
     except OverflowError:
         beyond = values.map(_is_beyond)
-        _refuse(beyond.to_numpy(bool), values, where, "is beyond all floats", "mend the value")
+        refuse(beyond.to_numpy(bool), values, where, "is beyond all floats", "mend the value")
         raise
 
 
@@ -179,36 +140,11 @@ def _is_beyond(value: Any) -> bool:
     return isinstance(value, Rational) and bool(abs(value) > LARGEST)  # type: ignore[operator]
 
 
-def _is_categorical(values: Series) -> bool:
+def is_categorical(values: Series) -> bool:
     """Whether a column is of categories: declared ones, or text none of which spells a number."""
     kind, known = types.infer_dtype(values), values.dropna()
     text = kind == "string" and len(known) > 0
     return kind == "categorical" or (text and bool(pd.to_numeric(known, errors="coerce").isna().all()))
-
-
-def _codes(values: Series, where: str, categories: tuple[str, ...]) -> Part:
-    """The code of each category, (N,) int64, and the categories: those given, those declared, or the sorted text."""
-    _refuse(values.isna().to_numpy(), values, where, "is missing (NaN)", FILL)
-    if not categories:
-        declared = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else sorted(values.unique())
-        categories = tuple(map(str, declared))
-    if len(set(categories)) < len(categories):
-        twice = Counter(categories).most_common(1)[0][0]
-        raise InputError(f"{where} has two categories that are written {twice!r}: give each a name of its own")
-    text = values.astype(object).map(str)
-    codes = pd.Index(categories, dtype=object).get_indexer(text)
-    _refuse(codes < 0, text, where, f"is no category of the fitted data ({listed(categories)})", "drop the row")
-    return Part(torch.tensor(codes, dtype=torch.int64), categories=categories)
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, for a message."""
-    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-
-
-def count(number: int, what: str) -> str:
-    """So many of something, in words."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _refuse_kind(values: Series, where: str) -> None:
@@ -216,11 +152,11 @@ def _refuse_kind(values: Series, where: str) -> None:
 
     Older pandas keep text as objects, newer ones as strings; both may hold numbers, and numbers spelt out.
     """
-    kind, named = values.dtype, ", or make it a parameter of the model by its name" if _is_categorical(values) else ""
+    kind, named = values.dtype, ", or make it a parameter of the model by its name" if is_categorical(values) else ""
     if types.is_object_dtype(kind) or types.is_string_dtype(kind):
         odd = ~values.map(lambda value: isinstance(value, Real | Decimal | np.bool_)) & values.notna()
         spelt = pd.to_numeric(values.where(values.map(lambda value: isinstance(value, str))), errors="coerce").notna()
-        _refuse((odd & ~spelt).to_numpy(bool), values, where, "is not a number", f"mend it or drop the column{named}")
+        refuse((odd & ~spelt).to_numpy(bool), values, where, "is not a number", f"mend it or drop the column{named}")
         if odd.any():
             raise InputError(f"{where} holds numbers written as text: convert it with pandas.to_numeric")
     elif types.is_complex_dtype(kind):
@@ -229,7 +165,7 @@ def _refuse_kind(values: Series, where: str) -> None:
         raise InputError(f"{where} is of type {kind}: turn it into numbers or drop it{named}")
 
 
-def _refuse(bad: NDArray[np.bool_], values: Series, where: str, what: str, mend: str) -> None:
+def refuse(bad: NDArray[np.bool_], values: Series, where: str, what: str, mend: str) -> None:
     """Raise InputError with the line that names the first bad row, where one is bad."""
     if bad.any():
         raise InputError(_line(bad, values, where, what, mend))

@@ -15,14 +15,15 @@ from pandas import DataFrame, Series
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ... import datasets
-from ...errors import InputError
+from ...errors import InputError, count, listed
 from ...models.arguments import Parameters, parameters_of
-from ...models.structure import Model, Structure, model_name, shapes_of_sites
-from ..mapped.copies import LOADED, rows_in
+from ...models.structure import Model, Structure, model_name
+from ...models.trace import shapes_of_sites
+from ..mapped.blocks import may_be_loaded
+from ..mapped.sources import refuse_number
 from ..mapped.tensor import Mapped
 from ..runtime.isolation import SMALL
-from .arrays import as_table, count, listed, numbers_of
+from .arrays import as_table, numbers_of
 from .containers import ToPandas, opened, plain
 from .data import Data, structure_on
 from .parts import Arguments, arguments_in, several
@@ -108,7 +109,6 @@ def _as_data(x: DataLike, model: Model | None, dtype: torch.dtype | None, name: 
     if model is not None and hasattr(model, "codes"):
         codes = model.codes(*strings_of(x, name))
         return Data((codes,), names=parameters_of(model).names[:1], floating=codes.dtype).to(dtype or codes.dtype)
-    x, name = in_file(x, name)
     x, name = opened(x, name)
     parameters = parameters_of(model)
     if isinstance(x, tuple | Mapping) or (isinstance(x, DataFrame) and _is_by_name(x, parameters)):
@@ -132,23 +132,12 @@ def _as_data(x: DataLike, model: Model | None, dtype: torch.dtype | None, name: 
     return data if dtype is None else data.to(dtype)
 
 
-def in_file(x: Any, name: str) -> tuple[Any, str]:
-    """Rows in a file as a Mapped, called by their file's name; small ones in memory; anything else as it is."""
-    if isinstance(x, str) and x in datasets.DATASETS:
-        return x, name
-    found = rows_in(x, name)
-    if found is None:
-        return x, name
-    return found, str(x) if isinstance(x, str | Path) else name
-
-
 def _numbers_in(x: Any, name: str) -> tuple[Tensor, tuple[str, ...], str]:
     """The floats of a single table, the names of its columns, and the line that refuses the first missing value."""
     if isinstance(x, Mapped):
         return x, x.names, ""
     table = as_table(x, name)
-    if not table.shape:
-        raise InputError(f"{name} has 0 dimensions, shape (), but needs 1 or more")
+    refuse_number(table.shape, name)
     values, missing = numbers_of(table)
     return values, table.columns, missing
 
@@ -185,7 +174,7 @@ def held_in_memory(data: Data) -> Data:
     """The data with all of their rows in memory. Raises InputError where these are too many for that."""
     if data.mapped is None:
         return data
-    if data.mapped.bytes > LOADED:
+    if not may_be_loaded(data.mapped.bytes):
         what = (
             f"{data.mapped.pages.place.name} has {data.rows or len(data.mapped)} rows, {data.mapped.bytes / 1e6:.0f} MB"
         )
@@ -202,10 +191,10 @@ def within_range(data: Data, name: str) -> Data:
         if not (isinstance(value, Tensor) and value.is_floating_point() and value.numel()):
             continue
         limit = torch.finfo(value.dtype).max ** 0.5 / MARGIN
-        in_file = isinstance(value, Mapped)
-        if all(abs(end) <= limit for end in ((value.min(), value.max()) if in_file else value.nan_to_num().aminmax())):
+        of_file = isinstance(value, Mapped)
+        if all(abs(end) <= limit for end in ((value.min(), value.max()) if of_file else value.nan_to_num().aminmax())):
             continue
-        if in_file:
+        if of_file:
             raise InputError(f"{name} reaches to {value.max():.3g}, too large for {value.dtype}: rescale its columns")
         at = (value.nan_to_num().abs() > limit).nonzero()[0].tolist()
         column = f": column {data.columns[at[1]]!r}" if len(at) == 2 and len(data.columns) > 1 else ""

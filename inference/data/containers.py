@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from ... import datasets
 from ...errors import InputError
 from ...models.structure import one_line
+from ..mapped.opened import rows_in
 from ..runtime.isolation import untouched
 
 KNOWN = "a DataFrame, an array, a tensor, a list of numbers, or the path of a table"
@@ -33,12 +34,20 @@ class ToPandas(Protocol):
 
 
 def opened(x: Any, name: str) -> tuple[Any, str]:
-    """The table of a file or data set, called by its own name; the rows of a DataLoader; a container made plain."""
+    """The rows of a file, a Mapped where they are too many for memory, or of a data set, called by their own name.
+
+    The rows of a DataLoader, a container made plain, and a tuple, which is of several arguments, as it is.
+    """
+    known = isinstance(x, str) and x in datasets.DATASETS
+    found = None if known else rows_in(x, name)
     if isinstance(x, str | Path):
-        return plain(datasets.load(x), str(x)), str(x)
+        name = str(x)
+        return plain(datasets.load(x) if found is None else found, name), name
+    if found is not None:
+        return plain(found, name), name
     if isinstance(x, DataLoader):
         return _gathered(x, name), name
-    return (x if isinstance(x, tuple) else plain(x, name)), name  # a tuple is of several arguments
+    return (x if isinstance(x, tuple) else plain(x, name)), name
 
 
 def plain(x: Any, where: str) -> Any:
@@ -56,7 +65,7 @@ def plain(x: Any, where: str) -> Any:
     if isinstance(x, pd.Index | ExtensionArray):
         return _without_arrow(Series(x))
     if isinstance(x, list | tuple | range | array | memoryview) and not hasattr(x, "_fields"):
-        return _listed(x)
+        return _array_of(x)
     if isinstance(x, Tensor | type):
         return x
     if hasattr(x, "toarray") and hasattr(x, "nnz"):
@@ -140,7 +149,7 @@ def _plain_array(x: np.ndarray, where: str) -> Any:
     return x
 
 
-def _listed(x: Any) -> Any:
+def _array_of(x: Any) -> Any:
     """The array of numbers, of text, or of lists of one length of them, None or NA what is missing; else itself."""
     try:
         found = np.asarray(x)

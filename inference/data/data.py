@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...models.structure import Model, Structure, read_structure
+from ...models.structure import Model, Structure
+from ...models.trace import read_structure
+from ..mapped.blocks import evenly_spaced
+from ..mapped.columns import default_columns
 from ..mapped.tensor import Mapped, same_numbers
 from ..runtime.isolation import isolated
 from .some_rows import OnRows, SomeRows
@@ -107,7 +110,7 @@ class Data:
             if isinstance(value, Mapped):
                 value.pages.touched(rows)
 
-    def released(self) -> None:
+    def release(self) -> None:
         """Let go of the pages read so far."""
         for value in self.tensors:
             if isinstance(value, Mapped):
@@ -156,16 +159,6 @@ def _same(a: Tensor, b: Tensor) -> bool:
     if isinstance(a, Mapped) or isinstance(b, Mapped):
         return same_numbers(a, b)
     return a.dtype == b.dtype and np.array_equal(a.cpu(), b.cpu(), equal_nan=True)
-
-
-def default_columns(number: int) -> tuple[str, ...]:
-    """The names of columns that came without: ``x0``, ``x1``, ..."""
-    return tuple(f"x{d}" for d in range(number))
-
-
-def evenly_spaced(number: int, at_most: int) -> Tensor:
-    """The places of at most so many of a number of things, the first and the last among them: int64."""
-    return torch.linspace(0, number - 1, min(number, at_most), dtype=torch.float64).round().long()
 
 
 def structure_on(model: Model, data: Data, seed: int = 0) -> Structure:

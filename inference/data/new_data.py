@@ -10,15 +10,16 @@ import torch
 from pandas import DataFrame, Series
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, count, listed
 from ...models.arguments import only_observes
 from ...models.structure import Model, model_name
-from ..mapped.copies import LOADED
+from ..mapped.blocks import may_be_loaded
+from ..mapped.columns import are_default
 from ..mapped.tensor import Mapped
-from .arrays import as_table, count, listed, matched, numbers_of
-from .as_data import DataLike, checked_by, in_file, within_range
+from .arrays import as_table, matched, numbers_of
+from .as_data import DataLike, checked_by, within_range
 from .containers import opened, plain
-from .data import Data, default_columns
+from .data import Data
 from .parts import Arguments, arguments_in, several
 from .strings import strings_of
 
@@ -62,7 +63,6 @@ def _as_new_data(x: DataLike, like: Data, model: Model | None, name: str) -> Dat
     if model is not None and hasattr(model, "codes") and not isinstance(x, Data):
         values = model.codes(*strings_of(x, name)).to(like.values)
         return replace(like, args=(values,), rows=len(values))
-    x, name = in_file(x, name)
     x, name = opened(x, name)
     if isinstance(x, Data):
         if (x.columns, x.coords, x.tables) != (like.columns, like.coords, like.tables):
@@ -89,7 +89,7 @@ def _table(x: Any, like: Data, model: Model | None, name: str) -> Data:
     """New rows of a single table."""
     if isinstance(x, tuple | Mapping) and len(x) == 1:
         (x,) = x.values() if isinstance(x, Mapping) else x
-        x = x if isinstance(x, Mapped) else plain(x, name)
+        x = plain(x, name)
     if isinstance(x, Mapped):
         return _rows_of_file(x, like, model, name)
     table, row = as_table(x, name), like.values.shape[1:]
@@ -103,7 +103,11 @@ def _table(x: Any, like: Data, model: Model | None, name: str) -> Data:
     values, missing = numbers_of(table)
     if missing and hasattr(model, "prepare"):
         raise InputError(missing)
-    values = values.reshape(-1, *row).to(like.values)
+    return _accepted(values.reshape(-1, *row).to(like.values), like, model, name, missing)
+
+
+def _accepted(values: Tensor, like: Data, model: Model | None, name: str, missing: str = "") -> Data:
+    """New rows of a single table, (M, *row), which the model may refuse."""
     if hasattr(model, "check"):
         checked_by(model, "check", name, values)
     return replace(like, args=(values,), rows=None if like.rows is None else len(values), missing=missing)
@@ -111,18 +115,12 @@ def _table(x: Any, like: Data, model: Model | None, name: str) -> Data:
 
 def _rows_of_file(x: Mapped, like: Data, model: Model | None, name: str) -> Data:
     """New rows in a file."""
-    row, named = like.values.shape[1:], default_columns(len(x.names)) != x.names
-    if len(x.names) != len(like.columns) or (
-        named and default_columns(len(like.columns)) not in (like.columns, x.names) and x.names != like.columns
-    ):
+    unlike = x.names != like.columns and not (are_default(x.names) or are_default(like.columns))
+    if unlike or len(x.names) != len(like.columns):
         has = f"{name} has the columns {listed(x.names)}, and the fitted data {listed(like.columns)}"
         raise InputError(f"{has}: give the same, in this order")
-    values: Tensor = x.changed(row=row, dtype=like.dtype, device=like.like.device)
-    if isinstance(values, Mapped) and values.bytes <= LOADED:
-        values = values.in_memory()
-    if hasattr(model, "check"):
-        checked_by(model, "check", name, values)
-    return replace(like, args=(values,), rows=None if like.rows is None else len(values), missing="")
+    found = x.changed(row=like.values.shape[1:], dtype=like.dtype, device=like.like.device)
+    return _accepted(found.in_memory() if may_be_loaded(found.bytes) else found, like, model, name)
 
 
 def _given(x: Any, like: Data, name: str) -> Arguments:

@@ -1,12 +1,36 @@
 """The parts of data of several arguments: each by its name, checked, with the columns and categories it came with."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from .arrays import as_part, as_table, refuse_empty
-from .data import Data, default_columns
+import numpy as np
+import pandas as pd
+import torch
+from pandas import DataFrame, Series
+from torch import Tensor
+
+from ...errors import InputError, listed
+from ..mapped.columns import default_columns
+from ..mapped.opened import rows_in
+from ..mapped.tensor import Mapped
+from .arrays import FILL, as_table, is_categorical, matched, numbers_of, refuse, refuse_empty
+from .containers import KNOWN, plain
+from .data import Data
 
 Arguments: TypeAlias = dict[str, tuple[Any, str]]
+
+
+class Part(NamedTuple):
+    """One argument, checked: its columns where it is a table, its categories where it holds their codes.
+
+    missing: the line that refuses the first missing value, empty where none is.
+    """
+
+    value: Any
+    columns: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    missing: str = ""
 
 
 def arguments_in(x: Any, names: Sequence[str], name: str) -> Arguments:
@@ -30,7 +54,7 @@ def several(given: Arguments, positional: tuple[str, ...], like: Data | None = N
     """Several arguments, some of them by position, with the columns and categories of the fitted data where known."""
     like = like or Data()
     parts = {
-        key: as_part(value, where, like.tables.get(key, ()), like.coords.get(key, ()))
+        key: _part(value, where, like.tables.get(key, ()), like.coords.get(key, ()))
         for key, (value, where) in given.items()
     }
     return Data(
@@ -41,3 +65,42 @@ def several(given: Arguments, positional: tuple[str, ...], like: Data | None = N
         coords={key: part.categories for key, part in parts.items() if part.categories},
         missing=next((part.missing for part in parts.values() if part.missing), ""),
     )
+
+
+def _part(value: Any, where: str, columns: tuple[str, ...] = (), categories: tuple[str, ...] = ()) -> Part:
+    """An argument as the model shall have it: arrays as tensors, categories as codes, anything else untouched.
+
+    where: what messages call it. columns, categories: those of the fitted data, where there are any.
+    """
+    if isinstance(value, np.memmap) and isinstance(found := rows_in(value, where), Mapped):
+        return Part(found.changed(dtype=torch.int64) if value.dtype.kind in "iu" else found)
+    value = plain(value, where)
+    if not isinstance(value, DataFrame | Series | np.ndarray | np.generic | Tensor):
+        if hasattr(value, "__array__") and not isinstance(value, type):
+            raise InputError(f"{where} is a {type(value).__name__}: give {KNOWN}")
+        return Part(value)
+    if not value.ndim:
+        return Part(value.detach() if isinstance(value, Tensor) else value.item())
+    table, named = as_table(value, where), isinstance(value, DataFrame)
+    if len(table.shape) == 1 and (categories or is_categorical(table.frame.iloc[:, 0])):
+        return _codes(table.frame.iloc[:, 0], where, categories)
+    if named:
+        refuse_empty(table)
+        table = matched(table, columns)
+    numbers, missing = numbers_of(table, part=True)
+    return Part(numbers, table.columns if named else (), missing=missing)
+
+
+def _codes(values: Series, where: str, categories: tuple[str, ...]) -> Part:
+    """The code of each category, (N,) int64, and the categories: those given, those declared, or the sorted text."""
+    refuse(values.isna().to_numpy(), values, where, "is missing (NaN)", FILL)
+    if not categories:
+        declared = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else sorted(values.unique())
+        categories = tuple(map(str, declared))
+    if len(set(categories)) < len(categories):
+        twice = Counter(categories).most_common(1)[0][0]
+        raise InputError(f"{where} has two categories that are written {twice!r}: give each a name of its own")
+    text = values.astype(object).map(str)
+    codes = pd.Index(categories, dtype=object).get_indexer(text)
+    refuse(codes < 0, text, where, f"is no category of the fitted data ({listed(categories)})", "drop the row")
+    return Part(torch.tensor(codes, dtype=torch.int64), categories=categories)

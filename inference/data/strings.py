@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from pandas import DataFrame, Series
 
 from ... import datasets
-from ...errors import InputError, check_path
-from .containers import plain
+from ...errors import InputError, check_path, listed
+from .containers import is_missing, plain
 
 
 def strings_of(x: Any, name: str) -> tuple[list[str], str]:
@@ -24,7 +23,7 @@ def strings_of(x: Any, name: str) -> tuple[list[str], str]:
     x = x if isinstance(x, list | tuple) else plain(x, name)
     if isinstance(x, DataFrame):
         if x.shape[1] != 1:
-            columns = ", ".join(map(str, x.columns[:6]))
+            columns = listed([*map(str, x.columns)])
             raise InputError(f"{name} has {x.shape[1]} columns ({columns}): choose the one that holds the strings")
         x = x.iloc[:, 0]
     if not isinstance(x, list | tuple | Series | np.ndarray) or getattr(x, "ndim", 1) != 1:
@@ -36,7 +35,7 @@ def strings_of(x: Any, name: str) -> tuple[list[str], str]:
         raise InputError(f"{name} is empty: give at least one string")
     for row, string in enumerate(strings):
         if not isinstance(string, str):
-            missing = string is None or string is pd.NA or (isinstance(string, float) and np.isnan(string))
+            missing = is_missing(string) or (isinstance(string, float) and np.isnan(string))
             what = "is missing" if missing else f"is of type {type(string).__name__} and no string"
             raise InputError(f"{name}, row {row} {what}: drop the row or mend it")
     return [str(string) for string in strings], name

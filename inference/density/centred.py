@@ -9,7 +9,8 @@ import torch
 from pyro import poutine
 from torch.distributions import constraints
 
-from ...models.structure import Model, sites_of
+from ...models.structure import Model
+from ...models.trace import sites_of
 from ..data.data import Data, structure_on
 
 

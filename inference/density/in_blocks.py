@@ -75,7 +75,7 @@ def log_joints(density: Density, draws: Mapping[str, Tensor]) -> Tensor:
             for first in range(0, number, at_once):
                 some = {name: value[first : first + at_once] for name, value in draws.items()}
                 total[first : first + at_once] += _each(graph if whole else of_rows, some, rows, whole)
-            density.data.released()
+            density.data.release()
     return total
 
 

@@ -19,7 +19,8 @@ from torch.distributions.mixture_same_family import MixtureSameFamilyConstraint
 from torch.distributions.transforms import Transform
 
 from ...errors import InputError
-from ...models.structure import Model, Structure, is_deterministic, model_name, sites_of
+from ...models.structure import Model, Structure, model_name
+from ...models.trace import is_deterministic, sites_of
 from ..compilation.graph import OfData
 from ..data.data import Data, structure_on
 from ..runtime.pyro_private import enumerated_symbol, packed_dims, set_packed_dims

@@ -11,9 +11,9 @@ from torch import Tensor
 from ...errors import InputError
 from ..compilation.compiled import seconds_scripted
 from ..compilation.native import Native
-from ..data.data import evenly_spaced
 from ..density.ascent import Path, ascend
 from ..density.log_density import Density
+from ..mapped.blocks import evenly_spaced
 from ..runtime.isolation import one_thread_if_small
 from .gaussian import FullGaussian, Gaussian, update
 from .mode import gaussians, newton

@@ -12,7 +12,7 @@ from pyro.distributions import Delta
 from pyro.infer.autoguide import AutoLaplaceApproximation
 from torch import Tensor
 
-from ...models.structure import sites_of
+from ...models.trace import sites_of
 from ..compilation.batched import over_draws
 from ..density.in_blocks import log_joints
 from ..density.log_density import Density

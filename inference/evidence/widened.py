@@ -13,10 +13,10 @@ from scipy.special import softmax
 from torch import Tensor
 
 from ...errors import InputError
-from ..data.data import evenly_spaced
 from ..density.start import start_of
 from ..fit.fit import Fit
 from ..fit.importance import smoothed_log_mean
+from ..mapped.blocks import evenly_spaced
 from ..mcmc.nuts import chains_from
 from ..runtime.isolation import one_thread_if_small
 from .chain_draws import log_joints

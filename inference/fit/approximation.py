@@ -93,7 +93,7 @@ def _elbo_in_blocks(pairing: Pairing, density: Density, draws: int) -> np.ndarra
         torch.manual_seed(seed)
         with OnRows(len(file), rows):
             total += _elbo_draws(pairing, density, draws, size) * (len(rows) / len(file))
-        density.data.released()
+        density.data.release()
     return total
 
 

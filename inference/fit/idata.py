@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from ...errors import first_line
 from ..compilation.batched import over_draws
 from ..data.data import Data
 from ..density.in_blocks import on_head
@@ -90,7 +91,7 @@ def _log_likelihood(density: Density, flat: Mapping[str, Tensor]) -> tuple[Array
     try:
         each = [over_draws(density.of_data("log_likelihood", site=s), flat, density.chunk()) for s in one]
     except (RuntimeError, ValueError, NotImplementedError, AssertionError) as error:
-        return {}, (f"no pointwise log likelihood ({str(error).splitlines()[0]})",)
+        return {}, (f"no pointwise log likelihood ({first_line(error)})",)
     return {site: rows.detach().cpu().numpy() for site, rows in zip(sites, each, strict=True)}, ()
 
 

@@ -16,7 +16,8 @@ from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from torch import Tensor
 
 from ...errors import InputError
-from ...models.structure import Site, is_deterministic, model_name
+from ...models.structure import Site, model_name
+from ...models.trace import is_deterministic
 from ..compilation.batched import over_draws
 from ..density.in_blocks import on_some_rows
 from ..density.laplace import row_modes
@@ -69,7 +70,7 @@ def _in_blocks(fit: Fit, data: Data) -> Iterator[tuple[Data, Density]]:
         some = data.take(rows)
         whole = data is fit.data and len(rows) < len(data.mapped)
         yield some, (on_some_rows(fit.density, rows) if whole else fit.density.on(some))
-        data.released()
+        data.release()
 
 
 def responsibilities(fit: Fit, data: Data, index: Any = None) -> pd.DataFrame:

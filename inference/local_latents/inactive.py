@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from ..data.data import evenly_spaced
+from ..mapped.blocks import evenly_spaced
 from .decoder.observed import observed
 
 if TYPE_CHECKING:

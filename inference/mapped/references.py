@@ -12,25 +12,26 @@ import torch
 from torch import Size
 
 from ...errors import InputError
-from .copies import held_out, mapped
-from .sources import chosen, source_of
-from .tensor import BLOCK_NUMBERS, Mapped, columns_of, place_of
+from .blocks import evenly_spaced
+from .opened import part_of
+from .pages import place_of
+from .sources import source_of
+from .tensor import Mapped, rows_at
 
-SAMPLED = 1000  # rows that a file is known by
+SAMPLED_ROWS = 1000  # that a file is known by
 
 
 def reference_to(x: Mapped) -> dict[str, Any]:
     """What a file is known by on disk, in place of its rows: where it is, what is taken of it, and some of its rows."""
-    place = x.pages.place
-    path, columns, held = place.origin or (place.path, (), None)
+    place, dtype = x.pages.place, str(x.dtype).removeprefix("torch.")
+    path, columns, held = place.origin
     if not Path(path).exists():
         raise InputError(f"{path} is no file that could be read again: save the rows as .npy, and fit them there")
-    dtype = str(x.dtype).removeprefix("torch.")
     at = {"path": str(Path(path).resolve()), "columns": list(columns), "held": list(held) if held else None}
-    whole = {"offset": place.offset, "kind": place.dtype, "strides": list(place.strides)} if not place.origin else None
+    pages = {"offset": place.offset, "kind": place.dtype, "shape": list(place.shape), "strides": list(place.strides)}
     return {
         "mapped": at,
-        "pages": whole,
+        "pages": None if place.copied_from else pages,
         "shape": list(x.shape),
         "dtype": dtype,
         "names": list(x.names),
@@ -40,37 +41,36 @@ def reference_to(x: Mapped) -> dict[str, Any]:
 
 def rows_again(kept: dict[str, Any]) -> Mapped:
     """The rows that a reference is of. Raises InputError where the file is gone, or holds other rows."""
-    at, whole, shape = kept["mapped"], kept["pages"], tuple(kept["shape"])
-    path, dtype = Path(at["path"]), getattr(torch, kept["dtype"])
+    at, (number, *row) = kept["mapped"], kept["shape"]
+    path = Path(at["path"])
     other = InputError(f"{path} does not hold the rows that were fitted any more: put them back there")
     if not path.exists():
         raise InputError(f"there is no file {path}, which holds the rows that were fitted: put it back there")
-    if whole is not None:
-        like = np.memmap(path, np.uint8, "r")
-        extent = whole["offset"] + (shape[0] - 1) * whole["strides"][0] + np.dtype(whole["kind"]).itemsize
-        if extent > len(like):
-            raise other
-        row = tuple(s for s in shape[1:])
-        array: Any = np.ndarray((shape[0], *row), whole["kind"], like, whole["offset"], whole["strides"])
-        pages = place_of(path, array, whole["offset"]).open()
-        known = columns_of(pages.blocks(max(1, BLOCK_NUMBERS // max(1, prod(row)))), Size(row), lambda *_: other)
-        found = Mapped(pages, known, dtype, names=tuple(kept["names"]))
+    if kept["pages"] is not None:
+        found = _of_pages(path, kept, other)
+    elif (source := source_of(path)) is not None:
+        found = part_of(source, at["columns"], tuple(at["held"]) if at["held"] else None)
     else:
-        source = source_of(path)
-        if source is None:
-            raise other
-        key = (str(path), tuple(at["columns"]))
-        found = mapped(chosen(source, at["columns"]), key)
-        found = found if at["held"] is None else held_out(found, (at["held"][0], at["held"][1], at["held"][2]))
-        found = found.changed(dtype=dtype)
-    if tuple(found.shape) != shape or _digest(found) != kept["digest"]:
+        raise other
+    if len(found) != number or prod(found.shape[1:]) != prod(row):
+        raise other
+    found = found.changed(dtype=getattr(torch, kept["dtype"]), row=Size(row))
+    if _digest(found) != kept["digest"]:
         raise other
     return found
 
 
+def _of_pages(path: Path, kept: dict[str, Any], other: InputError) -> Mapped:
+    """The rows that lie in the file itself as they lay there; `other` is raised where it is too short for them."""
+    pages = kept["pages"]
+    kind, strides, shape = np.dtype(pages["kind"]), pages["strides"], pages.get("shape", kept["shape"])
+    extent = pages["offset"] + kind.itemsize + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    if extent > path.stat().st_size:
+        raise other
+    return rows_at(place_of(path, kind, shape, strides, pages["offset"]), tuple(kept["names"]), lambda *_: other)
+
+
 def _digest(x: Mapped) -> str:
     """SHA-256 of some evenly spaced rows."""
-    rows = x.changed(dtype=torch.float64)[
-        torch.linspace(0, len(x) - 1, min(SAMPLED, len(x)), dtype=torch.float64).round().long()
-    ]
+    rows = x.changed(dtype=torch.float64, device=torch.device("cpu"))[evenly_spaced(len(x), SAMPLED_ROWS)]
     return hashlib.sha256(rows.numpy().tobytes()).hexdigest()

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError, check_path
-from .tensor import BLOCK_NUMBERS, KINDS
+from ...errors import InputError, check_exists, check_path, first_line, listed
+from .blocks import block_rows
+from .columns import default_columns
 
-SHOWN = 6  # names in a message
+KINDS = {np.dtype(kind) for kind in ("bool", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")}  # that torch reads
+SINGLE_IN_ARROW = ("boolean", "int8", "uint8", "int16", "uint16", "float16", "float32")  # that float32 holds exactly
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,12 @@ class Source:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the entries of a row."""
-        return self.columns or tuple(f"x{place}" for place in range(prod(self.row)))
+        return self.columns or default_columns(prod(self.row))
+
+    def refused(self, row: int, entry: int, what: str) -> InputError:
+        """The error of a number that is not finite, which reads `what`."""
+        said = "is missing (NaN)" if what == "nan" else "is infinite"
+        return InputError(f"{self.name}: column {self.names[entry]!r}, row {row}: {said}; drop the row or fill it in")
 
 
 def source_of(x: Any) -> Source | None:
@@ -59,9 +66,8 @@ def source_of(x: Any) -> Source | None:
         return _of_npy(path)
     if path.suffix.lower() == ".zarr" or (path.is_dir() and _is_zarr(path)):
         return _of_zarr(_opened_zarr(path), str(path))
-    if path.suffix.lower() == ".parquet" and path.exists() and (path.is_dir() or path.stat().st_size > 0):
-        return _of_parquet(_opened_parquet(path), str(path))
-    if path.is_dir() and any(path.rglob("*.parquet")):
+    named = path.suffix.lower() == ".parquet" and path.exists() and (path.is_dir() or path.stat().st_size > 0)
+    if named or (path.is_dir() and any(path.rglob("*.parquet"))):
         return _of_parquet(_opened_parquet(path), str(path))
     return None
 
@@ -73,25 +79,24 @@ def of_memmap(x: np.memmap, name: str) -> Source:
     """
     if x.mode == "c":
         raise InputError(f"{name} is mapped copy-on-write: open it with mode 'r', or give x.copy() where it is small")
-    if x.ndim == 0:
-        raise InputError(f"{name} has 0 dimensions, shape (), but needs 1 or more")
+    refuse_number(x.shape, name)
     at_file = isinstance(x.filename, str | os.PathLike) and Path(x.filename).exists()
     sound = x.dtype in KINDS and x.dtype.isnative and all(stride > 0 for stride in x.strides)
     called = str(x.filename) if at_file else name
-    return Source(
-        called if name == "x" else name,
-        len(x),
-        x.shape[1:],
-        x.dtype,
-        lambda: _slices(x),
-        (),
-        x if at_file and sound else None,
-    )
+    called = called if name == "x" else name
+    direct = x if at_file and sound else None
+    return Source(called, len(x), x.shape[1:], x.dtype, lambda: _slices(x), direct=direct)
+
+
+def refuse_number(shape: Sequence[int], name: str) -> None:
+    """Refuse what is a number and no rows."""
+    if not len(shape):
+        raise InputError(f"{name} has 0 dimensions, shape (), but needs 1 or more")
 
 
 def _slices(x: Any) -> Iterator[np.ndarray]:
     """The rows of anything that is cut as an array is."""
-    step = max(1, BLOCK_NUMBERS // max(1, prod(x.shape[1:])))
+    step = block_rows(x.shape[1:])
     if (chunk := getattr(x, "chunks", None)) and chunk[0] > 0:
         step = max(chunk[0], step // chunk[0] * chunk[0])  # a chunk is decoded as a whole
     for start in range(0, x.shape[0], step):
@@ -99,16 +104,12 @@ def _slices(x: Any) -> Iterator[np.ndarray]:
 
 
 def _of_npy(path: Path) -> Source:
-    if not path.exists():
-        raise InputError(f"there is no file {path}: check the path, which starts from {Path.cwd()}")
+    check_exists(path)
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
-        why = str(error).splitlines()[0].rstrip(".")
         mend = "save it again by numpy.save, of float32 or float64"
-        raise InputError(f"{path} cannot be mapped ({why}): {mend}") from error
-    if found.ndim == 0:
-        raise InputError(f"{path} has 0 dimensions, shape (), but needs 1 or more")
+        raise InputError(f"{path} cannot be mapped ({first_line(error).rstrip('.')}): {mend}") from error
     return of_memmap(found, str(path))
 
 
@@ -121,21 +122,18 @@ def _opened_zarr(path: Path) -> Any:
         import zarr
     except ImportError as error:
         raise InputError(f"{path} is read by zarr, which is not installed: pip install 'pyrometer[zarr]'") from error
-    if not path.exists():
-        raise InputError(f"there is no file {path}: check the path, which starts from {Path.cwd()}")
+    check_exists(path)
     try:
         return zarr.open(str(path), mode="r")
     except Exception as error:  # of many classes
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} holds no Zarr array ({why}): write it again") from error
+        raise InputError(f"{path} holds no Zarr array ({first_line(error)}): write it again") from error
 
 
 def _of_zarr(found: Any, name: str) -> Source:
     if not hasattr(found, "shape"):
-        arrays = _listed(sorted(f"{name}/{key}" for key in found.array_keys())) or "which holds no array"
+        arrays = listed(sorted(f"{name}/{key}" for key in found.array_keys())) or "which holds no array"
         raise InputError(f"{name} is a Zarr group: give the path of one of its arrays, {arrays}")
-    if len(found.shape) == 0:
-        raise InputError(f"{name} has 0 dimensions, shape (), but needs 1 or more")
+    refuse_number(found.shape, name)
 
     def blocks() -> Iterator[np.ndarray]:
         try:
@@ -153,33 +151,24 @@ def _opened_parquet(path: Path) -> Any:
     try:
         return dataset(str(path), format="parquet")
     except (OSError, ArrowException) as error:
-        why = str(error).strip().splitlines()[0]
-        raise InputError(f"{path} is no Parquet data set ({why}): give a file or a folder of them alone") from error
+        mend = "give a file or a folder of them alone"
+        raise InputError(f"{path} is no Parquet data set ({first_line(error)}): {mend}") from error
 
 
 def _of_parquet(found: Any, name: str, columns: Sequence[str] = ()) -> Source:
     """A Parquet data set, of all of its columns or of some."""
-    from pyarrow import ArrowException, float64, types
+    from pyarrow import ArrowException, float64
     from pyarrow.dataset import ParquetFragmentScanOptions
 
-    try:
-        rows, kinds = found.count_rows(), {field.name: field.type for field in found.schema}
-    except (OSError, ArrowException) as error:
-        raise InputError(f"{name} cannot be read ({str(error).splitlines()[0]}): write it again") from error
-    if len(kinds) < len(found.schema):
-        twice = next(n for n in found.schema.names if found.schema.names.count(n) > 1)
-        raise InputError(f"{name} has two columns called {twice!r}: give each a name of its own")
+    rows, kinds = _size_and_kinds(found, name)
     taken = list(columns) or list(kinds)
-    small = ("is_boolean", "is_int8", "is_uint8", "is_int16", "is_uint16", "is_float16", "is_float32")
-    numbers = ("is_boolean", "is_integer", "is_floating", "is_decimal")
-    odd = [column for column in taken if not any(getattr(types, is_kind)(kinds[column]) for is_kind in numbers)]
-    single = all(any(getattr(types, is_kind)(kinds[column]) for is_kind in small) for column in taken)
 
     def blocks() -> Iterator[np.ndarray]:
-        for column in odd:
-            what = f"{name}: column {column!r} is of type {kinds[column]}"
-            raise InputError(f"{what}: turn it into numbers, or leave it out")
-        size = max(1, BLOCK_NUMBERS // max(1, len(taken)) // 4)
+        for column in taken:
+            if not _is_any(kinds[column], ("boolean", "integer", "floating", "decimal")):
+                what = f"{name}: column {column!r} is of type {kinds[column]}"
+                raise InputError(f"{what}: turn it into numbers, or leave it out")
+        size = max(1, block_rows((len(taken),)) // 4)
         options = ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False)
         how = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False, "fragment_scan_options": options}
         try:
@@ -187,11 +176,33 @@ def _of_parquet(found: Any, name: str, columns: Sequence[str] = ()) -> Source:
                 each = [column.cast(float64()).to_numpy(zero_copy_only=False) for column in batch.columns]
                 yield np.stack(each, 1) if each else np.empty((len(batch), 0))
         except (OSError, ArrowException) as error:
-            why = str(error).strip().splitlines()[0]
-            raise InputError(f"{name} cannot be read as one table ({why}): write its parts alike") from error
+            said = f"{name} cannot be read as one table ({first_line(error)})"
+            raise InputError(f"{said}: write its parts alike") from error
 
     table = len(getattr(found, "files", ())) == 1 and Path(name).is_file()
+    single = all(_is_any(kinds[column], SINGLE_IN_ARROW) for column in taken)
     return Source(name, rows, (len(taken),), np.dtype("f4" if single else "f8"), blocks, tuple(taken), table=table)
+
+
+def _size_and_kinds(found: Any, name: str) -> tuple[int, dict[str, Any]]:
+    """How many rows a Parquet data set has, and the type of each column."""
+    from pyarrow import ArrowException
+
+    try:
+        rows, kinds = found.count_rows(), {field.name: field.type for field in found.schema}
+    except (OSError, ArrowException) as error:
+        raise InputError(f"{name} cannot be read ({first_line(error)}): write it again") from error
+    if len(kinds) < len(found.schema):
+        twice = next(n for n in found.schema.names if found.schema.names.count(n) > 1)
+        raise InputError(f"{name} has two columns called {twice!r}: give each a name of its own")
+    return rows, kinds
+
+
+def _is_any(kind: Any, of: Sequence[str]) -> bool:
+    """Whether a type of Arrow's is one of these."""
+    from pyarrow import types
+
+    return any(getattr(types, f"is_{one}")(kind) for one in of)
 
 
 def chosen(source: Source, columns: Sequence[str]) -> Source:
@@ -202,13 +213,9 @@ def chosen(source: Source, columns: Sequence[str]) -> Source:
         raise InputError(f"{source.name} has rows of shape {source.row}, and no columns to choose from")
     for column in columns:
         if column not in source.names:
-            raise InputError(f"{source.name} has no column {column!r}: choose from {_listed(source.names)}")
+            raise InputError(f"{source.name} has no column {column!r}: choose from {listed(source.names)}")
     if source.columns:
         return _of_parquet(_opened_parquet(Path(source.name)), source.name, columns)
     places = [source.names.index(column) for column in columns]
     cut = lambda: (block.reshape(len(block), -1)[:, places] for block in source.blocks())  # noqa: E731
     return Source(source.name, source.rows, (len(places),), source.dtype, cut, tuple(columns))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -17,7 +17,6 @@ from ..compilation.batched import over_draws
 from ..compilation.compiled import Compile, check_compile
 from ..compilation.graph import changed
 from ..data.as_data import DataLike, data_for
-from ..data.data import evenly_spaced
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
 from ..deterministic.start import gaussian_start
@@ -25,6 +24,7 @@ from ..distributed.group import check_alone
 from ..fit.convergence import ESS_PER_CHAIN, RHAT, convergence, unconverged
 from ..fit.fit import Fit
 from ..fit.idata import fit_of
+from ..mapped.blocks import evenly_spaced
 from ..runtime.isolation import one_thread_if_small
 from .chains import Plan, run_chains
 from .engines import ENGINES

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pyro
 from pyro import poutine
 
-from ...models.structure import Model, is_deterministic, model_name, one_line
+from ...models.structure import Model, model_name, one_line
+from ...models.trace import is_deterministic
 from ..data.data import Data, structure_on
 from .page import code, drawing
 

@@ -14,7 +14,8 @@ from pyro.infer.util import zero_grads
 from pyro.optim import PyroOptim
 from torch import Tensor
 
-from ...models.structure import Plate, one_line, sites_of
+from ...models.structure import Plate, one_line
+from ...models.trace import sites_of
 from ..compilation.compiled import Compile, Tier, compile_graph, known_to_inductor, worth_compiling
 from ..compilation.graph import NoGraph, traced
 from ..data.data import Data

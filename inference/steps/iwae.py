@@ -8,7 +8,8 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 from ...guides import Guide
-from ...models.structure import Model, sites_of
+from ...models.structure import Model
+from ...models.trace import sites_of
 from ..runtime.pyro_private import traces_of
 
 

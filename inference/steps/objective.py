@@ -18,7 +18,8 @@ from torch.distributions import kl_divergence, transform_to
 from torch.overrides import TorchFunctionMode
 
 from ...guides import Guide
-from ...models.structure import Model, is_deterministic, sites_of
+from ...models.structure import Model
+from ...models.trace import is_deterministic, sites_of
 from ..data.data import Data
 from ..density.params import InPlaceOf
 from ..runtime.pyro_private import enumerated_elbo, stored_constraint, stored_params, traces_of

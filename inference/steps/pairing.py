@@ -16,7 +16,8 @@ from ...guides import Guide
 from ...guides.auto import is_cut_by_rows, on_every_row
 from ...models.gaussians.units import RealVectorIn
 from ...models.program import Promoted
-from ...models.structure import Model, Site, Structure, model_name, one_line, sites_of
+from ...models.structure import Model, Site, Structure, model_name, one_line
+from ...models.trace import sites_of
 from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from .iwae import IWAE

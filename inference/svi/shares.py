@@ -13,11 +13,12 @@ from torch import Tensor
 from ...errors import InputError
 from ...guides import Guide
 from ...models.structure import Model, model_name
-from ..data.data import Data, evenly_spaced, structure_on
+from ..data.data import Data, structure_on
 from ..density.batch_size import with_batch_size
 from ..distributed.averaging import differentiable
 from ..distributed.group import SHARED_FROM, Group
 from ..distributed.share import Share, bits, share_of
+from ..mapped.blocks import evenly_spaced
 from ..runtime.pyro_private import stored_params
 from ..steps.compiled_steps import ROUNDING, Schedule, joined
 from ..steps.minibatches import Minibatches

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, count
 from ...imports import undrawn
 from .covariance import Covariance, structured
 
@@ -34,8 +34,7 @@ def check_table(x: Tensor, columns: tuple[str, ...], components: int = 1) -> Ten
         mend = "; flatten each row with x.reshape(len(x), -1)" if x.dim() > 2 else ""
         raise InputError(f"x has {x.dim()} dimensions, shape {tuple(x.shape)}, but needs 1 or 2{mend}")
     if len(x) < components:
-        rows = "1 row" if len(x) == 1 else f"{len(x)} rows"
-        raise InputError(f"x has {rows}, fewer than {components} components: ask for fewer components")
+        raise InputError(f"x has {count(len(x), 'row')}, fewer than {components} components: ask for fewer components")
     if len(x) == 1:
         raise InputError("x has one row: give at least two")
     matrix = as_matrix(x)

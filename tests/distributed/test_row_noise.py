@@ -13,7 +13,8 @@ from pyrometer import InputError
 from pyrometer.inference.distributed.group import Group
 from pyrometer.inference.distributed.share import Share, bits, fingerprint, share_of
 from pyrometer.inference.steps.minibatches import Minibatches
-from pyrometer.models.structure import Plate, sites_of
+from pyrometer.models.structure import Plate
+from pyrometer.models.trace import sites_of
 from torch import Tensor
 
 WHOLE, FULL = 7, 20

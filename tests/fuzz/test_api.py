@@ -33,7 +33,7 @@ from torch import Tensor
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms of Unix")
 
 EXAMPLES = settings().max_examples
-SECONDS = 120  # of an example, which takes a few where nothing else is at work
+SECONDS = 300  # of an example, which takes a few where nothing else is at work
 LONGEST_LINE = 320  # characters
 HOME = Path(pyrometer.__file__).parent
 OURS = (str(HOME), str(HOME.resolve()))

@@ -15,7 +15,7 @@ from pyrometer.guides.auto import AUTO
 from pyrometer.guides.gaussian import GaussianGuide, diagonal, full, low_rank
 from pyrometer.inference.density.log_density import Density
 from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, DirichletProcessGMM, UnivariateMixture
-from pyrometer.models.structure import sites_of
+from pyrometer.models.trace import sites_of
 from truths import (
     COUNTS,
     COVARIANCES,

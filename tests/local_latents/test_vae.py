@@ -21,7 +21,7 @@ from pyrometer.inference.steps.compiled_steps import Schedule, compiled_steps, j
 from pyrometer.inference.steps.minibatches import Minibatches
 from pyrometer.inference.steps.pairing import pair
 from pyrometer.models import VAE
-from pyrometer.models.structure import read_structure
+from pyrometer.models.trace import read_structure
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pickle
 import signal
@@ -24,8 +25,9 @@ import torch
 import zarr
 from pyrometer import InputError
 from pyrometer.inference.data.as_data import as_data
-from pyrometer.inference.mapped import copies
-from pyrometer.inference.mapped.copies import opened_rows, rows_in
+from pyrometer.inference.mapped import blocks, copies
+from pyrometer.inference.mapped.opened import opened_rows, rows_in
+from pyrometer.inference.mapped.references import reference_to, rows_again
 from pyrometer.inference.mapped.tensor import Mapped
 from pyrometer.models import GMM
 
@@ -35,7 +37,7 @@ ROWS = np.random.default_rng(0).normal(size=(300, 3)) * [1.0, 10.0, 0.1] + [5.0,
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No file is small enough to be read into memory, and copies lie where they can be counted."""
-    monkeypatch.setattr(copies, "LOADED", 0)
+    monkeypatch.setattr(blocks, "MAX_BYTES_LOADED", 0)
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
 
@@ -84,8 +86,19 @@ def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
         lambda x: x.reshape(len(x), 3, 1).mean(0),
         lambda x: x.flatten(1).std(0),
         lambda x: x.new_zeros(2),
+        lambda x: x.mean(axis=0),
+        lambda x: x.mean(0, True),
+        lambda x: x.sum((0, 1)),
+        lambda x: x.var(False),
+        lambda x: x.var(0, False, True),
+        lambda x: x.std(0, correction=1.5),
+        lambda x: x.std(keepdim=True),
+        lambda x: x.amin(-2, True),
     ):
+        assert ask(there).shape == ask(here).shape, ask
+        assert ask(there).dtype == ask(here).dtype, ask
         assert torch.allclose(ask(there), ask(here), rtol=1e-12), ask
+    assert there.mean(0, dtype=torch.float32).dtype == torch.float32
     for index in (
         3,
         -1,
@@ -96,9 +109,31 @@ def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
         torch.tensor([[1], [2]]),
     ):
         assert torch.equal(there[index], here[index])
-    assert torch.equal(there[torch.tensor([5, 1]), 2], here[torch.tensor([5, 1]), 2])
+    some, many = torch.tensor([5, 1]), torch.arange(5000) % 300
+    for indices in (
+        (some, 2),
+        (some, slice(1, None)),
+        (some, ..., None),
+        (some, some % 3),
+        ([5, 1], [2, 0]),
+        (some.unsqueeze(1), torch.tensor([0, 2])),
+        (some, torch.tensor([False, True, False])),
+        (many, 1),
+        (many, many % 3),
+        (7, torch.tensor([2, 0])),
+        (slice(3, 9), torch.tensor([2, 0])),
+    ):
+        assert torch.equal(there[indices], here[indices]), indices
     assert torch.equal(torch.cat(list(there.blocks(70))), here)
     assert there.float()[:3].dtype == torch.float32
+
+
+def test_what_is_known_of_the_columns_stays_whatever_is_done_to_an_answer(tmp_path: Path) -> None:
+    x = mapped(saved(tmp_path, ROWS))
+    for ask in (lambda: x.mean(0), lambda: x.amin(0), lambda: x.amax(0), lambda: x.var(0), lambda: x.sum()):
+        before = ask().clone()
+        ask().add_(1)
+        assert torch.equal(ask(), before)
 
 
 def test_what_would_take_all_rows_is_refused(tmp_path: Path) -> None:
@@ -106,8 +141,9 @@ def test_what_would_take_all_rows_is_refused(tmp_path: Path) -> None:
     for ask in (lambda: x - x.mean(0), lambda: x.exp(), lambda: x.numpy(), lambda: np.asarray(x), lambda: x @ x.T):
         with pytest.raises(InputError, match=r"all 300 rows of .*x.npy into memory"):
             ask()
-    with pytest.raises(InputError, match="all 300 rows"):
-        x.median(0)
+    for name, arguments in {"median": (0,), "mean": (1,), "max": (0,), "min": (x[:],)}.items():
+        with pytest.raises(InputError, match="all 300 rows"):
+            getattr(x, name)(*arguments)
 
 
 def test_a_copy_in_another_process_maps_the_file_itself(tmp_path: Path) -> None:
@@ -206,6 +242,8 @@ def test_files_that_are_damaged_are_refused_in_one_line(tmp_path: Path) -> None:
     whole = saved(tmp_path, ROWS).read_bytes()
     (tmp_path / "short.npy").write_bytes(whole[:-800])
     (tmp_path / "empty.npy").write_bytes(b"")
+    np.savez(tmp_path / "several.npz", x=ROWS)
+    (tmp_path / "several.npz").rename(tmp_path / "several.npy")
     hole = ROWS.copy()
     hole[123, 1] = np.nan
     far = ROWS.copy()
@@ -215,6 +253,7 @@ def test_files_that_are_damaged_are_refused_in_one_line(tmp_path: Path) -> None:
     for path, what in {
         tmp_path / "short.npy": "cannot be mapped",
         tmp_path / "empty.npy": "cannot be mapped",
+        tmp_path / "several.npy": "cannot be mapped",
         tmp_path / "none.npy": "there is no file",
         saved(tmp_path, np.array([{"a": 1}, None], object), "o.npy"): "cannot be mapped",
         saved(tmp_path, np.array(3.0), "zero.npy"): "0 dimensions",
@@ -274,9 +313,9 @@ def test_ctrl_c_leaves_no_copy_behind(tmp_path: Path) -> None:
     parquet(tmp_path, pd.DataFrame(ROWS, columns=["a", "b", "c"]))
     code = """
 import sys, time, pyrometer
-from pyrometer.inference.mapped import copies
-copies.LOADED = 0
-x = pyrometer.inference.mapped.copies.rows_in(sys.argv[1], "x")
+from pyrometer.inference.mapped import blocks, opened
+blocks.MAX_BYTES_LOADED = 0
+x = opened.rows_in(sys.argv[1], "x")
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -293,3 +332,32 @@ time.sleep(60)
             break
         time.sleep(0.1)
     assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["npy", "zarr"])
+def test_a_reference_leads_to_rows_of_another_shape_too(kind: str, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).random((40, 2, 4, 4)).astype("f4")
+    path = saved(tmp_path, pictures) if kind == "npy" else tmp_path / "x.zarr"
+    if kind == "zarr":
+        zarr.create_array(str(path), shape=pictures.shape, chunks=(7, 2, 4, 4), dtype="f4")[:] = pictures
+    x = mapped(path).float().flatten(1)
+    assert isinstance(x, Mapped)
+    again = rows_again(json.loads(json.dumps(reference_to(x))))
+    assert again.shape == (40, 32)
+    assert torch.equal(again[:], x[:])
+
+
+@pytest.mark.parametrize("less", [1, 8, 16, 1000, None])
+def test_a_reference_to_a_file_that_was_cut_is_refused_in_one_line(less: int | None, tmp_path: Path) -> None:
+    path = saved(tmp_path, ROWS)
+    kept = reference_to(mapped(path))
+    os.truncate(path, 0 if less is None else path.stat().st_size - less)
+    with pytest.raises(InputError, match="does not hold the rows that were fitted any more"):
+        rows_again(kept)
+
+
+def test_a_reference_kept_before_it_told_the_shape_in_the_file_leads_to_the_rows(tmp_path: Path) -> None:
+    x = mapped(saved(tmp_path, ROWS))
+    kept = reference_to(x)
+    del kept["pages"]["shape"]
+    assert torch.equal(rows_again(kept)[:], x[:])

@@ -17,13 +17,13 @@ import pyrometer
 import pytest
 import torch
 from matplotlib.text import Text
+from options import brief
 from pyrometer import InputError
 from pyrometer.inference.cli import main as command_line
 from pyrometer.inference.data import as_data as door
 from pyrometer.inference.density import in_blocks
 from pyrometer.inference.density.log_density import Density
-from pyrometer.inference.mapped import copies
-from pyrometer.inference.mapped import tensor as mapped_tensor
+from pyrometer.inference.mapped import blocks
 from pyrometer.inference.steps.minibatches import shuffled
 from pyrometer.models import GMM, VAE, BayesianGMM, CorrelatedGaussian
 from torch import Tensor
@@ -36,7 +36,7 @@ QUIET: dict[str, Any] = {"progress": False}
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[np.memmap]:
     """The cloud in a file, of which several blocks are read."""
-    monkeypatch.setattr(mapped_tensor, "BLOCK_NUMBERS", 3_500)
+    monkeypatch.setattr(blocks, "BLOCK_NUMBERS", 3_500)
     monkeypatch.setattr(in_blocks, "MAX_ROWS", 700)
     np.save(tmp_path / "x.npy", CLOUD)
     return np.load(tmp_path / "x.npy", mmap_mode="r")
@@ -192,8 +192,7 @@ def test_compare_saves_where_the_rows_are_and_loads_them_again(file: np.memmap, 
 def test_what_cannot_be_done_in_blocks_is_refused_in_one_line(
     call: Any, what: str, file: np.memmap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "LOADED", 1000)
-    monkeypatch.setattr("pyrometer.inference.compare.compare.LOADED", 1000)
+    monkeypatch.setattr(blocks, "MAX_BYTES_LOADED", 1000)
     with pytest.raises(InputError, match=what) as error:
         call(file)
     assert "\n" not in str(error.value)
@@ -219,26 +218,13 @@ def test_a_small_file_is_read_into_memory_by_who_needs_all_rows(file: np.memmap)
 def test_the_commands_take_a_file(
     file: np.memmap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(copies, "LOADED", 0)
+    monkeypatch.setattr(blocks, "MAX_BYTES_LOADED", 0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "parts").mkdir()
     frame = pd.DataFrame(CLOUD, columns=["a", "b", "c"])
     for number in range(2):
         frame.iloc[2000 * number : 2000 * number + 2000].to_parquet(tmp_path / "parts" / f"{number}.parquet")
-    words = [
-        "--guides",
-        "structured",
-        "--reference",
-        "none",
-        "--steps",
-        "40",
-        "--starts",
-        "1",
-        "--draws",
-        "20",
-        "--quiet",
-    ]
-    words += ["--columns", "c,a", "--holdout", "0.1", "--out", str(tmp_path / "out")]
+    words = [*brief("structured", "none"), "--columns", "c,a", "--holdout", "0.1", "--out", str(tmp_path / "out")]
     assert command_line.main(["compare", str(tmp_path / "parts"), *words]) == 0
     assert "3,600 rows lie in a file" in capsys.readouterr().out
     again = pyrometer.load(tmp_path / "out", BayesianGMM(2))

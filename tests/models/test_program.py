@@ -13,7 +13,7 @@ from pyro.nn import PyroModule, PyroSample
 from pyrometer import nuts, svi
 from pyrometer.inference.density.log_density import Density
 from pyrometer.models.program import Promoted, is_flat, permissive
-from pyrometer.models.structure import read_structure
+from pyrometer.models.trace import read_structure
 from torch import Tensor
 from truths import data_of, in_doubles, standard_errors
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from pyrometer.errors import InputError
 from pyrometer.models import GMM, BayesianGMM
-from pyrometer.models.structure import Structure, deterministic, model_name, read_structure
+from pyrometer.models.structure import Structure, model_name
+from pyrometer.models.trace import deterministic, read_structure
 from torch import Tensor
 from truths import in_doubles, poisson_mixture, two_clusters
 

@@ -14,6 +14,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from options import brief
 from pyrometer import Comparison, InputError, compare, load, svi
 from pyrometer.inference.cli.main import main
 from pyrometer.inference.data.as_data import data_for
@@ -196,19 +197,7 @@ def test_a_fit_says_its_figure_in_its_line_and_in_colour(comparison: Comparison)
 def test_the_command_line_writes_a_report_alone_and_one_in_every_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quick = [
-        "--guides",
-        "auto_normal",
-        "--reference",
-        "auto_normal",
-        "--steps",
-        "40",
-        "--starts",
-        "1",
-        "--draws",
-        "20",
-        "--quiet",
-    ]
+    quick = brief("auto_normal", "auto_normal")
     alone, out = tmp_path / "new" / "alone.html", tmp_path / "out"
     assert main(["compare", "faithful", *quick, "--report", str(alone)]) == 0
     assert f"report written to {alone}" in capsys.readouterr().out

@@ -22,7 +22,8 @@ from pyrometer.inference.steps.compiled_steps import (
 from pyrometer.inference.steps.minibatches import Minibatches
 from pyrometer.inference.steps.pairing import Pairing, pair
 from pyrometer.models import GMM, BayesianGMM, CorrelatedGaussian, UnivariateMixture
-from pyrometer.models.structure import Model, read_structure
+from pyrometer.models.structure import Model
+from pyrometer.models.trace import read_structure
 from torch import Tensor
 from truths import data_of, in_doubles, two_clusters
 

@@ -13,7 +13,7 @@ from pyrometer.errors import InputError
 from pyrometer.guides import catalogue
 from pyrometer.inference.steps.pairing import pair
 from pyrometer.models import GMM, BayesianGMM
-from pyrometer.models.structure import read_structure
+from pyrometer.models.trace import read_structure
 from torch import Tensor
 from torch.distributions import constraints
 from truths import COUNTS, data_of, in_doubles, normal_guide, normal_mean, poisson_guide, poisson_mixture, two_clusters

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyrometer
 import pytest
 import torch
@@ -112,6 +113,7 @@ def test_what_cannot_be_trained_or_resumed_is_refused_in_one_line(tmp_path: Path
     refused("each row's own, and BayesianGMM has some that rows share: use svi", **several)
     refused("guide free has no q for held-out rows", guide="free")
     refused("binarize='often' is unknown: choose one of fixed, stochastic", binarize="often")
+    refused("binarize=<NA> is unknown: choose one of fixed, stochastic", binarize=pd.NA)
     refused("wants entries within [0, 1], and x has 0 to 16: rescale it", binarize="fixed", x=TRAIN * 16)
     refused("epochs=0 must be a whole number", epochs=0)
     refused("wants entries within [0, 1]", x_test=TEST * 16)

@@ -27,7 +27,7 @@ from pandas.testing import assert_frame_equal
 from pyrometer.inference.runtime.progress import watched
 from pyrometer.inference.workers.many import WorkerLost, cores_for, in_workers
 from pyrometer.models import GMM
-from test_documents import EXAMPLES, SMOKE, small
+from test_documents import CLUSTERS, SMOKE, small
 from waiting import children, listening, until
 
 END_SECONDS = 120.0  # of what a cluster leaves, on a machine at work
@@ -248,9 +248,6 @@ def address_of(client: Any) -> str:
     return str(client.scheduler.address)
 
 
-PAGE = [code for code, name in EXAMPLES.items() if name.startswith("many_fits-")]
-
-
 def run_page(code: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The names that an example of the page ends with; its fits are short."""
     monkeypatch.setattr(pyrometer, "compare", small(pyrometer.compare, **SMOKE, reference="cavi", compile=False))
@@ -263,11 +260,11 @@ def run_page(code: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_the_page_has_an_example_of_each() -> None:
     heads = ["jobs=2", "LocalCluster(", "SLURMCluster(", "ray.init("]
-    assert [head in code for head, code in zip(heads, PAGE, strict=True)] == [True] * 4
+    assert [head in code for head, code in zip(heads, CLUSTERS, strict=True)] == [True] * 4
 
 
 def test_the_page_s_jobs_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(run_page(PAGE[0], monkeypatch)["comparison"]) == ["cavi", "mean_field", "auto_mvn"]
+    assert list(run_page(CLUSTERS[0], monkeypatch)["comparison"]) == ["cavi", "mean_field", "auto_mvn"]
 
 
 def test_the_page_s_dask_runs(dask_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +279,7 @@ def test_the_page_s_dask_runs(dask_cluster: Cluster, monkeypatch: pytest.MonkeyP
         yield address
 
     monkeypatch.setattr(distributed, "LocalCluster", local_cluster)
-    assert list(run_page(PAGE[1], monkeypatch)["comparison"]) == ["cavi", "mean_field", "auto_mvn"]
+    assert list(run_page(CLUSTERS[1], monkeypatch)["comparison"]) == ["cavi", "mean_field", "auto_mvn"]
 
 
 def test_the_page_s_slurm_runs(dask_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +295,7 @@ def test_the_page_s_slurm_runs(dask_cluster: Cluster, monkeypatch: pytest.Monkey
         return client(address)
 
     monkeypatch.setattr(distributed, "Client", connected)
-    assert list(run_page(PAGE[2], monkeypatch)["selection"].table.index) == [1, 2]
+    assert list(run_page(CLUSTERS[2], monkeypatch)["selection"].table.index) == [1, 2]
 
 
 @pytest.mark.slow
@@ -306,4 +303,4 @@ def test_the_page_s_ray_runs(ray_cluster: Cluster, monkeypatch: pytest.MonkeyPat
     import ray
 
     monkeypatch.setattr(ray, "init", lambda: None)  # it is
-    assert list(run_page(PAGE[3], monkeypatch)["comparison"]) == ["cavi", "mean_field", "auto_mvn"]
+    assert list(run_page(CLUSTERS[3], monkeypatch)["comparison"]) == ["cavi", "mean_field", "auto_mvn"]

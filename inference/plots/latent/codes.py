@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ....errors import InputError
 from ....models.structure import model_name
-from ...data.data import evenly_spaced
+from ...mapped.blocks import evenly_spaced
 from ..drawing.canvas import canvas, columns_of
 from ..drawing.compared import Compared, compared
 from ..drawing.figure import drawn, styled

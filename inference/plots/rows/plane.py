@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from ...data.data import Data, evenly_spaced
+from ...data.data import Data
+from ...mapped.blocks import evenly_spaced
 from ...runtime.arviz import groups_of, idata_of
 from ..drawing.figure import cut
 
