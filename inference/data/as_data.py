@@ -44,7 +44,7 @@ DataLike: TypeAlias = (
 )
 FLOATS = (torch.float32, torch.float64)
 RUNS = 6  # of a model, whose sites must be the same
-MARGIN = 1e3  # below the largest number that has a square
+MARGIN = 1e3  # below the largest number that has a square, and above the least
 
 
 def as_data(x: DataLike, model: Model | None = None, *, dtype: torch.dtype | None = None, name: str = "x") -> Data:
@@ -184,24 +184,39 @@ def held_in_memory(data: Data) -> Data:
 
 
 def within_range(data: Data, name: str) -> Data:
-    """The data, refused where a number is too large for its square to be one, or a model wants too few digits."""
+    """The data, refused where a square is beyond the numbers that are computed with, or a model wants too few digits.
+
+    That is of a number that is too large, or of the differences within a column whose numbers are too alike.
+    """
     if data.dtype not in FLOATS:
         raise InputError(f"{name} is to be in {data.dtype}, which cannot be computed in: take float32 or float64")
     for key, value in data.named.items():
-        if not (isinstance(value, Tensor) and value.is_floating_point() and value.numel()):
-            continue
-        limit = torch.finfo(value.dtype).max ** 0.5 / MARGIN
-        of_file = isinstance(value, Mapped)
-        if all(abs(end) <= limit for end in ((value.min(), value.max()) if of_file else value.nan_to_num().aminmax())):
-            continue
-        if of_file:
-            raise InputError(f"{name} reaches to {value.max():.3g}, too large for {value.dtype}: rescale its columns")
-        at = (value.nan_to_num().abs() > limit).nonzero()[0].tolist()
-        column = f": column {data.columns[at[1]]!r}" if len(at) == 2 and len(data.columns) > 1 else ""
-        where = f"{name if len(data.named) == 1 else key}{column}, row {at[0] if at else 0}"
-        has = f"{value[tuple(at)].item():.3g} is too large to compute with in {value.dtype}"
-        raise InputError(f"{where}: {has}; rescale the column or mend the value")
+        if isinstance(value, Tensor) and value.is_floating_point() and value.numel():
+            _check_squares(value, name if len(data.named) == 1 else key, data.columns)
     return data
+
+
+def _check_squares(value: Tensor, name: str, columns: tuple[str, ...]) -> None:
+    """Raises InputError for the first entry of a row of which a number, or what tells rows apart, has no square."""
+    kept = value if isinstance(value, Mapped) else value.nan_to_num()
+    low, high = (kept.amin(0), kept.amax(0)) if kept.dim() else (kept, kept)
+    farthest, apart, limits = torch.where(high > -low, high, low), high - low, torch.finfo(value.dtype)
+    largest, least = limits.max**0.5 / MARGIN, limits.tiny**0.5 * MARGIN
+    if (beyond := farthest.abs() > largest).any():
+        entry, row, number = tuple(beyond.nonzero()[0].tolist()), "", farthest
+        if kept.dim() and not isinstance(kept, Mapped):
+            at = int((kept[:, *entry].abs() > largest).nonzero()[0])
+            row, number = f", row {at}", kept[at]
+        has = f"{number[entry].item():.3g} is too large to compute with in {value.dtype}"
+        raise InputError(f"{_entry(name, entry, columns)}{row}: {has}; rescale the column or mend the value")
+    if (alike := (apart > 0) & (apart < least)).any():
+        entry = tuple(alike.nonzero()[0].tolist())
+        has = f"numbers that lie {apart[entry].item():.3g} apart are too alike to compute with in {value.dtype}"
+        raise InputError(f"{_entry(name, entry, columns)}: {has}; rescale the column")
+
+
+def _entry(name: str, entry: tuple[int, ...], columns: tuple[str, ...]) -> str:
+    return f"{name}: column {columns[entry[0]]!r}" if len(entry) == 1 and len(columns) > 1 else name
 
 
 def _refuse_other_sites(model: Model, data: Data, structure: Structure) -> None:

@@ -1,5 +1,6 @@
 """Where a mixture starts: k-means++ and the moments of its clusters."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,7 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
     """
     with undrawn():
         from sklearn.cluster import KMeans  # whose import takes a second
+        from sklearn.exceptions import ConvergenceWarning
 
     seed = torch.initial_seed() % 2**32 if seed is None else seed
     matrix = as_matrix(x).detach()
@@ -72,7 +74,9 @@ def kmeans_moments(x: Tensor, components: int, seed: int | None = None) -> Momen
     values = matrix.cpu().double().numpy()
     whole = values.var(0)
     scale = np.sqrt(np.where(whole > 0, whole, 1.0))
-    kmeans = KMeans(components, n_init=1, random_state=seed % 2**32).fit(values / scale)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than clusters: two may be one
+        kmeans = KMeans(components, n_init=1, random_state=seed % 2**32).fit(values / scale)
     locs, labels = kmeans.cluster_centers_ * scale, kmeans.labels_
     counts = np.bincount(labels, minlength=components)
     centred = values - locs[labels]
