@@ -1,8 +1,13 @@
 """Pictures of fits and comparisons, each a function that gives back matplotlib Axes.
 
-They take a Comparison or a Fit first, and `ax`, `figsize` and, where parameters are drawn, `var_names` and `num`, as
-ArviZ's do. A method has one colour in all of them, with dashes and markers that tell it apart in grey; the reference is
-black. `plot`, `plot_gaps`, `plot_marginal`, `plot_unbiasedness` and `plot_components` give back a Figure.
+They take a Comparison or a Fit first, and what ArviZ's take by the same names: `ax`, one Axes for each panel, row by
+row, or one in whose place all are drawn, where None makes a new figure of `figsize` inches; and where parameters are
+drawn, `num`, how many scalars at most (None for all), and `var_names`, the variables, or scalars by the names that
+tables give them (`locs[0, waiting]`), where None leaves out what would flood the picture: deterministic sites with an
+entry a row of the data, and of latents with one all but the worst three.
+
+A method has one colour in all of them, with dashes and markers that tell it apart in grey; the reference is black.
+`plot`, `plot_gaps`, `plot_marginal`, `plot_unbiasedness` and `plot_components` give back a Figure.
 """
 
 from .inference.components.plot import plot_components

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from pyrometer.models import BayesianGMM, DirichletProcessGMM
 from pyrometer.models.gaussians.covariance import Covariance
 from scipy.special import betaln
 from torch import Tensor
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, constraints
+from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal, constraints
 
 COVARIANCES: tuple[Covariance, ...] = ("full", "diagonal", "tied", "spherical")
 
@@ -170,14 +171,24 @@ COUNTS = torch.cat(
 )
 
 
-def poisson_mixture(x: Tensor) -> None:
-    """A user's own model: two kinds of counts. x: (N,)."""
+def mixture_of_two(x: Tensor, name: str, prior: Distribution, of: Callable[[Tensor], Distribution]) -> None:
+    """weights ~ Dirichlet(1, 1), a parameter of each component ~ prior, x_n ~ of(that of its component). x: (N,)."""
     weights = pyro.sample("weights", dist.Dirichlet(torch.ones(2)))
     with pyro.plate("components", 2):
-        rates = pyro.sample("rates", dist.Gamma(1.0, 0.1))
+        parameters = pyro.sample(name, prior)
     with pyro.plate("data", len(x)):
         z = pyro.sample("z", dist.Categorical(weights))
-        pyro.sample("x", dist.Poisson(rates[z]), obs=x)
+        pyro.sample("x", of(parameters[z]), obs=x)
+
+
+def poisson_mixture(x: Tensor) -> None:
+    """A user's own model: two kinds of counts. x: (N,)."""
+    mixture_of_two(x, "rates", dist.Gamma(1.0, 0.1), dist.Poisson)
+
+
+def normal_mixture(x: Tensor) -> None:
+    """locs_k ~ Normal(0, 3), x_n ~ sum_k weights_k Normal(locs_k, 1). x: (N,)."""
+    mixture_of_two(x, "locs", dist.Normal(0.0, 3.0), partial(dist.Normal, scale=1.0))
 
 
 def poisson_guide(x: Tensor) -> None:

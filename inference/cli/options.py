@@ -3,7 +3,10 @@
 import argparse
 import inspect
 import math
+import os
 from collections.abc import Callable
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ from ..mapped.tensor import Mapped
 from .main import NEED_DATA, Help, Parser
 
 STRINGS = "sequence-vae"  # the model whose data are strings
+TABLES = ("table", "parameters", "invariant", "gaps", "starts", "marginal", "scores")
+WRITTEN = (*(f"{name}.csv" for name in TABLES), "samples.txt", "notes.txt")  # into --out, of what can be read as data
 
 
 def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], Any], doc: str, what: str) -> Parser:
@@ -79,6 +84,7 @@ def rows_of(options: argparse.Namespace) -> tuple[Any, Any]:
 
     Tables, or a Mapped where they lie in a file that is too large for memory.
     """
+    _refuse_written_over(options)
     if (large := _of_file(options)) is not None:
         return large
     x = read(options, options.data)
@@ -88,6 +94,26 @@ def rows_of(options: argparse.Namespace) -> tuple[Any, Any]:
     if options.test is not None:
         return x, read(options, options.test)
     return (x, None) if options.holdout is None else split(x, options.holdout, options.seed)
+
+
+def _refuse_written_over(options: argparse.Namespace) -> None:
+    """Raise InputError where results are to take the place of the data that they are of, or of one another."""
+    out, report = options.out, getattr(options, "report", None)
+    files = [report, *(Path(out, name) for name in WRITTEN)] if out is not None else [report]
+    for data, file in product((options.data, options.test), files):
+        if data not in datasets.DATASETS and _same_file(data, file):
+            raise InputError(f"{data} holds the data, and {file} is to be written: choose another place for it")
+    if out is not None and report is not None:
+        folder = Path(out).resolve()
+        if Path(report).resolve() in (folder, *folder.parents):
+            raise InputError(f"--report {report} is in the way of the folder --out {out}: name another file")
+
+
+def _same_file(one: str | None, other: str | Path | None) -> bool:
+    try:
+        return one is not None and other is not None and os.path.samefile(one, other)
+    except (OSError, ValueError):  # one of them is not there, or cannot be
+        return False
 
 
 def _of_file(options: argparse.Namespace) -> tuple[Mapped, Any] | None:

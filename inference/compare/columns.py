@@ -54,9 +54,10 @@ class Scored:
 
     @cached_property
     def elbo(self) -> tuple[float, float]:
-        """The ELBO and its Monte Carlo standard error, nats."""
+        """The ELBO and its Monte Carlo standard error, nats; of one draw nobody knows that."""
         draws = self.fit.elbo_draws
-        return (float(draws.mean()), float(draws.std() / math.sqrt(len(draws)))) if len(draws) else (NAN, NAN)
+        error = float(draws.std() / math.sqrt(len(draws))) if len(draws) > 1 else NAN
+        return (float(draws.mean()), error) if len(draws) else (NAN, NAN)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -88,11 +89,14 @@ class Scored:
 
     @cached_property
     def lpd(self) -> tuple[float, float]:
-        """Sum over the held-out rows of log p(y_n | x), and its standard error over rows, as `az.loo` has them."""
+        """Sum over the held-out rows of log p(y_n | x), and its standard error over rows, as `az.loo` has them.
+
+        One row has no standard error.
+        """
         if self.predictive is None:
             return NAN, NAN
         rows = self.predictive.log_density
-        return float(rows.sum()), float(math.sqrt(len(rows)) * rows.std())
+        return float(rows.sum()), float(math.sqrt(len(rows)) * rows.std()) if len(rows) > 1 else NAN
 
     @cached_property
     def parameters(self) -> pd.DataFrame:

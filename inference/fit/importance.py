@@ -84,7 +84,7 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
 
 
 class Smoothed(NamedTuple):
-    """log of a mean of weights, its standard error, nats; khat: Pareto k of the very weights."""
+    """log of a mean of weights, its standard error, nats, NaN of one weight; khat: Pareto k of the very weights."""
 
     value: float
     se: float
@@ -109,7 +109,7 @@ def smoothed_log_mean(log_weights: np.ndarray, draws: int | None = None) -> Smoo
     spread = math.sqrt(max(0.0, math.expm1(second)))
     tail = max(1.0, min(len(log_weights) / 5, 3 * math.sqrt(len(log_weights))))
     rate = _convergence_rate(k + max(0.0, 1 + k) / math.sqrt(tail), draws)
-    return Smoothed(float(value), spread * draws ** (-rate / 2), k)
+    return Smoothed(float(value), spread * draws ** (-rate / 2) if draws > 1 else math.nan, k)
 
 
 def _convergence_rate(k: float, draws: int) -> float:

@@ -19,6 +19,7 @@ from ...errors import InputError
 from ...models.structure import Site, model_name
 from ...models.trace import is_deterministic
 from ..compilation.batched import over_draws
+from ..data.data import structure_on
 from ..density.in_blocks import on_some_rows
 from ..density.laplace import row_modes
 from ..density.row_density import RowDensity
@@ -49,7 +50,12 @@ class RowPredictive(NamedTuple):
 
 
 def of_rows(fit: Fit, new: Data | None) -> RowPredictive:
-    """The predictive density of new rows; of the fitted rows, at their own latents, where there are none."""
+    """The predictive density of new rows; of the fitted rows, at their own latents, where there are none.
+
+    Raises InputError for new rows that the model does not take.
+    """
+    if new is not None:
+        structure_on(fit.density.model, new)
     if new is not None and fit.structure.local:
         return _integrated(fit, new)
     found = list[Tensor]()

@@ -50,7 +50,8 @@ def why_inactive(fit: RowFit) -> str:
     directions = _directions(density.data.values.flatten(1).double().cpu(), noise.flatten(1).mean(0).cpu())
     if directions <= active.sum():
         what = f"rows vary by more than the noise in {directions} direction{'s' * (directions != 1)} only"
-        return f"{said}; {what}: latent={max(directions, 1)} would do"
+        mend = f"latent={max(directions, 1)} would do" if len(active) > 1 else "there is nothing to encode"
+        return f"{said}; {what}: {mend}"
     return f"{said}; the KL term outweighs what they would add: {MEND}"
 
 

@@ -68,14 +68,18 @@ def mapped(source: Source, shared: bool = False) -> Mapped:
 
 
 def _loaded(source: Source) -> Any:
-    """All of it in memory, a DataFrame where the columns have names; None of what `datasets.load` reads."""
+    """All of it in memory, a DataFrame where the columns have names, as the fields of a structured array have.
+
+    None of what `datasets.load` reads.
+    """
     import pandas as pd
 
     if source.table:
         return None
     parts = list(source.blocks())
     values = np.concatenate(parts) if parts else np.empty((0, *source.row))
-    return pd.DataFrame(values, columns=list(source.columns)) if source.columns else values
+    names = list(source.columns or values.dtype.names or ())
+    return pd.DataFrame(values, columns=names) if names else values
 
 
 def _root(x: np.ndarray) -> np.ndarray:

@@ -85,6 +85,8 @@ def run_chains(plan: Plan, chains: int, jobs: int | None, name: str, progress: b
             futures = [pool.submit(ENGINES[plan.engine], task) for task in tasks]
             while wait(futures, timeout=LOOK_EVERY).not_done:
                 bar.update(min(int(steps.sum()), total) - bar.n)
+                if stop.is_set():  # what has not begun never does
+                    futures = [future for future in futures if not future.cancel()]
     parts, kept = _even([future.result() for future in futures])
     if kept == 0:
         raise KeyboardInterrupt
@@ -114,9 +116,9 @@ def _beside_a_mode(log_density: ValueAndGradient, start: Tensor) -> Tensor:
 
 def _even(parts: list[Chain]) -> tuple[list[Chain], int]:
     """The chains to keep, and how many draws of each, so that most draws are kept in all."""
-    longest = sorted(parts, key=lambda part: -len(part.draws))
-    number = max(range(1, len(parts) + 1), key=lambda n: n * len(longest[n - 1].draws))
-    kept = len(longest[number - 1].draws)
+    longest = sorted([len(part.draws) for part in parts], reverse=True)
+    number = max(range(1, len(parts) + 1), key=lambda n: n * longest[n - 1], default=0)
+    kept = longest[number - 1] if number else 0
     return [part for part in parts if len(part.draws) >= kept][:number], kept
 
 

@@ -28,7 +28,8 @@ class Task(NamedTuple):
     """What one chain does.
 
     log_density: flat point (dim,) -> value (), gradient (dim,). start: (dim,). low_rank: whether nutpie's mass matrix
-    follows correlations. steps: a view (1,) of the count of its steps, for who watches it.
+    follows correlations. steps: a view (1,) of the count of its steps, for who watches it; a step in whose middle it is
+    stopped does not count.
     """
 
     log_density: ValueAndGradient
@@ -68,7 +69,7 @@ def with_nutpie(task: Task) -> Chain:
     finally:
         if raised:  # as the density raised it, and not in the sampler's words
             raise raised[0] from None
-    kept = ~_array(stats, "tuning")
+    kept = ~_array(stats, "tuning") & (np.arange(stats.num_rows) < task.steps[0])
     names = {"lp": "logp", "diverging": "diverging", "step_size": "step_size"}
     return Chain(
         _array(draws, "flat").reshape(-1, len(task.start))[kept],
@@ -108,19 +109,20 @@ def _python_model(task: Task, raised: list[Exception]) -> CompiledModel:
     """A Python function as nutpie's sampler calls it. raised: to be filled with what it raises."""
 
     def log_density(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        try:
-            value, gradient = task.log_density(torch.as_tensor(flat, dtype=task.start.dtype))
-        except Exception as error:  # which the sampler would panic at: it is told to stop
-            raised.append(error)
-            return 0.0, np.ones(len(flat))
-        return float(value), gradient.numpy().astype(np.float64, copy=False)
+        if not (raised or task.stopped()):
+            try:
+                value, gradient = task.log_density(torch.as_tensor(flat, dtype=task.start.dtype))
+                return float(value), gradient.numpy().astype(np.float64, copy=False)
+            except Exception as error:  # which the sampler would panic at: it is told to stop
+                raised.append(error)
+        return 0.0, np.ones(len(flat))  # soon over: the sampler itself stops between two steps alone
 
     def ready() -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         torch.set_num_threads(1)  # of the sampler's own thread, which does not know of the others' setting
         return log_density
 
     def expand(flat: np.ndarray) -> dict[str, np.ndarray]:
-        task.steps[0] += 1
+        task.steps[0] += not task.stopped()
         return {"flat": flat}
 
     start = task.start.numpy().astype(np.float64)
@@ -146,6 +148,8 @@ def with_pyro(task: Task) -> Chain:
 
     def potential(z: dict[str, Tensor]) -> Tensor:
         """Minus the log density, as a linear function of z whose slope is the gradient that was found along with it."""
+        if task.stopped():
+            raise _Stopped
         value, gradient = task.log_density(z["flat"].detach())
         return -(value + gradient @ (z["flat"] - z["flat"].detach()))
 

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from ..compilation.graph import changed
 from ..data.as_data import DataLike, data_for
 from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
+from ..density.start import start_of
 from ..deterministic.start import gaussian_start
 from ..distributed.group import check_alone
 from ..fit.convergence import ESS_PER_CHAIN, RHAT, convergence, unconverged
@@ -169,23 +170,36 @@ def chains_from(
 
 def _sampled(plan: Plan, chains: int, jobs: int | None, name: str, progress: bool) -> Fit:
     """The Fit of chains that are run as planned; what keeps them apart is among its remarks."""
-    density, sampling = plan.density, time.perf_counter()
+    if plan.compile is False:  # else torch has loaded by now what it traces with, which takes a second or two
+        _rehearsed(plan, name)
+    sampling = time.perf_counter()
     flat, stats, message, compiled = run_chains(plan, chains, jobs, name, progress)
     compiled, _, why = compiled.partition(": ")
     if why:
         warnings.warn(f"{name}: the density runs as {compiled}, for {why}", stacklevel=3)
     sampling = time.perf_counter() - sampling
-    with one_thread_if_small(density.data.numel), density.data.isolated(plan.seed):
-        ends = torch.as_tensor(flat).to(density.data.like).flatten(0, 1)
-        sites, _ = density.constrain(ends)
-        chained = {key: value.unflatten(0, flat.shape[:2]) for key, value in sites.items()}
-        rest: dict[str, Any] = {"steps": plan.warmup + plan.draws, "message": message, "compiled": compiled}
-        fit = fit_of(name, "NUTS", density, chained, stats, **rest)
+    fit = _fit(plan, name, torch.as_tensor(flat), stats, message=message, compiled=compiled)
     fit.idata["sample_stats"].attrs["sampling_time"] = sampling  # seconds, as ArviZ has it
     fault = unconverged(fit)
     apart = told(modes(*_in_one_labelling(fit))) if fault and len(flat) > 1 else ""
     remarks = (*fit.remarks, *([apart] if apart else []))
     return replace(fit, converged=not fault, why=fault, remarks=remarks)
+
+
+def _fit(plan: Plan, name: str, flat: Tensor, stats: Mapping[str, np.ndarray], **rest: Any) -> Fit:
+    """The Fit of unconstrained draws (chains, draws, dim)."""
+    density = plan.density
+    with one_thread_if_small(density.data.numel), density.data.isolated(plan.seed):
+        sites, _ = density.constrain(flat.to(density.data.like).flatten(0, 1))
+        chained = {key: value.unflatten(0, flat.shape[:2]) for key, value in sites.items()}
+        return fit_of(name, "NUTS", density, chained, stats, steps=plan.warmup + flat.shape[1], **rest)
+
+
+def _rehearsed(plan: Plan, name: str) -> None:
+    """Make a Fit of a start: whoever stops the chains is not kept waiting for what is imported and traced for one."""
+    with plan.density.data.isolated(plan.seed):
+        start = start_of(plan.density, plan.seed) if plan.starts is None else plan.starts[0]
+    _fit(plan, name, start.reshape(1, 1, -1), {})
 
 
 def _in_one_labelling(fit: Fit) -> tuple[np.ndarray, np.ndarray]:

@@ -60,7 +60,7 @@ def plot_fit(shown: Any, ax: Any = None, figsize: tuple[float, float] | None = N
     Parameters
     ----------
     shown : Comparison or Fit.
-    ax : one Axes for each fit, or one in whose place all are drawn. None makes a new figure of `figsize` inches.
+    ax, figsize : see `pyrometer.plots`; a panel is a fit.
 
     Returns
     -------

@@ -37,7 +37,7 @@ def plot_evidence(shown: Any, ax: Any = None, figsize: tuple[float, float] | Non
     Parameters
     ----------
     shown : Comparison, whose table has the figures, or Fit, of which they are computed.
-    ax : Axes to draw on. None makes a new figure of `figsize` inches.
+    ax, figsize : see `pyrometer.plots`.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def plot_khat(shown: Any, ax: Any = None, figsize: tuple[float, float] | None = 
     Parameters
     ----------
     shown : Comparison, whose table has the figures, or Fit, of which k-hat is computed.
-    ax : Axes to draw on. None makes a new figure of `figsize` inches.
+    ax, figsize : see `pyrometer.plots`.
 
     Returns
     -------

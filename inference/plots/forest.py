@@ -38,11 +38,7 @@ def plot_forest(
     Parameters
     ----------
     shown : Comparison or Fit.
-    var_names : variables, or scalars by the names that tables give them (`locs[0, waiting]`). None leaves out what
-        would flood the picture: deterministic sites with an entry a row of the data, and of latents with one all but
-        the worst three.
-    num : scalars shown, at most; None for all.
-    ax : one Axes for each scalar, or one in whose place all are drawn. None makes a new figure of `figsize` inches.
+    var_names, num, ax, figsize : see `pyrometer.plots`; a panel is a scalar.
 
     Returns
     -------

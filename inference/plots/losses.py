@@ -38,7 +38,7 @@ def plot_losses(shown: Any, ax: Any = None, figsize: tuple[float, float] | None 
     Parameters
     ----------
     shown : Comparison or Fit.
-    ax : Axes to draw on. None makes a new figure of `figsize` inches.
+    ax, figsize : see `pyrometer.plots`.
 
     Returns
     -------

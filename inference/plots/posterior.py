@@ -40,14 +40,12 @@ def plot_densities(
 ) -> Any:
     """The marginal density of each scalar by fit over the reference's, in grey, the worst scalars first.
 
-    A point estimate is an upright line. Worst is as in `plot_forest`; what is left out, too.
+    A point estimate is an upright line. Worst is as in `plot_forest`.
 
     Parameters
     ----------
     shown : Comparison or Fit.
-    var_names : variables, or scalars by the names that tables give them; None for all.
-    num : scalars shown, at most; None for all.
-    ax : one Axes for each scalar, or one in whose place all are drawn. None makes a new figure of `figsize` inches.
+    var_names, num, ax, figsize : see `pyrometer.plots`; a panel is a scalar.
 
     Returns
     -------
@@ -133,10 +131,8 @@ def plot_pairs(
     ----------
     shown : Comparison or Fit.
     fit : the fit that is held to the reference; None takes the one whose worst mean is farthest off, else the first.
-    var_names : variables, or scalars by the names that tables give them, in the order to be drawn; None for all.
-    num : scalars paired, at most, the worst of this fit.
-    ax : Axes, row by row, for a square of num - 1 by num - 1 panels, or one in whose place all are drawn. None makes a
-        new figure of `figsize` inches.
+    var_names, num, ax, figsize : see `pyrometer.plots`; the scalars are paired in the order of var_names, or are the
+        worst of this fit, and the panels are a square of num - 1 by num - 1.
 
     Returns
     -------

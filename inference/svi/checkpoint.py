@@ -4,6 +4,7 @@ import json
 import warnings
 from dataclasses import fields, is_dataclass
 from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -21,6 +22,7 @@ FILE = "checkpoint.pt"
 NAMED, LISTED = {"values", "buffers", "best"}, {"losses", "test_losses"}  # parts: tensors by name, numbers in a list
 MOMENTS = ("means", "squares")  # of Adam, a tensor a param
 DAMAGED = "is no checkpoint, or a damaged one: remove it"
+SHOWN = 60  # characters of an option in a message
 
 
 def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any]) -> None:
@@ -62,7 +64,8 @@ def read(folder: Path, owner: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # what is no archive of torch's fails in many ways
         raise InputError(f"{path} {DAMAGED}") from error
     for name in differs:
-        other = f"is of another training, {name} {kept['owner'][name]} instead of {owner[name]}"
+        was, wanted = _from_where_they_part(str(kept["owner"][name]), str(owner[name]))
+        other = f"is of another training, {name} {was} instead of {wanted}"
         raise InputError(f"the checkpoint in {folder} {other}: choose another folder, or train as it was")
     return kept
 
@@ -75,6 +78,17 @@ def _unpacked(content: bytes) -> dict[str, Any]:
     if not _is_whole(kept):
         raise ValueError("a part of it is missing, or is something else")
     return kept
+
+
+def _from_where_they_part(one: str, other: str) -> list[str]:
+    """Two texts; of long ones, as models are, the options from the first that differs on, as far as a line holds."""
+    if max(len(one), len(other)) <= SHOWN:
+        return [one, other]
+    heads = [text[: text.find("(") + 1] for text in (one, other)]
+    parts = [text.removeprefix(head).split(", ") for text, head in zip((one, other), heads, strict=True)]
+    first = next((place for place, (was, wanted) in enumerate(zip_longest(*parts)) if was != wanted), 0)
+    shown = [", ".join(part[first:])[:SHOWN] for part in parts]
+    return [f"{head}{'... ' * (first > 0)}{text} ..." for head, text in zip(heads, shown, strict=True)]
 
 
 def _is_whole(kept: dict[str, Any]) -> bool:

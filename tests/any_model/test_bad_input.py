@@ -17,6 +17,7 @@ import pyrometer
 import pytest
 import torch
 from agreement import one_line
+from fuzz.odd_models import Late, LateNaN, branching, growing, nothing_latent, only_discrete
 from programs import X, Y, regression
 from pyrometer import Fit, InputError
 from pyrometer.errors import check_memory
@@ -95,17 +96,6 @@ def test_a_seed_is_a_whole_number_of_any_kind_up_to_the_largest(name: str) -> No
             np.testing.assert_array_equal(draws.values, same.posterior[site].values)
 
 
-def nothing_latent(x: Tensor) -> None:
-    with pyro.plate("data", len(x)):
-        pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
-
-
-def only_discrete(x: Tensor) -> None:
-    z = pyro.sample("z", dist.Bernoulli(0.5))
-    with pyro.plate("data", len(x)):
-        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-
-
 def test_an_autoguide_of_discrete_sites_alone_is_refused() -> None:
     for call in (svi, partial(compare, reference=None)):
         with pytest.raises(
@@ -122,21 +112,6 @@ def test_a_prediction_of_no_number_of_draws_is_refused() -> None:
         for number in (-1, 10**400, 1.5, None, TOO_MANY):
             with pytest.raises(InputError, match=r"(n|draws)=.* (must be a whole number|is too large)"):
                 call(number)
-
-
-def branching(x: Tensor) -> None:
-    loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
-    if loc > 0:
-        loc = loc + pyro.sample("more", dist.Normal(0.0, 1.0))
-    with pyro.plate("data", len(x)):
-        pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
-
-
-def growing(x: Tensor) -> None:
-    number = 1 + int(3 * torch.rand(()))
-    loc = pyro.sample("loc", dist.Normal(torch.zeros(number), 1.0).to_event(1))
-    with pyro.plate("data", len(x)):
-        pyro.sample("x", dist.Normal(loc.sum(), 1.0), obs=x)
 
 
 def of_rows(x: Tensor, y: Any = None) -> None:
@@ -160,19 +135,6 @@ def test_an_observation_that_its_distribution_cannot_score_is_refused_by_its_sit
         assert message in one_line(caught)
 
 
-class LateNaN:
-    """A model whose density is a number for so many runs."""
-
-    def __init__(self, runs: int) -> None:
-        self.left = runs
-
-    def __call__(self, x: Tensor) -> None:
-        self.left -= 1
-        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
-        with pyro.plate("data", len(x)):
-            pyro.sample("x", dist.Normal(loc if self.left >= 0 else loc * math.nan, 1.0), obs=x)
-
-
 def test_a_density_that_changes_is_refused_by_what_it_is() -> None:
     refused = []
     for runs in (8, 10, 12, 14, 16, 18):
@@ -180,21 +142,6 @@ def test_a_density_that_changes_is_refused_by_what_it_is() -> None:
             nuts(LateNaN(runs), ROWS, compile=False)
         refused.append(one_line(caught))
     assert any("let the model give the same density for the same values" in line for line in refused), refused
-
-
-class Late:
-    """A model that is sound for so many runs."""
-
-    def __init__(self, runs: int, error: Exception) -> None:
-        self.left, self.error = runs, error
-
-    def __call__(self, x: Tensor) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise self.error
-        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
-        with pyro.plate("data", len(x)):
-            pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
 
 
 @pytest.mark.parametrize("method", [svi, nuts, laplace, compare])

@@ -152,6 +152,37 @@ def test_a_report_takes_the_place_of_a_file_alone_and_is_written_where_a_link_le
     assert check_page(tmp_path / "link") == tmp_path / "report.html"
 
 
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("compare mine.csv --report mine.csv", "mine.csv"),
+        ("compare mine.csv --report link.csv", "link.csv"),
+        ("compare faithful --test ./mine.csv --report mine.csv", "mine.csv"),
+        ("compare out/table.csv --out out", "out/table.csv"),
+        ("components out/table.csv --out out/../out", "out/../out/table.csv"),
+        ("train out/table.csv --out out", "out/table.csv"),
+        ("compare mine.csv --out new --report new", "new"),
+        ("compare mine.csv --out new/in --report new", "new"),
+    ],
+)
+def test_no_result_is_written_over_the_data_or_another_result(
+    line: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which is found before any fitting."""
+    monkeypatch.chdir(tmp_path)
+    data = "a,b\n1,2\n3,5\n2,2\n"
+    Path("out").mkdir()
+    files = [Path("mine.csv"), Path("out/table.csv")]
+    for path in files:
+        path.write_text(data)
+    Path("link.csv").symlink_to("mine.csv")
+    assert main(line.split()) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f" and {file} is to be written: choose another place" in said or f"--report {file} is in the way" in said
+    assert [path.read_text() for path in files] == [data, data]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "mine.csv", "out"]
+
+
 def test_a_mistake_points_to_the_help_that_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "faithful", "--steps", "0"]) == 2
     assert capsys.readouterr().err.endswith("; see pyrometer compare --help\n")

@@ -173,6 +173,7 @@ def test_a_checkpoint_of_another_model_is_one_line(
     assert main(["compare", "digits", *common, "--guides", "encoder", "--checkpoint", str(trained)]) == 2
     error = capsys.readouterr().err
     assert "is of another training, model VAE(" in error
+    assert error.count(f"{arguments[0].lstrip('-')}=") == 2  # as it was, and as it is to be
     assert error.count("\n") == 1
 
 

@@ -14,6 +14,7 @@ from pyrometer import Fit, compare, log_evidence, svi
 from pyrometer.inference.compare.columns import AT_HAND, COLUMNS, Scored, scores
 from pyrometer.inference.compilation import graph
 from pyrometer.inference.data.data import Data
+from pyrometer.inference.data.new_data import as_new_data
 from pyrometer.inference.fit.convergence import convergence, unconverged
 from pyrometer.inference.fit.importance import pareto_k
 from pyrometer.inference.runtime.arviz import dataset_of, idata_of, psislw
@@ -49,6 +50,17 @@ def test_what_all_fits_of_a_model_are_asked_is_traced_for_the_first(monkeypatch:
         found = other.log_predictive(None if rows is X else rows)
         np.testing.assert_allclose(found, np.log(stats.norm(locs).pdf(rows.numpy()).mean(0)))
     assert not recorded.called
+
+
+def test_of_one_draw_or_one_row_nobody_knows_the_error() -> None:
+    """Not that it were nought."""
+    one = svi(normal_mean, normal_guide, X, steps=20, draws=1, progress=False)
+    row = row_of(one, test=as_new_data(X[:1], one.data, one.model))
+    assert np.isfinite([row["elbo"], row["log_evidence"], row["lpd_test"]]).all()
+    assert np.isnan([row["elbo_se"], row["log_evidence_se"], row["lpd_test_se"]]).all()
+    two = svi(normal_mean, normal_guide, X, steps=20, draws=2, progress=False)
+    row = row_of(two, test=as_new_data(X[:2], two.data, two.model))
+    assert (np.array([row["elbo_se"], row["log_evidence_se"], row["lpd_test_se"]]) > 0).all()
 
 
 def with_draws(chains: int = 1, stats: bool = False, **draws: np.ndarray) -> Fit:

@@ -211,6 +211,13 @@ def test_mixtures_refuse_constant_columns_single_rows_and_further_dimensions(mod
     assert as_data(FRAME.iloc[:1], masking).values.shape == (1, 2)
 
 
+@pytest.mark.parametrize("model", [GMM(1), BayesianGMM(1), CorrelatedGaussian()], ids=lambda m: type(m).__name__)
+def test_mixtures_refuse_a_column_whose_variance_is_no_number_and_take_one_in_any_other_unit(model: Any) -> None:
+    alike = "x: column 'b': numbers that lie 2e-180 apart are too alike to compute with in torch.float64"
+    assert refusal(FRAME.assign(b=[3e-180, 1e-180, 2e-180]), model) == f"{alike}; rescale the column"
+    assert as_data(FRAME.assign(b=[3e-140, 1e-140, 2e-140]), model).values.shape == (3, 2)
+
+
 def test_fewer_rows_than_components_are_refused() -> None:
     assert as_data(FRAME, GMM(3)).values.shape == (3, 2)
     assert refusal(FRAME, GMM(4)).startswith("x has 3 rows, fewer than 4 components")

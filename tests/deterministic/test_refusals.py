@@ -14,11 +14,13 @@ import pyro.distributions as dist
 import pytest
 import torch
 from agreement import one_line
+from fuzz.odd_models import nowhere
 from programs import X, Y
 from pyrometer import Fit, InputError, bam, dadvi, laplace, load, pathfinder
 from pyrometer.inference.fit.idata import matched_to
 from pyrometer.models import GMM
 from torch import Tensor
+from truths import poisson_mixture
 
 METHODS: list[Callable[..., Fit]] = [laplace, pathfinder, dadvi, bam]
 NOTHING = torch.zeros(3).double()
@@ -37,13 +39,6 @@ def counting(x: Tensor) -> None:
     count = pyro.sample("count", dist.Poisson(3.0))
     with pyro.plate("data", len(x)):
         pyro.sample("x", dist.Normal(count, 1.0), obs=x)
-
-
-def nowhere(x: Tensor) -> None:
-    """A density that is zero everywhere."""
-    loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
-    with pyro.plate("data", len(x)):
-        pyro.sample("x", dist.Normal(loc, 1.0), obs=x - torch.inf)
 
 
 def cornered(x: Tensor) -> None:
@@ -180,16 +175,6 @@ def test_pathfinder_weighs_modes_by_their_mass() -> None:
 
 
 COUNTS = torch.tensor([1, 2, 0, 3, 1, 2, 2, 11, 14, 9, 12, 10, 13, 8, 12, 11]).double()
-
-
-def poisson_mixture(x: Tensor) -> None:
-    """Counts of two kinds."""
-    weights = pyro.sample("weights", dist.Dirichlet(torch.ones(2)))
-    with pyro.plate("components", 2):
-        rates = pyro.sample("rates", dist.Gamma(2.0, 0.2))
-    with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Categorical(weights))
-        pyro.sample("x", dist.Poisson(rates[z]), obs=x)
 
 
 def test_linear_response_is_saved_and_follows_the_labels(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Whatever order the components of each draw come in, relabelling brings them to one."""
 
+from functools import partial
 from itertools import permutations
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from pyrometer.inference.density.log_density import Density
 from pyrometer.inference.fit.relabel import Labels, component_features, match, permute, relabel, seen_exchangeable
 from pyrometer.models import BayesianGMM
 from torch import Tensor
-from truths import COVARIANCES, data_of, in_doubles, two_clusters
+from truths import COVARIANCES, data_of, in_doubles, mixture_of_two, normal_mixture, two_clusters
 
 DIMS = {
     "weights": ("components",),
@@ -142,26 +143,17 @@ MIXTURE = {
 }
 
 
-def mixture_of_two(spread: float) -> Any:
-    """weights ~ Dirichlet(1, 1), locs_k ~ Normal(k spread, 3), x_n ~ sum_k weights_k Normal(locs_k, 1)."""
-
-    def model(x: Tensor) -> None:
-        weights = pyro.sample("weights", dist.Dirichlet(torch.ones(2)))
-        with pyro.plate("components", 2):
-            locs = pyro.sample("locs", dist.Normal(spread * torch.arange(2.0), 3.0))
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Categorical(weights))
-            pyro.sample("x", dist.Normal(locs[z], 1.0), obs=x)
-
-    return model
+def told_apart(x: Tensor) -> None:
+    """locs_k ~ Normal(k, 3), x_n ~ sum_k weights_k Normal(locs_k, 1)."""
+    mixture_of_two(x, "locs", dist.Normal(torch.arange(2.0), 3.0), partial(dist.Normal, scale=1.0))
 
 
 def test_a_dim_is_exchangeable_where_a_permutation_leaves_the_density_as_it_is() -> None:
-    assert seen(mixture_of_two(0.0), MIXTURE) == (["components"], ())
+    assert seen(normal_mixture, MIXTURE) == (["components"], ())
 
 
 def test_a_dim_whose_prior_tells_its_entries_apart_is_not_and_a_remark_says_so() -> None:
-    dims, refused = seen(mixture_of_two(1.0), MIXTURE)
+    dims, refused = seen(told_apart, MIXTURE)
     assert dims == []
     assert len(refused) == 1
     assert "components is not exchangeable: permuting weights, locs changes the density" in refused[0]

@@ -154,7 +154,7 @@ OFTEN = ["svi"] * 6 + ["laplace", "em", "cavi", "train", "compare"] * 3 + ["nuts
 OFTEN += ["pathfinder", "dadvi", "bam", "choose_components", "calibrate"]
 EAGER = ["nuts", "pathfinder", "dadvi", "bam"]  # which ask for many gradients, one by one
 LONG = {"calibrate": "simulations", "dadvi": "fixed_draws", "bam": "batch"}  # an option each, that is to be odd
-QUICK = ["mean", "counts", "mixture", "masked", "no_plate", "leaves_a_param"]
+QUICK = ["mean", "counts", "normal_mixture", "masked", "no_plate", "leaves_a_param"]
 MIXTURES: list[Any] = [GMM, BayesianGMM, UnivariateMixture, BayesianGMM(2, covariance="diagonal")]
 
 
@@ -257,7 +257,7 @@ def api_calls(draw: st.DrawFn) -> Call:
 
 def _x(model: str) -> st.SearchStrategy[Any]:
     """Data for a model of one argument."""
-    columns = {"UnivariateMixture": 1, "mixture": 1, "CorrelatedGaussian": 2}.get(model)
+    columns = {"UnivariateMixture": 1, "normal_mixture": 1, "CorrelatedGaussian": 2}.get(model)
     plain = Given("vector" if columns == 1 or model in FAULTY else "frame", (12, columns or 2), 3)
     return st.just(plain) | given_data(columns)
 

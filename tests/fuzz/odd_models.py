@@ -19,6 +19,7 @@ from pyrometer.models import (
     UnivariateMixture,
 )
 from torch import Tensor
+from truths import normal_mixture
 
 
 def mean(x: Tensor) -> None:
@@ -48,16 +49,6 @@ def counts(x: Tensor) -> None:
     rate = pyro.sample("rate", dist.Gamma(1.0, 1.0))
     with pyro.plate("data", len(x)):
         pyro.sample("x", dist.Poisson(rate), obs=x)
-
-
-def mixture(x: Tensor) -> None:
-    """Two normals, z summed out."""
-    weights = pyro.sample("weights", dist.Dirichlet(torch.ones(2)))
-    with pyro.plate("components", 2):
-        locs = pyro.sample("locs", dist.Normal(0.0, 3.0))
-    with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Categorical(weights))
-        pyro.sample("x", dist.Normal(locs[z], 1.0), obs=x)
 
 
 def masked(x: Tensor) -> None:
@@ -195,15 +186,15 @@ def heavy_names(x: Tensor) -> None:
 
 
 class Late:
-    """A model that is sound for so many runs."""
+    """A model that is sound for so many runs, and then raises."""
 
-    def __init__(self, runs: int) -> None:
-        self.left = runs
+    def __init__(self, runs: int, error: Exception | None = None) -> None:
+        self.left, self.error = runs, error or RuntimeError("out of\npaper")
 
     def __call__(self, x: Tensor) -> None:
         self.left -= 1
         if self.left < 0:
-            raise RuntimeError("out of\npaper")
+            raise self.error
         mean(x)
 
 
@@ -220,7 +211,10 @@ def _itself(model: Any) -> Any:
 
 
 SOUND: dict[str, Callable[[], Any]] = {
-    **{each.__name__: partial(_itself, each) for each in (mean, counts, mixture, masked, no_plate, leaves_a_param)},
+    **{
+        each.__name__: partial(_itself, each)
+        for each in (mean, counts, normal_mixture, masked, no_plate, leaves_a_param)
+    },
     "GMM": lambda: GMM(2),
     "BayesianGMM": lambda: BayesianGMM(2),
     "BayesianGMM, tied": lambda: BayesianGMM(2, covariance="tied"),

@@ -24,6 +24,7 @@ import pytest
 import torch
 import zarr
 from pyrometer import InputError
+from pyrometer.inference.cli.main import main
 from pyrometer.inference.data.as_data import as_data
 from pyrometer.inference.mapped import blocks, copies
 from pyrometer.inference.mapped.opened import opened_rows, rows_in
@@ -153,6 +154,19 @@ def test_a_copy_in_another_process_maps_the_file_itself(tmp_path: Path) -> None:
     again = pickle.loads(sent)
     assert torch.equal(again[:], torch.as_tensor(ROWS).float())
     assert torch.equal(again.std(0), x.float().std(0))
+
+
+def test_the_fields_of_a_structured_array_are_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.zeros(300, dtype=[("width", "f8"), ("count", "i4")])
+    x["width"], x["count"] = ROWS[:, 0], 3 * ROWS[:, 1]
+    path = saved(tmp_path, x)
+    with pytest.raises(InputError, match=r"x.npy holds .*: give numbers"):
+        as_data(path)
+    monkeypatch.setattr(blocks, "MAX_BYTES_LOADED", 2**20)
+    data = as_data(path)
+    assert data.columns == ("width", "count")
+    assert np.array_equal(data.values.numpy(), np.stack([x["width"], x["count"]], 1))
+    assert main(["compare", str(path), "--model", "gmm", "--methods", "em", "--columns", "count", "--quiet"]) == 0
 
 
 @pytest.mark.parametrize("kind", ["i2", "f2", "f4", "u1", "bool", "u2", ">f8", "i8"])

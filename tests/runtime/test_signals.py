@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -26,13 +27,20 @@ LONG = {  # none of which would end by itself
     "compare": ["compare", "faithful", "--reference", "none", "--jobs", "2", *EACH],
     "train": ["train", "digits", "--hidden", "16", "--epochs", "3000"],
     "nuts": ["compare", "faithful", "--methods", "nuts", *CHAINS],
+    "draws": ["compare", "faithful", "--model", "correlated-gaussian", "--methods", "nuts", *CHAINS, "--warmup", "20"],
 }
 LESS = {  # added to these, of what does, and is to although nobody reads what it says
     "compare": ["--steps", "50", "--draws", "50", "--guides", "auto_normal,auto_delta"],
     "train": ["--epochs", "5"],
     "nuts": ["--warmup", "20", "--draws", "20"],
+    "draws": ["--draws", "20"],
 }
-LAST = {"compare": "Verdict", "train": "ais", "nuts": "Verdict"}  # of what is said where no folder is written
+LAST = {
+    "compare": "Verdict",
+    "train": "ais",
+    "nuts": "Verdict",
+    "draws": "Verdict",
+}  # of what is said where no folder is written
 ASKED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGPIPE]
 LATEST = 6.0  # seconds to the signal, from the start or from the first word that a program says
@@ -44,7 +52,7 @@ WHOLE = 300.0  # seconds, of a program that ends by itself
 class Ended:
     """How a program ended. seconds: from the signal on. left: processes of its. files: in its two folders, by name.
 
-    read: what it said to who closed the pipe; whole: that was all.
+    read: what it printed, to who closed the pipe until then; whole: that was all.
     """
 
     status: int
@@ -94,6 +102,7 @@ def ended(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if not closes:
+            read = unread(reader)
             os.close(reader)
     said.seek(0)
     names = sorted(path.name for path in out.iterdir()) if out.exists() else []
@@ -146,6 +155,16 @@ def test_a_program_that_is_killed_read_no_more_or_left_alone_leaves_nothing_undo
     program: str, number: signal.Signals, tmp_path: Path
 ) -> None:
     check(ended(program, number, 0.5, tmp_path, at_work=True), number, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_chains_without_a_compiler_end_within_two_seconds_and_show_their_draws(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    found = ended("draws", number, 1.0, tmp_path, at_work=True, writes=False)
+    check(found, number, tmp_path, writes=False)
+    assert found.seconds < 2.0
+    assert re.search(r"nuts: interrupted: [0-9]+ of 100000 draws a chain are kept", found.read)
 
 
 @pytest.mark.slow

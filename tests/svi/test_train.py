@@ -75,6 +75,12 @@ def test_a_unit_that_is_lost_to_a_noise_still_too_large_is_told_from_one_that_ro
         train(VAE(9, "linear"), "encoder", x, epochs=20, draws=2, progress=False)
 
 
+def test_where_rows_do_not_vary_no_smaller_number_of_units_is_said_to_do() -> None:
+    for latent, mend in ((1, "there is nothing to encode"), (2, "latent=1 would do")):
+        with pytest.warns(UserWarning, match=f"by more than the noise in 0 directions only: {mend}"):
+            train(VAE(latent, hidden=(3,)), "encoder", torch.ones(30, 2).double(), epochs=1, draws=2, progress=False)
+
+
 HELD_OUT: dict[str, Any] = {"x": DIGITS[:1600], "x_test": DIGITS[1600:], "progress": False}
 
 

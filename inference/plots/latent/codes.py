@@ -42,7 +42,7 @@ def plot_latent(
         guide that tells q(z | x).
     labels : one a row: a Series, array or list of names or numbers; None leaves them grey.
     x : other rows than those that were fitted.
-    ax : one Axes for each fit, or one in whose place all are drawn. None makes a new figure of `figsize` inches.
+    ax, figsize : see `pyrometer.plots`; a panel is a fit.
 
     Returns
     -------

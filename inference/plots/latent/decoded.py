@@ -31,9 +31,9 @@ def plot_decoded(shown: Any, number: int = 49, ax: Any = None, figsize: tuple[fl
 
     Parameters
     ----------
-    shown : Fit of a model whose rows have latents of their own and share none, a VAE say; of a Comparison the first.
+    shown : as `plot_latent` has it; of a Comparison the first fit.
     number : of pictures, about, or of rows and strings.
-    ax : one Axes in whose place it is drawn. None makes a new figure of `figsize` inches.
+    ax, figsize : see `pyrometer.plots`; there is one Axes, in whose place it is drawn.
 
     Returns
     -------

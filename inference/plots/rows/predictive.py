@@ -51,9 +51,9 @@ def plot_predictive(
     Parameters
     ----------
     shown : Comparison or Fit.
-    var_names : observed sites, or columns of rows that are alike. None takes all, at most `num`: of columns those whose
-        observations fall farthest from what the first fit predicts.
-    ax : one Axes for each panel, or one in whose place all are drawn. None makes a new figure of `figsize` inches.
+    var_names, num : observed sites, or columns of rows that are alike. None takes all, at most `num`: of columns those
+        whose observations fall farthest from what the first fit predicts.
+    ax, figsize : see `pyrometer.plots`.
 
     Returns
     -------

@@ -40,7 +40,7 @@ def plot_responsibilities(shown: Any, ax: Any = None, figsize: tuple[float, floa
     Parameters
     ----------
     shown : Comparison or Fit, of a mixture.
-    ax : one Axes for each fit, or one in whose place all are drawn. None makes a new figure of `figsize` inches.
+    ax, figsize : see `pyrometer.plots`; a panel is a fit.
 
     Returns
     -------
