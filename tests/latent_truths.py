@@ -19,8 +19,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 def row_density(model: object, x: Tensor) -> RowDensity:
     """log p(x_n, z_n) of a program on rows x (M, ...)."""
-    data = Data((x,), rows=len(x))
-    return RowDensity(Density(model, data), data)  # type: ignore[arg-type]
+    return RowDensity(Density(model, Data((x,), rows=len(x))))  # type: ignore[arg-type]
 
 
 def run_program(latent: int, likelihood: Callable[[Tensor], Distribution], x: Tensor) -> None:

@@ -19,14 +19,11 @@ import numpy as np
 import pyrometer
 import torch
 from pyro.optim import Adam
-from pyrometer.inference.data.data import Data, structure_on
-from pyrometer.inference.density.batch_size import with_batch_size
 from pyrometer.inference.distributed import group
 from pyrometer.inference.distributed.group import is_first, joined
 from pyrometer.inference.runtime.progress import progress_bar
-from pyrometer.inference.steps.pairing import Pairing, pair
+from pyrometer.inference.steps.plan import planned
 from pyrometer.inference.svi import shares
-from pyrometer.inference.svi.guide_of import guide_of
 from pyrometer.inference.svi.shares import batches_of, begin_shared
 from pyrometer.models import VAE, BayesianGMM
 
@@ -68,16 +65,12 @@ def main(folder: Path = Path("build/bench")) -> list[dict[str, Any]]:
 def timed(what: str) -> None:
     """What one of the processes does and, the first, says: seconds a step, and the loss at the end."""
     model, name, x = problem(what)
-    data, (warm_up, steps) = Data((x,), rows=ROWS), STEPS[what]
-
-    def paired(model: Any, rows: int | None) -> Pairing:
-        return pair(model, guide_of(name, model, rows), name, data, structure_on(model, data), "auto")
-
+    warm_up, steps = STEPS[what]
     with joined(x.device) as group, progress_bar(0, "", False) as quiet:
-        rows = WHOLE // group.processes
-        batches = batches_of(group, with_batch_size(model, rows), rows, data)
-        schedule = batches.schedule(data, steps=steps, compile=what == "mixture" and "auto")
-        start = begin_shared(paired, lambda: Adam({"lr": 1e-3}), data, 0, schedule, batches)
+        plan = planned(model, name, x, None, "auto").in_batches(WHOLE // group.processes)
+        batches = batches_of(group, plan)
+        schedule = batches.schedule(plan.data, steps=steps, compile=what == "mixture" and "auto")
+        start = begin_shared(plan, lambda: Adam({"lr": 1e-3}), 0, schedule, batches)
         start.advance(warm_up, quiet)
         began = time.perf_counter()
         start.advance(steps, quiet)

@@ -39,7 +39,7 @@ def _all() -> Iterator[Pairs]:
 def _held(guide: str, posterior: Posterior) -> Pairs:
     _fitted(guide, posterior, steps=10)
     ours = _fitted(guide, posterior)
-    with mock.patch("pyrometer.inference.svi.svi.judge_fixed"):
+    with mock.patch("pyrometer.inference.svi.starts.judge_fixed"):
         fixed = [_fitted(guide, posterior, steps=steps, lr=lr) for steps, lr in product(STEPS, RATES)]
     highest = max(run["accuracy"] for run in (ours, *fixed))
     close = [run for run in fixed if run["accuracy"] > highest - CLOSE]

@@ -20,7 +20,7 @@ from ...models import GMM
 from ..report.page import check_page
 from ..resume.finished import unfinished_fits
 from ..runtime.interrupts import asked_to_end, say_how_it_goes_on
-from ..svi.checkpoint import trained
+from ..svi.fitted import trained
 from .main import Parser
 from .models import COMPARED, add_strings, add_vae, model_of
 from .options import add_command, add_data, add_jobs, add_numbers, add_output, names, rows_of, seed_of, taken

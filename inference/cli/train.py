@@ -37,8 +37,8 @@ from ..report.pictures import Picture
 from ..report.save import INDEX, pictures, tables
 from ..runtime.folder import write_all
 from ..runtime.interrupts import say_how_it_goes_on
+from ..steps.guide_of import NETWORK_LR
 from ..svi import checkpoint
-from ..svi.guide_of import NETWORK_LR
 from .main import Parser
 from .models import add_strings, add_vae, model_of
 from .options import STRINGS, add_command, add_data, add_numbers, add_output, positive, rows_of, seed_of, taken

@@ -256,21 +256,25 @@ INVARIANTS = (
 
 
 def scores(scored: Scored, columns: Iterable[Column]) -> tuple[dict[str, Any], list[str]]:
-    """A row of the table, name -> value; and a note for each column that could not be computed."""
+    """A row of the table, name -> value; and a note for each column that could not be computed.
+
+    Who is interrupted, or was before, computes no more of a row than what takes no time.
+    """
     row: dict[str, Any] = dict.fromkeys([column.name for column in columns], NAN)
     failed: dict[str, list[str]] = {}
-    interrupted: list[str] = []
+    stopped = ""
     for column in columns:
-        if asked_to_end() and column.name not in AT_HAND:
-            interrupted = [f"{scored.fit.name}: {asked_to_end()} before it was scored"]
+        if column.name not in AT_HAND and (stopped := stopped or asked_to_end()):
             continue
         try:
             row[column.name] = column.compute(scored)
         except KeyboardInterrupt:
-            return row, [f"{scored.fit.name}: interrupted before it was scored"]
+            stopped = asked_to_end() or "interrupted"
         except Exception as error:  # a column that fails costs its own cell and nothing else
             failed.setdefault(first_line(error), []).append(column.name)
-    return row, interrupted + [f"{scored.fit.name}: no {', '.join(names)} ({why})" for why, names in failed.items()]
+    notes = [f"{stopped} before it was scored"] if stopped else []
+    notes += [f"no {', '.join(names)} ({why})" for why, names in failed.items()]
+    return row, [f"{scored.fit.name}: {note}" for note in notes]
 
 
 def table_of(fits: Iterable[Scored], columns: Iterable[Column]) -> tuple[pd.DataFrame, list[str]]:

@@ -22,7 +22,8 @@ from ..mapped.blocks import may_be_loaded
 from ..mcmc.nuts import check_sampling
 from ..resume.finished import Finished
 from ..runtime.folder import check_folder
-from ..svi.svi import Optimizer, check_training
+from ..steps.optimizer import Optimizer
+from ..svi.svi import check_training
 from .comparison import Comparison, compared
 from .entries import CLOSED_FORM, METHODS, SVI, Entries, Problem, chosen_guides, run
 

@@ -184,7 +184,8 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     held_to = reference if standard is not None else None
     long = {} if by_row else {each.fit.name: each.parameters for each in scored}
     parameters = concat(long, names=["fit"]) if long else DataFrame()
-    return Comparison(fits, table, held_to, skipped, (*notes, *lost), parameters, distances, gaps, model, problem)
+    told = tuple(dict.fromkeys([*notes, *lost]))  # who was interrupted has neither scores nor distances
+    return Comparison(fits, table, held_to, skipped, told, parameters, distances, gaps, model, problem)
 
 
 def _of_file(problem: Problem) -> list[str]:
@@ -263,8 +264,8 @@ def _gaps(problem: Problem, fits: Mapping[str, Fit], model: Model, known: DataFr
         given = {name: problem.nuts.get(name, "auto") for name in ("warmup", "draws", "chains")}
         sizes = {name: value for name, value in given.items() if value != "auto"}
         settings = {"progress": problem.progress, **sizes}
-        density = RowDensity(Density(model, problem.data), problem.data.take(chosen))
         try:
+            density = RowDensity(Density(model, problem.data).on(problem.data.take(chosen)))
             targets = {name: target_of(density, guide, chosen) for name, guide in left.items()}
             more = amortisation_gaps(targets, nuts=settings, seed=problem.seed)
             known = concat([known, more]) if len(known) else more

@@ -92,12 +92,11 @@ def judge_decoder(fit: RowFit, test: Data | None, seed: int = 0) -> Judged | Non
     name, log_density = rival
 
     def gain(data: Data) -> tuple[float, float]:
-        some = data.take(evenly_spaced(data.rows or 0, ROWS))
-        rows = RowDensity(fit.density, some)
+        rows = RowDensity(fit.density.on(data.take(evenly_spaced(data.rows or 0, ROWS))))
         told = tells_new(fit.guide)
         target = target_of(rows, fit.guide if told else rows.prior, new=True)
         found = estimate(target, "ais_guide" if told else "ais", BUDGET, seed)
-        each = found.value - log_density(some.values)
+        each = found.value - log_density(rows.data.values)
         return float(each.mean()), float(each.std(ddof=1)) / math.sqrt(len(each))
 
     trained, trained_se = gain(fit.data)
@@ -143,9 +142,10 @@ def _rival(fit: RowFit) -> tuple[str, Callable[[Tensor], np.ndarray]] | None:
         return None
     two = fit.data.take(evenly_spaced(fit.data.rows or 0, 2))
     with two.isolated(0), torch.no_grad():
-        z = RowDensity(fit.density, two).prior_draw()
+        density = fit.density.on(two)
+        z = RowDensity(density).prior_draw()
         supports = list[Any]()
-        seen = observed(fit.density, z, two, lambda node: supports.append(node["fn"].support) or node["value"])  # type: ignore[func-returns-value]
+        seen = observed(density, z, lambda node: supports.append(node["fn"].support) or node["value"])  # type: ignore[func-returns-value]
     if seen.shape != two.values.shape or not torch.equal(seen, two.values):  # something else of the rows is observed
         return None
     rows = x.flatten(1).double()

@@ -16,13 +16,12 @@ from ...models.structure import Model
 from ..data.data import Data, structure_on
 from ..density.batch_size import on_all_rows
 from ..fit.fit import Fit
-from ..fit.saved import DATA, FIT, FORMAT
+from ..fit.saved import COMPARISON, DATA, FIT, FORMAT
 from ..mapped.references import rows_again
-from ..report.save import COMPARISON
 from ..resume.restored import guide_with, restored, trained_model
 from ..runtime.arviz import from_netcdf
-from ..runtime.folder import tidy
 from ..runtime.inert import as_it_was, every_text
+from ..runtime.staging import tidy
 from .comparison import Comparison
 from .entries import Problem
 

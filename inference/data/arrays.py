@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ...errors import InputError, count, listed
 from ..mapped.columns import are_default, default_columns
-from .containers import KNOWN, is_missing
 
 FILL = "drop the row or fill it in"
+KNOWN = "a DataFrame, an array, a tensor, a list of numbers, or the path of a table"
 LARGEST = int(sys.float_info.max)  # of all floats
 NARROW = 4  # bytes: of narrower floats NumPy has some only
 
@@ -182,3 +182,8 @@ def _line(bad: NDArray[np.bool_], values: Series, where: str, what: str, mend: s
     shown = f" {value!r}" if isinstance(value, str) else "" if known else f" a {type(value).__name__}"
     more = f", and {bad.sum() - 1} more" if bad.sum() > 1 else ""
     return f"{where}, row {row}{label}:{shown} {what}{more}; {mend}"
+
+
+def is_missing(entry: Any) -> bool:
+    """Whether an entry stands for nothing; NaN is a number."""
+    return entry is None or entry is pd.NA or entry is pd.NaT

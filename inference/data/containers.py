@@ -22,8 +22,7 @@ from ...errors import InputError
 from ...models.structure import one_line
 from ..mapped.opened import rows_in
 from ..runtime.isolation import untouched
-
-KNOWN = "a DataFrame, an array, a tensor, a list of numbers, or the path of a table"
+from .arrays import KNOWN, is_missing
 
 
 class ToPandas(Protocol):
@@ -165,11 +164,6 @@ def _alike(entries: Any) -> bool:
     """Whether all are numbers, or all text, apart from what is missing, which is not all of it."""
     kinds = {Number if isinstance(entry, Number) else type(entry) for entry in entries if not is_missing(entry)}
     return kinds in ({Number}, {str})
-
-
-def is_missing(entry: Any) -> bool:
-    """Whether an entry stands for nothing; NaN is a number."""
-    return entry is None or entry is pd.NA or entry is pd.NaT
 
 
 def _gathered(loader: DataLoader, name: str) -> Tensor:

@@ -14,8 +14,8 @@ from ...errors import InputError, listed
 from ..mapped.columns import default_columns
 from ..mapped.opened import rows_in
 from ..mapped.tensor import Mapped
-from .arrays import FILL, as_table, is_categorical, matched, numbers_of, refuse, refuse_empty
-from .containers import KNOWN, plain
+from .arrays import FILL, KNOWN, as_table, is_categorical, matched, numbers_of, refuse, refuse_empty
+from .containers import plain
 from .data import Data
 
 Arguments: TypeAlias = dict[str, tuple[Any, str]]

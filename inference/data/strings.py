@@ -8,7 +8,8 @@ from pandas import DataFrame, Series
 
 from ... import datasets
 from ...errors import InputError, check_path, listed
-from .containers import is_missing, plain
+from .arrays import is_missing
+from .containers import plain
 
 
 def strings_of(x: Any, name: str) -> tuple[list[str], str]:

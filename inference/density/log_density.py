@@ -75,45 +75,43 @@ class Density:
         if self.collapsed is not None:
             trace = self.data.run(poutine.trace(self.given(sites, self.collapsed)).get_trace)
             return trace.log_prob_sum(lambda _, node: not is_deterministic(node))
-        trace = self.enumerated(sites, self.data)
+        trace = self.enumerated(sites)
         evaluator = TraceEinsumEvaluator(trace, bool(self.structure.discrete), self.structure.max_plate_nesting)
         return torch.as_tensor(evaluator.log_prob(trace))
 
-    def log_likelihood(self, sites: Sites, data: Data | None = None, site: str | None = None) -> Tensor:
-        """log p(y_n | theta, z_n) of each row of the data (its own by default), discrete sites summed out, nats: (N,).
+    def log_likelihood(self, sites: Sites, site: str | None = None) -> Tensor:
+        """log p(y_n | theta, z_n) of each row, discrete sites summed out, nats: (N,).
 
         site: of that observed site alone. Of the continuous sites no prior is in it.
         """
         kinds = {s.name: s.kind for s in self.structure.sites}
         counted = lambda name: kinds.get(name) == "discrete" or (name == site if site else kinds.get(name) != "latent")  # noqa: E731
-        return self._by_row(sites, data, counted)
+        return self._by_row(sites, counted)
 
-    def log_joint_rows(self, sites: Sites, data: Data | None = None) -> Tensor:
+    def log_joint_rows(self, sites: Sites) -> Tensor:
         """The same plus log p(z_n | theta) of each row's own continuous sites: (N,)."""
-        return self._by_row(sites, data, lambda _: True)
+        return self._by_row(sites, lambda _: True)
 
-    def log_prior_rows(self, sites: Sites, data: Data | None = None) -> Tensor:
+    def log_prior_rows(self, sites: Sites) -> Tensor:
         """log p(z_n | theta) of each row's own continuous sites: (N,)."""
         drawn = {site.name for site in (*self.structure.local, *self.structure.discrete)}  # whose own prior sums to one
-        return self._by_row(sites, data, drawn.__contains__)
+        return self._by_row(sites, drawn.__contains__)
 
-    def assignment_logits(self, sites: Sites, data: Data | None = None, site: str | None = None) -> Tensor:
+    def assignment_logits(self, sites: Sites, site: str | None = None) -> Tensor:
         """log p(y_n, z_n = k | theta) of one discrete site, any others summed out: (N, K)."""
         names = [s.name for s in self.structure.labels]
         if not names or (site is not None and site not in names):
             what = f"no discrete site{f' {site!r}' if site else ''} with one value a row"
             raise InputError(f"model {model_name(self.model)} has {what}: there is nothing to assign rows to")
-        return self._by_row(sites, data, lambda _: True, site or names[0])
+        return self._by_row(sites, lambda _: True, site or names[0])
 
-    def _by_row(
-        self, sites: Sites, data: Data | None, counted: Callable[[str], bool], keep: str | None = None
-    ) -> Tensor:
+    def _by_row(self, sites: Sites, counted: Callable[[str], bool], keep: str | None = None) -> Tensor:
         """The sum of the log probs that count, row by row: (N,), or (N, K) with one discrete site kept."""
         rows = self.structure.rows
         if rows is None:
             where = "put its observations under pyro.plate('data', ...)"
             raise InputError(f"model {model_name(self.model)} has no plate of rows: {where} to score them one by one")
-        trace = self.enumerated(sites, data or self.data, None if keep else self.collapsed)
+        trace = self.enumerated(sites, None if keep else self.collapsed)
         if not self.structure.discrete:
             return _sum_rows(trace, rows.name, counted)
         return _contract_rows(trace, rows.name, counted, keep)
@@ -198,12 +196,12 @@ class Density:
         sites = dict(sites)
         return with_params(poutine.condition(model or self.model, data=sites), {**self.params, **sites})
 
-    def enumerated(self, sites: Sites, data: Data, model: Model | None = None) -> poutine.Trace:
+    def enumerated(self, sites: Sites, model: Model | None = None) -> poutine.Trace:
         """The model's trace at these sites, with every value of its discrete ones side by side."""
         model = poutine.enum(
             config_enumerate(self.given(sites, model)), first_available_dim=-1 - self.structure.max_plate_nesting
         )
-        return data.run(poutine.trace(model).get_trace)
+        return self.data.run(poutine.trace(model).get_trace)
 
 
 def _sum_rows(trace: poutine.Trace, rows: str, counted: Callable[[str], bool]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,13 +38,21 @@ class _Place(NamedTuple):
 class RowDensity:
     """log p(y_n, z_n | theta) of rows, z_n all continuous latents of row n in unconstrained space, (L,) a row.
 
-    shared: the sites that all rows have in common, at which z is looked at. What a trace of the model says is traced
-    once for these rows and kept.
+    density: on these rows. shared: the sites that all rows have in common, at which z is looked at. What a trace of the
+    model says is traced once for these rows and kept.
     """
 
     density: Density
-    data: Data
     shared: Sites = field(default_factory=dict)
+
+    @property
+    def data(self) -> Data:
+        """These rows."""
+        return self.density.data
+
+    def on(self, data: Data) -> RowDensity:
+        """The same of other rows."""
+        return RowDensity(self.density.on(data), self.shared)
 
     @cached_property
     def places(self) -> tuple[_Place, ...]:
@@ -91,7 +99,7 @@ class RowDensity:
 
     def take(self, rows: Tensor | slice) -> RowDensity:
         """The same of some of the rows."""
-        return replace(self, data=self.data.take(rows))
+        return self.on(self.data.take(rows))
 
     def log_joint(self, z: Tensor) -> Tensor:
         """log p(y_n, z_n | theta) with respect to the unconstrained z, nats: (..., M, L) -> (..., M).
@@ -109,7 +117,7 @@ class RowDensity:
     def traced_log_joint(self, z: Tensor) -> Tensor:
         """The same by the model's trace: (M, L) -> (M,)."""
         sites, log_jacobian = self.sites(z)
-        return self.density.log_joint_rows({**self.shared, **sites}, self.data) + log_jacobian
+        return self.density.log_joint_rows({**self.shared, **sites}) + log_jacobian
 
     @cached_property
     def _log_joints(self) -> Callable[[Tensor], Tensor]:
@@ -123,7 +131,7 @@ class RowDensity:
     def log_prior(self, z: Tensor) -> Tensor:
         """log p(z_n | theta) with respect to the unconstrained z, nats: (M, L) -> (M,)."""
         sites, log_jacobian = self.sites(z)
-        return self.density.log_prior_rows({**self.shared, **sites}, self.data) + log_jacobian
+        return self.density.log_prior_rows({**self.shared, **sites}) + log_jacobian
 
     def prior_draw(self) -> Tensor:
         """z drawn from p(z_n | theta): (M, L)."""
@@ -141,7 +149,7 @@ class RowPrior(Distribution):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """(*sample_shape, M, L)."""
         shape = Size(sample_shape)
-        found = repeated(self.rows.prior_draw, shape.numel(), self.rows.density.chunk(self.rows.data.rows))
+        found = repeated(self.rows.prior_draw, shape.numel(), self.rows.density.chunk())
         return found.reshape(*shape, *found.shape[1:])
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -186,7 +186,7 @@ def _integrated(fit: Fit, data: Data) -> RowPredictive:
     """
     with one_thread_if_small(data.numel), data.isolated(0):
         draws = _draws(fit, local=False)
-        rows = RowDensity(fit.density, data, {name: value.mean(0) for name, value in draws.items()})
+        rows = RowDensity(fit.density.on(data), {name: value.mean(0) for name, value in draws.items()})
         tried = [_weighed(fit, rows, draws, q, how) for how, q in _proposals(fit, rows)]
         if not any(_worst_khat(found) < GOOD_KHAT for found in tried):
             tried.append(_weighed(fit, rows, draws, None, "the prior"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .fit import Fit
 
 FORMAT = 1  # of what is written; another is refused
-DATA, FIT = "data.pt", "fit.json"
+DATA, FIT, COMPARISON = "data.pt", "fit.json", "comparison.json"
 PLAIN = (int, float, str, bool, type(None))
 FACTS = ("name", "estimator", "steps", "seconds", "converged", "why", "message", "remarks", "compiled")  # as JSON
 ARRAYS = ("losses", "elbo_draws", "log_weights", "in_pivot", "start_losses", "test_losses")

@@ -35,19 +35,19 @@ def why_inactive(fit: RowFit) -> str:
     if fit.structure.discrete:  # no one p(x | z)
         return f"{said}; {MEND}"
     place = evenly_spaced(fit.data.rows or 0, ROWS)
-    z, data = torch.as_tensor(fit.encode())[place].to(fit.data.like), fit.data.take(place)
-    with data.isolated(0), torch.no_grad():
+    z, density = torch.as_tensor(fit.encode())[place].to(fit.data.like), fit.density.on(fit.data.take(place))
+    with density.data.isolated(0), torch.no_grad():
         try:
-            off = observed(fit.density, z, data, lambda node: node["value"] - node["fn"].mean).double()
-            noise = observed(fit.density, z, data, lambda node: node["fn"].variance).double()
+            off = observed(density, z, lambda node: node["value"] - node["fn"].mean).double()
+            noise = observed(density, z, lambda node: node["fn"].variance).double()
         except NotImplementedError:  # strings, say, have no mean
             return f"{said}; {MEND}"
-        learned = observed(fit.density, z, data, lambda node: node["value"].new_full((), _is_normal(node["fn"]))).all()
+        learned = observed(density, z, lambda node: node["value"].new_full((), _is_normal(node["fn"]))).all()
     rms, sd = float(off.square().mean().sqrt()), float(noise.mean().sqrt())
     if learned and sd > TOO_LARGE * rms:
         found = f"the noise of p(x | z), sd {sd:.3g}, is still above what reconstructions are off by, {rms:.3g}"
         return f"{said}; {found}: train longer, or raise lr"
-    directions = _directions(data.values.flatten(1).double().cpu(), noise.flatten(1).mean(0).cpu())
+    directions = _directions(density.data.values.flatten(1).double().cpu(), noise.flatten(1).mean(0).cpu())
     if directions <= active.sum():
         what = f"rows vary by more than the noise in {directions} direction{'s' * (directions != 1)} only"
         mend = f"latent={max(directions, 1)} would do" if len(active) > 1 else "there is nothing to encode"

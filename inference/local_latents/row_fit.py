@@ -31,6 +31,7 @@ from .marginal import USUAL, Budget, estimate, marginal_likelihood, weighed
 from .target import BLOCK, Target, check_tells, target_of, tells_q
 
 KEPT = 4_000_000  # numbers of z in the posterior
+SAMPLED = 10_000  # rows of a file
 MEAN_DRAWS = 200  # for the mean of a q that has no formula for it
 ACTIVE = 0.01  # variance over rows of E[z_l | x] from which a unit counts as active (Burda et al. 2016)
 
@@ -53,7 +54,7 @@ class RowFit(Fit):
 
     def row_density(self, x_new: DataLike | None = None) -> RowDensity:
         """log p(x_n, z_n) and p(z_n), params as trained, of the rows that were fitted, or of others."""
-        return RowDensity(self.density, self.new_data(x_new))
+        return RowDensity(self.density.on(self.new_data(x_new)))
 
     def rows(self, x_new: DataLike | None = None) -> Any:
         """The rows that were fitted, or others brought to their shape: (M, *row), or M strings."""
@@ -84,7 +85,7 @@ class RowFit(Fit):
             raise InputError(f"z has {len(values)} rows, but there are covariates of {data.rows}: give x_new")
         with data.isolated(0), torch.no_grad():
             places = torch.arange(len(values)).split(BLOCK)
-            parts = [expected(self.density, values[place], data.take(place), beam) for place in places]
+            parts = [expected(self.density.on(data.take(place)), values[place], beam) for place in places]
         return self.as_given(torch.cat(parts).cpu().numpy())
 
     def reconstruct(self, x_new: DataLike | None = None, beam: int = 1) -> Any:
@@ -143,9 +144,9 @@ class RowFit(Fit):
 
     def prior_draws(self, number: int, seed: int = 0) -> np.ndarray:
         """z drawn from the model's own prior: (number, latent)."""
-        data = self.data.take(torch.zeros(number, dtype=torch.long))
-        with data.isolated(seed), torch.no_grad():
-            return RowDensity(self.density, data).prior_draw().cpu().numpy()
+        rows = RowDensity(self.density.on(self.data.take(torch.zeros(number, dtype=torch.long))))
+        with rows.data.isolated(seed), torch.no_grad():
+            return rows.prior_draw().cpu().numpy()
 
     def log_likelihood(
         self, x_new: DataLike | None = None, method: str = "importance", draws: int = 500, seed: int = 0
@@ -180,7 +181,7 @@ class RowFit(Fit):
             for block in target.blocks():
                 z, rows = block.q.sample(torch.Size((draws,))), block.density
                 sites = lambda each, rows=rows: {**rows.shared, **rows.sites(each)[0]}  # noqa: E731
-                logits = [self.density.assignment_logits(sites(each), rows.data) for each in z]
+                logits = [rows.density.assignment_logits(sites(each)) for each in z]
                 parts.append(torch.stack(logits).softmax(-1).mean(0))
         share = torch.cat(parts).cpu().numpy()
         return pd.DataFrame(share, columns=pd.RangeIndex(share.shape[1], name="components"))
@@ -220,10 +221,12 @@ class RowFit(Fit):
 def row_fit(name: str, pairing: Pairing, data: Data, draws: int, **rest: Any) -> RowFit:
     """A RowFit with draws of z and of the ELBO; to be called within `isolated`, the guide's parameters in the store.
 
-    pairing: as trained, on all rows. draws: of the ELBO, and of z. rest: further fields of Fit.
+    pairing: as trained, on all rows. data: where they lie in a file some, evenly spaced, stand for all. draws: of the
+    ELBO, and of z. rest: further fields of Fit.
     """
+    data = data.sampled(SAMPLED)
     density, guide = Density(pairing.model, data, rest.get("params", {})), pairing.guide
-    rows = RowDensity(density, data)
+    rows = RowDensity(density)
     held = max(1, min(draws, KEPT // ((data.rows or 1) * rows.latent)))
     if tells_q(guide):
         sites, elbo = _draws_by_row(rows, guide, draws, held)

@@ -12,7 +12,8 @@ from ...display.html import render
 from ...display.table import Mark
 from ...errors import InputError, check_path
 from ...models.structure import one_line
-from ..runtime.folder import check_folder, replace_file
+from ..runtime.file import replace_file
+from ..runtime.folder import check_folder
 from .pictures import Picture
 
 if TYPE_CHECKING:

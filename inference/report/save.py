@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pandas import DataFrame
 
-from ..fit.saved import data_files, facts_of, fit_files, json_file
+from ..fit.saved import COMPARISON, data_files, facts_of, fit_files, json_file
 from ..runtime.folder import NOTES, UNFINISHED, Files, stems_of, write_all
 from ..runtime.inert import every_text, inert
 from ..runtime.interrupts import asked_to_end
@@ -19,7 +19,7 @@ from .pictures import Picture
 if TYPE_CHECKING:
     from ..compare.comparison import Comparison
 
-COMPARISON, INDEX = "comparison.json", "index.html"
+INDEX = "index.html"
 OPTIONS = ("seed", "jobs", "progress")
 FRAMES = ("table", "parameters", "invariant", "gaps")
 TABLES = tuple(f"{name}.csv" for name in FRAMES[1:])

@@ -20,11 +20,10 @@ from ...errors import InputError
 from ...models.structure import Model, one_line
 from ..data.data import Data
 from ..fit.fit import Fit
-from ..fit.saved import facts_of, fit_files, guide_name
-from ..report.save import COMPARISON
+from ..fit.saved import COMPARISON, facts_of, fit_files, guide_name
 from ..runtime.arviz import from_netcdf
-from ..runtime.folder import UNFINISHED, replace_file, stems_of
-from ..svi.checkpoint import DIGEST_BYTES, sealed
+from ..runtime.file import replace_file, sealed, unsealed
+from ..runtime.folder import UNFINISHED, stems_of
 from .known import known_of
 from .restored import guide_with, restored, trained_model
 
@@ -136,10 +135,7 @@ def _packed(fit: Fit, known: Mapping[str, str]) -> bytes:
 def _read(path: Path) -> dict[str, Any] | None:
     """What was kept of a Fit; None, and a warning, where that is damaged."""
     try:
-        content = path.read_bytes()
-        if sealed(content[:-DIGEST_BYTES]) != content:
-            raise ValueError("its checksum is another")
-        parts = torch.load(BytesIO(content[:-DIGEST_BYTES]), weights_only=True)
+        parts = torch.load(BytesIO(unsealed(path.read_bytes())), weights_only=True)
         tensors, idata = (BytesIO(parts[name].numpy().tobytes()) for name in (".pt", ".nc"))
         return {
             "facts": json.loads(parts["facts"]),

@@ -17,7 +17,7 @@ from ..fit.relabel import Labels
 from ..fit.saved import FACTS
 from ..local_latents.row_fit import RowFit
 from ..runtime.arviz import InferenceData
-from ..svi.guide_of import guide_of
+from ..steps.guide_of import guide_of
 
 
 def restored(

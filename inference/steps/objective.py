@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, TraceMeanField_ELBO
@@ -50,7 +51,21 @@ def objective(pairing: Pairing, data: Data) -> Callable[[Mapping[str, Tensor]], 
     return loss
 
 
-def traces(model: Model, guide: Guide, data: Data) -> tuple[poutine.Trace, poutine.Trace]:
+def not_finite(pairing: Pairing, data: Data) -> str:
+    """The parameters in Pyro's store, and the sites of a draw, that are not finite, for a message; empty of none."""
+    named = pyro.get_param_store().named_parameters()
+    bad = [f"parameter {name!r}" for name, value in named if not value.isfinite().all()]
+    try:
+        for trace in _traces(pairing.program, pairing.guide, data):
+            trace.compute_log_prob()
+            sites = sites_of(trace).items()
+            bad += [f"site {name!r}" for name, node in sites if not node["log_prob"].isfinite().all()]
+    except Exception:
+        pass  # what the parameters tell must do
+    return f" ({', '.join(dict.fromkeys(bad))} not finite)" if bad else ""
+
+
+def _traces(model: Model, guide: Guide, data: Data) -> tuple[poutine.Trace, poutine.Trace]:
     """A trace of the guide, and one of the model at its draw."""
     own = data.run(poutine.trace(guide).get_trace)
     return own, data.run(poutine.trace(poutine.replay(model, trace=own)).get_trace)
@@ -58,13 +73,13 @@ def traces(model: Model, guide: Guide, data: Data) -> tuple[poutine.Trace, pouti
 
 def _sampled(model: Model, guide: Guide, data: Data) -> Tensor:
     """log q - log p at one draw of the guide (Ranganath et al. 2014, eq. 1)."""
-    own, joint = traces(model, guide, data)
+    own, joint = _traces(model, guide, data)
     return own.log_prob_sum() - joint.log_prob_sum(lambda _, node: not is_deterministic(node))
 
 
 def _closed_form(model: Model, guide: Guide, data: Data) -> Tensor:
     """KL(q | prior) in closed form less the log likelihood at one draw."""
-    own, joint = traces(model, guide, data)
+    own, joint = _traces(model, guide, data)
     seen = joint.log_prob_sum(lambda _, node: node["is_observed"] and not is_deterministic(node))
     q, p = sites_of(own), sites_of(joint)
     return (

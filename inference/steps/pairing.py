@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from pyro import infer, poutine
 from pyro.distributions import Delta
@@ -22,7 +22,7 @@ from ..data.data import Data
 from ..density.batch_size import on_all_rows
 from .iwae import IWAE
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 ESTIMATORS: dict[str, type[ELBO]] = {
     "Trace": infer.Trace_ELBO,
     "TraceMeanField": infer.TraceMeanField_ELBO,

@@ -1,30 +1,21 @@
 """A training on disk: whose it is and all that changes, in one file that bears its checksum and is replaced at once."""
 
-import hashlib
 import json
 import warnings
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-import numpy as np
-import pyro
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError, check_path
+from ...errors import InputError
 from ...models.structure import Model, model_name
-from ..data.as_data import DataLike, data_for
-from ..density.batch_size import on_all_rows
-from ..local_latents.row_fit import RowFit, row_fit
-from ..runtime.folder import replace_file
+from ..runtime.file import replace_file, sealed, unsealed
 from ..steps.adam import Adam
-from ..steps.pairing import pair
-from .guide_of import guide_of
-from .rows_of_file import sample_of_file
 from .training import Start
 
 FILE = "checkpoint.pt"
@@ -32,7 +23,6 @@ NAMED, LISTED = {"values", "buffers", "best"}, {"losses", "test_losses"}  # part
 MOMENTS = ("means", "squares")  # of Adam, a tensor a param
 DAMAGED = "is no checkpoint, or a damaged one: remove it"
 SHOWN = 60  # characters of an option in a message
-DIGEST_BYTES = 32  # of the SHA-256 of all that is before it
 
 
 def write(folder: Path, start: Start, owner: dict[str, Any], more: dict[str, Any]) -> None:
@@ -59,11 +49,6 @@ def state_of(start: Start) -> dict[str, Any]:
         return kept | {"optimizer": start.svi.optim.get_state()}
 
 
-def sealed(content: bytes) -> bytes:
-    """The content with its checksum behind it."""
-    return content + hashlib.sha256(content).digest()
-
-
 def read(folder: Path, owner: dict[str, Any]) -> dict[str, Any]:
     """What was written. Raises InputError where there is nothing, or where it belongs to another training."""
     path = folder / FILE
@@ -73,25 +58,25 @@ def read(folder: Path, owner: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"{folder} holds no checkpoint: train without resume first") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): remove it, or choose another folder") from error
-    damaged = InputError(f"{path} {DAMAGED}")
-    if sealed(content[:-DIGEST_BYTES]) != content:
-        raise damaged
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch's, of archives that are not as it writes them
-            kept = torch.load(BytesIO(content[:-DIGEST_BYTES]), weights_only=True)
-    except Exception as error:  # what is no archive of torch's fails in many ways
-        raise damaged from error
-    try:
-        kept["owner"] = json.loads(kept["owner"])
+        kept = _unpacked(content)
         differs = [name for name, value in owner.items() if kept["owner"][name] != value]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise damaged from error
-    if not _is_whole(kept):
-        raise damaged
+    except Exception as error:  # what is no archive of torch's fails in many ways
+        raise InputError(f"{path} {DAMAGED}") from error
     for name in differs:
         was, wanted = _from_where_they_part(str(kept["owner"][name]), str(owner[name]))
         other = f"is of another training, {name} {was} instead of {wanted}"
         raise InputError(f"the checkpoint in {folder} {other}: choose another folder, or train as it was")
+    return kept
+
+
+def _unpacked(content: bytes) -> dict[str, Any]:
+    """The parts of a checkpoint. Raises one error or another where it is none, or a damaged one."""
+    with warnings.catch_warnings(action="ignore"):  # torch's, of archives that are not as it writes them
+        kept = torch.load(BytesIO(unsealed(content)), weights_only=True)
+    kept["owner"] = json.loads(kept["owner"])
+    if not _is_whole(kept):
+        raise ValueError("a part of it is missing, or is something else")
     return kept
 
 
@@ -139,49 +124,6 @@ def known_by(model: Model) -> str:
     known |= dict.fromkeys({"batch_size", "device"} & known.keys())
     said = ", ".join(f"{name}={value!r}" for name, value in known.items())
     return f"{model_name(model)}({' '.join(said.split())})"
-
-
-def trained(folder: str | Path, model: Any, x: DataLike, guide: Any = None, draws: int = 50) -> RowFit:
-    """The fit that a training left in its folder, its model frozen; nothing is trained again.
-
-    model: as it was given to `train`. x: the rows it was trained on. guide: what made it, where it is none of the
-    catalogue's names. Raises InputError where the checkpoint is none, or of another model or architecture.
-    """
-    folder = check_path(folder)
-    try:
-        data, structure = data_for(
-            on_all_rows(model), x, by_rows=True
-        )  # which tells a model of strings its alphabet, too
-    except InputError:
-        read(folder, {"model": known_by(model)})  # another model than was trained is the better reason
-        raise
-    kept = read(folder, {"model": known_by(model)})
-    name = kept["owner"]["guide"]
-    values, done = kept.get("best") or kept["values"], len(kept["losses"])
-    with data.isolated(0), data.some_rows():
-        try:
-            restored = model.restored(values, data.values).frozen()
-            pairing = pair(restored, guide_of(guide or name, restored), name, data, structure, "auto")
-            for name_of, value in pyro.get_param_store().get_state()["params"].items():
-                if values[name_of].shape != value.shape:  # which copying might stretch
-                    raise RuntimeError(f"{name_of} is {tuple(values[name_of].shape)}, and {tuple(value.shape)} here")
-                value.data.copy_(values[name_of])
-            if isinstance(pairing.guide, nn.Module):
-                pairing.guide.load_state_dict(kept["buffers"], strict=False)
-        except (RuntimeError, KeyError) as error:
-            shape = tuple(data.values.shape[1:])
-            raise InputError(
-                f"the checkpoint in {folder} does not fit rows of shape {shape}: {_first(error)}"
-            ) from error
-        how = {"losses": np.array(kept["losses"]), "steps": done, "params": values}
-        found = row_fit(name, pairing, sample_of_file(data), draws, **how)
-    return replace(found, test_losses=np.array(kept["test_losses"]))
-
-
-def _first(error: Exception) -> str:
-    """The first fault of those that torch names when tensors are loaded into a network."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return lines[min(1, len(lines) - 1)]
 
 
 def restore(start: Start, kept: dict[str, Any], folder: Path) -> None:

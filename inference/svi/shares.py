@@ -22,7 +22,7 @@ from ..mapped.blocks import evenly_spaced
 from ..runtime.pyro_private import stored_params
 from ..steps.compiled_steps import ROUNDING, Schedule, joined
 from ..steps.minibatches import Minibatches
-from ..steps.pairing import Pairing
+from ..steps.plan import Plan
 from .checkpoint import known_by
 from .training import Start, begin
 
@@ -44,16 +44,18 @@ class Batches:
 
     def schedule(self, data: Data, **options: Any) -> Schedule:
         """That of a training on its own rows."""
-        return Schedule(plates=structure_on(self.own, data).subsampled, share=self.share, **options)
+        plates, beta = structure_on(self.own, data).subsampled, getattr(self.own, "beta", 1.0)
+        return Schedule(plates=plates, share=self.share, beta=beta, **options)
 
 
-def batches_of(group: Group, model: Model, batch_size: int | None, data: Data) -> Batches:
-    """The rows of a step, `batch_size` for each process, or all of them; the model knows of it.
+def batches_of(group: Group, plan: Plan) -> Batches:
+    """The rows of a step, the plan's for each process, or all of them; the model knows of it.
 
     Raises InputError where the model cannot be cut into shares.
     """
     if group.processes < SHARED_FROM:
-        return Batches(model, model, batch_size)
+        return Batches(plan.model, plan.model, plan.batch_size)
+    model, data = plan.model, plan.data
     structure, rows = structure_on(model, data), data.rows or 0
     if structure.rows is None:
         what = f"model {model_name(model)} has no plate of rows"
@@ -78,26 +80,28 @@ def batches_of(group: Group, model: Model, batch_size: int | None, data: Data) -
 
 
 def begin_shared(
-    paired: Callable[[Model, int | None], Pairing],
+    plan: Plan,
     optimizer: Callable[[], PyroOptim],
-    data: Data,
     seed: int,
     schedule: Schedule,
     batches: Batches,
     place: Callable[[Guide, int], Any] | None = None,
-    rows: int = 1,
 ) -> Start:
     """A fresh start of one process, or of all, each on its share; where it begins is what one process makes of it.
 
-    paired: of a model and its batch size. For the rest see `begin`.
+    For the arguments see `begin`.
     """
+
+    def start(model: Model, batch_size: int | None, schedule: Schedule) -> Start:
+        pairing = partial(plan.paired, model, batch_size)
+        return begin(pairing, optimizer(), plan.data, seed, schedule, place, plan.rows)
+
     share = batches.share
     if share is None:
-        return begin(lambda: paired(batches.own, batches.size), optimizer(), data, seed, schedule, place, rows)
-    plates = structure_on(batches.whole, data).subsampled
-    alone = replace(schedule, plates=plates, share=None)
-    whole = begin(lambda: paired(batches.whole, batches.size), optimizer(), data, seed, alone, place, rows)
-    own = begin(lambda: paired(batches.own, share.size), optimizer(), data, seed, schedule, place, rows)
+        return start(batches.own, batches.size, schedule)
+    plates = structure_on(batches.whole, plan.data).subsampled
+    whole = start(batches.whole, batches.size, replace(schedule, plates=plates, share=None))
+    own = start(batches.own, share.size, schedule)
     _check_alike(share.group, whole, own, known_by(batches.whole))
     own.values = share.group.of_first(whole.values)
     _check_gradient(share, whole, own)

@@ -1,69 +1,48 @@
 """Stochastic variational inference: any model, any guide, one Fit."""
 
-import copy
-import inspect
+from __future__ import annotations
+
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from pyro.infer import ELBO
 from pyro.infer.autoguide import AutoGuide
-from pyro.optim import Adam, ClippedAdam, PyroOptim
 from torch import Tensor
 
-from ...errors import (
-    InputError,
-    check_between,
-    check_jobs,
-    check_memory,
-    check_positive,
-    check_seed,
-    given,
-    is_one_of,
-)
+from ...errors import check_between, check_jobs, check_memory, check_positive, check_seed, given, is_one_of
 from ...guides import Guide, GuideFactory
 from ...guides.auto import start_at
 from ...models.arguments import blamed
-from ...models.structure import Model, model_name
+from ...models.structure import Model
 from ..compilation.compiled import Compile, check_compile, seconds_scripted
-from ..data.as_data import DataLike, data_for
+from ..data.as_data import DataLike
 from ..data.data import structure_on
-from ..density.batch_size import on_all_rows, with_batch_size
+from ..density.batch_size import on_all_rows
 from ..density.log_density import Density
 from ..deterministic.start import gaussian_start
-from ..distributed.group import joined
-from ..fit.approximation import approximation
+from ..distributed.group import Group, joined
 from ..fit.fit import Fit
-from ..fit.idata import fit_of
-from ..local_latents.row_fit import row_fit
 from ..runtime.isolation import one_thread_if_small
-from ..runtime.progress import progress_bar
-from ..runtime.pyro_private import copied_guide
-from ..steps.pairing import Pairing, check_estimator, pair
-from ..workers.many import cores_for
-from .guide_of import BATCH, NETWORK_LR, guide_of, local_kind
-from .rows_of_file import check_guide_of_file, draws_of_file, minibatch_of_file, sample_of_file, with_remark
-from .shares import batches_of, begin_shared
-from .starts import best_elsewhere
+from ..steps.compiled_steps import Schedule
+from ..steps.guide_of import BATCH, NETWORK_LR
+from ..steps.optimizer import Optimizer, optimizer_of, rate_falls
+from ..steps.pairing import AUTO, check_estimator
+from ..steps.plan import Plan, minibatch_of_file, planned
+from .fitted import fit_by_row, fit_of_all
+from .shares import Batches, batches_of, begin_shared
+from .starts import Race, winner
 from .training import Start
-from .until_done import BLOCK, judge_fixed, train_until_done
-
-Optimizer: TypeAlias = str | type[torch.optim.Optimizer] | torch.optim.Optimizer | PyroOptim
+from .until_done import EXPECTED
 
 MAX_ROW_DRAWS = 100  # draws of the ELBO of a model with a latent vector a row: its rows average it already
-CLIP = 10.0  # of a gradient's entry, ClippedAdam's own default
-AUTO: Literal["auto"] = "auto"
 LR, AUTO_LR = 0.01, 0.05  # of a number of steps, and of as many as it takes
-EXPECTED = 2000  # steps, where it takes as many as it takes
-DECAYED = 0.01  # what is left of ClippedAdam's rate at the end
-MIN_JUDGED = 200  # steps: fewer are too few to ask
 GRADIENTS_OF_A_START, MAX_START_SECONDS = 500, 10.0  # of a Gaussian to start from, about
-TRIAL_SHARE = 10  # several starts run a tenth of the steps before the best goes on
 
 
 def svi(
@@ -143,63 +122,21 @@ def svi(
     check_training(steps=steps, starts=starts, draws=draws, compile=compile, **asked)
     check_jobs(jobs)
     seed = check_seed(seed)
-    model = copy.deepcopy(model)  # a module in it is trained in place
-    data, whole = data_for(on_all_rows(model), x, dtype, by_rows=True)
-    by_row, amortized = local_kind(guide, model) if whole.only_local else (False, False)
-    name = name or (guide if isinstance(guide, str) else model_name(guide))
-    if whole.only_local:
-        check_guide_of_file(name, amortized, data)
-    lr = lr if lr is not None else NETWORK_LR if by_row else AUTO_LR if steps == AUTO else LR
-    if amortized and getattr(model, "batch_size", None) is None and (data.rows or 0) > BATCH:
-        batch_size = batch_size or BATCH
-    batch_size = batch_size or minibatch_of_file(model, data)
-    model = model if batch_size is None else with_batch_size(model, batch_size)
-    structure = structure_on(model, data)
-    local = whole.only_local
-    rows = data.rows or 1 if local else 1
-
-    def paired(model: Model, batch_size: int | None) -> Pairing:
-        made = guide_of(guide, model, batch_size)
-        if isinstance(made, AutoGuide) and not structure.of_kind("latent", "param"):
-            what = f"model {model_name(model)} has no continuous latent site and no param"
-            raise InputError(f"{what}, and guide {name} is of these alone: there is nothing to train")
-        return pair(model, made, name, data, structure_on(model, data), estimator)
-
-    def place(guide: Guide, seed: int) -> Mapping[str, Tensor]:
-        unplaced = local or structure.of_kind("param") or data.mapped is not None
-        return {} if unplaced else _placed(guide, Density(on_all_rows(model), data), seed)
-
-    falls = optimizer == "ClippedAdam" and steps != AUTO
-
-    if not local:
-        check_memory(sum(site.shape.numel() for site in structure.latent), draws=draws)
-    with joined(data.like.device) as group, blamed(model, guide):
-        batches = batches_of(group, model, batch_size, data)
-        planned = {"steps": EXPECTED if steps == AUTO else steps, "compile": compile}
-        schedule = batches.schedule(data, **planned, beta=getattr(model, "beta", 1.0))
-
-        def start(number: int) -> Start:
-            fresh, at = partial(optimizer_of, optimizer, lr, steps, rows), place if steps == AUTO else None
-            return begin_shared(paired, fresh, data, seed + 1000 * number, schedule, batches, at, rows)
-
-        shown = progress and group.first
-        jobs = jobs if batches.share is None else 1  # of a start that several processes share, each has a part
-        best = _race(start, starts, jobs, steps, shown, name, falls, bool(structure.of_kind("param")), data.numel)
-    best.warn(name, "lower lr, or try more starts")
-    with blamed(model, guide), one_thread_if_small(data.numel), best.at_work(seed):
-        how = {**best.record(), "start_losses": np.array([best.recent_loss()])}
-        if local:
-            trained = copy.deepcopy(best.pairing).on_all_rows()  # as trained: the start puts its own back
-            fit: Fit = row_fit(name, trained, sample_of_file(data), min(draws, MAX_ROW_DRAWS), **how)
-        else:
-            trained = best.pairing.on_all_rows()
-            draws = draws_of_file(data, draws)
-            density = Density(trained.model, data, how["params"])
-            result = approximation(trained, density, draws)
-            sites = {key: value.unsqueeze(0) for key, value in result.sites.items()}
-            how |= {"elbo_draws": result.elbo_draws, "log_weights": result.log_weights}
-            fit = fit_of(name, trained.estimator, density, sites, guide=_as_trained(trained.guide), **how)
-    fit = with_remark(fit, data, structure.rows.size if structure.rows else 1)
+    plan = planned(model, guide, x, name, estimator, dtype)
+    if plan.local:
+        plan.check_guide_of_file()
+    options = Options(steps, optimizer, _rate(plan, steps) if lr is None else lr, compile, seed)
+    plan = plan.in_batches(batch_size or _usual_batch(plan))
+    if not plan.local:
+        latent = structure_on(plan.model, plan.data).latent
+        check_memory(sum(site.shape.numel() for site in latent), draws=draws)
+    with joined(plan.data.like.device) as group, blamed(plan.model, guide):
+        best = winner(_race(plan, options, starts, jobs, group, progress))
+    best.warn(plan.name, "lower lr, or try more starts")
+    with blamed(plan.model, guide), one_thread_if_small(plan.data.numel), best.at_work(seed):
+        draws = min(draws, MAX_ROW_DRAWS) if plan.local else draws
+        scored = fit_by_row if plan.local else fit_of_all
+        fit = scored(plan, best, draws, start_losses=np.array([best.recent_loss()]))
     return replace(fit, seconds=time.perf_counter() - began)
 
 
@@ -226,8 +163,56 @@ def check_training(
         check_estimator(estimator)
 
 
-def _placed(guide: Guide, density: Density, seed: int) -> Mapping[str, Tensor]:
+@dataclass(frozen=True)
+class Options:
+    """What every start of a training by `svi` is told: its options, checked, lr a number by now."""
+
+    steps: int | Literal["auto"]
+    optimizer: Optimizer
+    lr: float
+    compile: Compile
+    seed: int
+
+
+def _rate(plan: Plan, steps: int | Literal["auto"]) -> float:
+    """The first step size where none is asked for."""
+    if plan.local and plan.guide_kind[0]:
+        return NETWORK_LR
+    return AUTO_LR if steps == AUTO else LR
+
+
+def _usual_batch(plan: Plan) -> int | None:
+    """Rows a step where none are asked for; None leaves it to the model."""
+    if plan.own_batch_size is not None:
+        return None
+    if plan.local and plan.guide_kind[1] and (plan.data.rows or 0) > BATCH:
+        return BATCH
+    return minibatch_of_file(plan.data)
+
+
+def _race(plan: Plan, options: Options, starts: int, jobs: int | None, group: Group, progress: bool) -> Race:
+    """The starts, as one process or all of a group take their steps."""
+    batches = batches_of(group, plan)
+    steps = EXPECTED if options.steps == AUTO else options.steps
+    schedule = batches.schedule(plan.data, steps=steps, compile=options.compile)
+    begin = partial(_begun, plan, options, batches, schedule)
+    jobs = jobs if batches.share is None else 1  # of a start that several processes share, each has a part
+    falls = rate_falls(options.optimizer, options.steps)
+    return Race(plan, begin, starts, options.steps, falls, jobs, progress and group.first)
+
+
+def _begun(plan: Plan, options: Options, batches: Batches, schedule: Schedule, number: int) -> Start:
+    """A fresh start, by its number."""
+    fresh = partial(optimizer_of, options.optimizer, options.lr, options.steps, plan.rows)
+    place = partial(_placed, plan) if options.steps == AUTO else None
+    return begin_shared(plan, fresh, options.seed + 1000 * number, schedule, batches, place)
+
+
+def _placed(plan: Plan, guide: Guide, seed: int) -> Mapping[str, Tensor]:
     """Put an AutoGuide at a Gaussian near the posterior, in no time; the units of its parameters."""
+    if plan.local or plan.structure.of_kind("param") or plan.data.mapped is not None:
+        return {}
+    density = Density(on_all_rows(plan.model), plan.data)
     quick = seconds_scripted(GRADIENTS_OF_A_START, density.data.numel) < MAX_START_SECONDS
     found = gaussian_start(density, seed) if isinstance(guide, AutoGuide) and quick else None
     if found is None:
@@ -238,77 +223,3 @@ def _placed(guide: Guide, density: Density, seed: int) -> Mapping[str, Tensor]:
     parts = loc.split([shape.numel() for shape in shapes])
     locs = {site.name: part.reshape(shape) for site, part, shape in zip(latent, parts, shapes, strict=True)}
     return start_at(guide, locs, torch.cholesky_inverse(scale_tril))
-
-
-def _as_trained(guide: Guide) -> Guide | None:
-    """A copy of a guide; None of a flow, which holds on to its last draw and so cannot be copied."""
-    try:
-        return copied_guide(guide)
-    except RuntimeError:
-        return None
-
-
-def _race(
-    start: Callable[[int], Start],
-    starts: int,
-    jobs: int | None,
-    steps: int | str,
-    progress: bool,
-    name: str,
-    fell: bool,
-    has_params: bool,
-    numbers: int,
-) -> Start:
-    """The best of several starts after a few steps, trained to the end.
-
-    fell: whether its rate falls by itself. has_params: whether the model has some, which a start knows once it has run.
-    numbers: of the data.
-    """
-    trial = (BLOCK if steps == AUTO else max(1, int(steps) // TRIAL_SHARE)) if starts > 1 else 0
-    total = EXPECTED if steps == AUTO else int(steps)
-    with progress_bar(trial * (starts - 1) + total, name, progress) as bar:
-        elsewhere = starts > 1 and cores_for(jobs) > 0
-        with one_thread_if_small(numbers):
-            running = [start(number) for number in range(1 if elsewhere else starts)]
-        if not (running[0].values or has_params):
-            running[0].judged = True, "nothing is left to train"
-            return running[0]
-        if elsewhere:
-            running = [best_elsewhere(start, starts, trial, jobs, bar)]
-        with one_thread_if_small(numbers):
-            for one in () if elsewhere else running:
-                one.advance(trial, bar)
-            best = min(running, key=lambda one: (bool(one.message), one.recent_loss()))
-            if not best.message and steps == AUTO:
-                train_until_done(best, bar)
-            elif not best.message:
-                best.advance(total - trial, bar)
-                if total < MIN_JUDGED:
-                    best.judged = False, f"{total} steps are too few to tell"
-                elif best.losses:
-                    judge_fixed(best, bar, 1 / DECAYED if fell else 1.0)
-    if not best.losses:
-        raise InputError(f"guide {name}: {best.message}: check the model's priors and the guide's start on this data")
-    return best
-
-
-def optimizer_of(optimizer: Optimizer, lr: float, steps: int | Literal["auto"], rows: int = 1) -> PyroOptim:
-    """A fresh PyroOptim. steps: over which ClippedAdam's rate falls; auto for a rate that does not.
-
-    rows: of which a gradient is a sum where every row has latents of its own; only what is far beyond that is clipped.
-    """
-    if isinstance(optimizer, PyroOptim):
-        return copy.deepcopy(optimizer)
-    if isinstance(optimizer, torch.optim.Optimizer):  # of other tensors: its class and options are what is meant
-        usual = {name: p.default for name, p in inspect.signature(type(optimizer)).parameters.items()}
-        own = {name: value for name, value in optimizer.defaults.items() if value != usual.get(name, value)}
-        return PyroOptim(type(optimizer), {"lr": optimizer.defaults["lr"], **own})
-    if isinstance(optimizer, type):
-        return PyroOptim(optimizer, {"lr": lr})
-    if is_one_of(optimizer, "ClippedAdam"):
-        decay = 1.0 if steps == AUTO else DECAYED ** (1 / steps)
-        return ClippedAdam({"lr": lr, "lrd": decay, "clip_norm": CLIP * rows})
-    if is_one_of(optimizer, "Adam"):
-        return Adam({"lr": lr})
-    known = "ClippedAdam, Adam, an optimizer or class of torch.optim, or a PyroOptim"
-    raise InputError(f"optimizer={optimizer!r} is unknown: choose {known}")

@@ -17,13 +17,12 @@ from tqdm import std
 
 from ...guides import Guide
 from ...models.structure import one_line
-from ...models.trace import sites_of
 from ..data.data import Data
 from ..distributed.averaging import Averaging
 from ..distributed.group import BrokenGroup
 from ..steps.compiled_steps import CompiledSteps, Schedule, compiled_steps
 from ..steps.minibatches import Minibatches
-from ..steps.objective import traces
+from ..steps.objective import not_finite
 from ..steps.pairing import Pairing
 
 CHECK_EVERY = 100  # steps between two looks whether all processes still have the same parameters
@@ -72,11 +71,7 @@ class Start:
         with self.at_work(self.seed + len(self.losses)) as params, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # Pyro's; ours names step and sites
             if not self.compiled:
-                options = (self.svi.optim, self.data, self.minibatches, self.schedule)
-                self.fast, self.compiled = compiled_steps(self.pairing, *options)
-                self._share()
-                if self.fast:
-                    self.fast.in_units(self.units)
+                self._compile()
             good = _copied(params)
             for taken in range(0, steps, SNAPSHOT_EVERY):
                 candidate, before = _copied(params), len(self.losses)
@@ -185,6 +180,14 @@ class Start:
             self.losses.append(loss)
         return None
 
+    def _compile(self) -> None:
+        """Make the steps ready, before the first."""
+        options = (self.svi.optim, self.data, self.minibatches, self.schedule)
+        self.fast, self.compiled = compiled_steps(self.pairing, *options)
+        self._share()
+        if self.fast:
+            self.fast.in_units(self.units)
+
     def _share(self) -> None:
         """Take the steps together with other processes, where there are some: compiled if they are in all of them."""
         share = self.schedule.share
@@ -226,25 +229,12 @@ class Start:
 
     def _said_of(self, odd: float) -> str:
         """Why the training stops at a loss that is not finite: the same in all processes, by the first that knows."""
-        told = self._culprits(), self.failure or (self.averaging.failure if self.averaging else "")
+        told = not_finite(self.pairing, self.data), self.failure or (self.averaging.failure if self.averaging else "")
         if self.averaging:
             culprits, failures = zip(*self.averaging.share.group.every(told), strict=True)
             told = next(filter(None, culprits), ""), next(filter(None, failures), "")
         at, (bad, failure) = len(self.losses), told
         return f"step {at} failed, {failure}" if failure and not bad else f"the loss became {odd} at step {at}{bad}"
-
-    def _culprits(self) -> str:
-        """The sites and parameters that are not finite now."""
-        named = pyro.get_param_store().named_parameters()
-        bad = [f"parameter {name!r}" for name, value in named if not value.isfinite().all()]
-        try:
-            for trace in traces(self.pairing.program, self.pairing.guide, self.data):
-                trace.compute_log_prob()
-                sites = sites_of(trace).items()
-                bad += [f"site {name!r}" for name, node in sites if not node["log_prob"].isfinite().all()]
-        except Exception:
-            pass  # what the parameters tell must do
-        return f" ({', '.join(dict.fromkeys(bad))} not finite)" if bad else ""
 
 
 def begin(

@@ -16,7 +16,7 @@ from tqdm import std
 
 from .training import Start
 
-CEILING = 20_000  # steps
+EXPECTED, CEILING = 2000, 20_000  # steps: that it takes about, and at most
 BLOCK, LONGEST = 100, 1000  # steps of the first block, and of the longest
 SMALL = 1.0  # nats: a block that gained less is followed by a longer one
 GROWTH, FALL = 1.5, 1 / 3  # of a block, and of the rate after a block that gained nothing

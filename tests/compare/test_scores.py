@@ -1,6 +1,7 @@
 """Each column of the table is the number it claims to be, on cases where that number is known."""
 
 import math
+import signal
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -9,14 +10,15 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from pyrometer import Fit, log_evidence, svi
-from pyrometer.inference.compare.columns import COLUMNS, Scored, scores
+from pyrometer import Fit, compare, log_evidence, svi
+from pyrometer.inference.compare.columns import AT_HAND, COLUMNS, Scored, scores
 from pyrometer.inference.compilation import graph
 from pyrometer.inference.data.data import Data
 from pyrometer.inference.data.new_data import as_new_data
 from pyrometer.inference.fit.convergence import convergence, unconverged
 from pyrometer.inference.fit.importance import pareto_k
 from pyrometer.inference.runtime.arviz import dataset_of, idata_of, psislw
+from pyrometer.inference.runtime.interrupts import ending_on_signals, keep_what_is_finished
 from pyrometer.models import BayesianGMM
 from scipy import stats
 from truths import assignment_log_evidences, normal_guide, normal_mean, two_clusters
@@ -246,3 +248,31 @@ def test_a_constant_entry_spoils_no_diagnostic() -> None:
     draws[:, 1] = 7.0
     assert convergence(with_draws(chains=4, stats=True, a=draws))["rhat"] < 1.01
     assert isinstance(trained().data, Data)
+
+
+def test_a_program_that_is_terminated_while_it_scores_says_so_once_of_each_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Mock(side_effect=lambda fit: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr("pyrometer.inference.compare.columns.log_evidence", asked)
+    fits = {name: replace(trained(), name=name) for name in ("first", "second")}
+    with ending_on_signals():
+        keep_what_is_finished()
+        found = compare(normal_mean, X, fits, reference=None, progress=False)
+    assert asked.call_count == 1
+    noted = [note for note in found.notes if "before" in note]
+    assert noted == [f"{name}: terminated before it was scored" for name in fits]
+    assert found.table[[*AT_HAND]].notna().all(axis=None)  # which take no time
+    assert found.table["log_evidence"].isna().all()
+
+
+def test_ctrl_c_while_a_fit_is_scored_leaves_the_others_their_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(fit: Fit) -> Any:
+        if fit.name == "first":
+            raise KeyboardInterrupt
+        return log_evidence(fit)
+
+    monkeypatch.setattr("pyrometer.inference.compare.columns.log_evidence", interrupted)
+    fits = {name: replace(trained(), name=name) for name in ("first", "second")}
+    found = compare(normal_mean, X, fits, reference=None, progress=False)
+    assert [note for note in found.notes if "before" in note] == ["first: interrupted before it was scored"]
+    assert found.table[[*AT_HAND]].notna().all(axis=None)
+    assert list(found.table["log_evidence"].isna()) == [True, False]

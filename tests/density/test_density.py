@@ -67,7 +67,7 @@ def test_the_log_joint_of_a_bayesian_mixture_is_bishops(covariance: Any) -> None
     with in_doubles(validate=False):
         got = Density(model, data_of(X)).log_joint(sites)
         rows = Density(model, data_of(X)).log_likelihood(sites)
-        new_rows = Density(model, data_of(X)).log_likelihood(sites, data_of(NEW))
+        new_rows = Density(model, data_of(X)).on(data_of(NEW)).log_likelihood(sites)
     locs = dist.MultivariateNormal(prior.loc, precision_matrix=prior.loc_precision * precisions)
     exact = mixture(sites["weights"], sites["locs"], torch.linalg.inv(precisions))
     log_prior = (
@@ -85,7 +85,7 @@ def test_assignment_logits_are_the_joint_of_row_and_component(covariance: Any) -
     model = BayesianGMM(2, covariance)
     sites = theta(model)
     with in_doubles(validate=False):
-        logits = Density(model, data_of(X)).assignment_logits(sites, data_of(NEW))
+        logits = Density(model, data_of(X)).on(data_of(NEW)).assignment_logits(sites)
     covariances = torch.linalg.inv(precisions_of(covariance, sites))
     expected = mixture_logits(sites["weights"], sites["locs"], covariances, NEW)
     torch.testing.assert_close(logits, expected, rtol=1e-11, atol=1e-10)
@@ -270,10 +270,8 @@ def test_one_row_and_one_component_are_no_special_case(rows: int, components: in
     with in_doubles(validate=False):
         sites = model.init(X, seed=0)
         density = Density(model, data_of(X))
-        logits, log_rows = (
-            density.assignment_logits(sites, data_of(X[:rows])),
-            density.log_likelihood(sites, data_of(X[:rows])),
-        )
+        few = density.on(data_of(X[:rows]))
+        logits, log_rows = few.assignment_logits(sites), few.log_likelihood(sites)
         whole, all_rows = density.assignment_logits(sites), density.log_likelihood(sites)
     assert logits.shape == (rows, components)
     torch.testing.assert_close(logits, whole[:rows])

@@ -72,8 +72,7 @@ def inner_dim(y: Tensor) -> None:
 
 def rows_of(model: object, y: Tensor, number: int = 5) -> RowDensity:
     """The rows of a model at SHARED; to be called within `in_doubles`."""
-    data = Data((y,), rows=number)
-    return RowDensity(Density(model, data), data, SHARED)  # type: ignore[arg-type]
+    return RowDensity(Density(model, Data((y,), rows=number)), SHARED)  # type: ignore[arg-type]
 
 
 def z_of(latent: int) -> Tensor:
@@ -166,7 +165,7 @@ def test_new_rows_are_looked_at_with_the_density_of_the_fitted_ones() -> None:
     z = z_of(1)[:3]
     with in_doubles(validate=False):
         density = rows_of(centred, Y[:, 0]).density
-        got = RowDensity(density, Data((Y[:3, 1],), rows=3), SHARED).log_joint(z)
+        got = RowDensity(density.on(Data((Y[:3, 1],), rows=3)), SHARED).log_joint(z)
     prior = dist.Normal(SHARED["mu"], SHARED["tau"]).log_prob(z[:, 0])
     torch.testing.assert_close(got, prior + dist.Normal(z[:, 0], SIGMA).log_prob(Y[:3, 1]))
 

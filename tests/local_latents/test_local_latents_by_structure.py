@@ -193,7 +193,7 @@ def poisson_data() -> tuple[Data, Tensor, Tensor]:
 def test_a_positive_latent_and_a_covariate_give_the_exact_evidence_of_a_gamma_poisson() -> None:
     """p(y) is negative binomial: y + 2 choose y, with p = exposure / (exposure + 2)."""
     data, exposure, y = poisson_data()
-    rows = RowDensity(Density(counts, data), data)
+    rows = RowDensity(Density(counts, data))
     truth = torch.distributions.NegativeBinomial(3.0, probs=exposure / (exposure + 2.0)).log_prob(y).numpy()
     shape = y + 3
     loc = (shape.log() - (exposure + 2).log()).unsqueeze(-1)
@@ -272,7 +272,7 @@ def test_the_rows_of_a_mixed_model_have_gaps_where_the_shared_sites_stand_at_the
     fit = pyrometer.svi(schools, "auto_normal", y, steps=2500, lr=0.02, **OPTIONS)
     assert not isinstance(fit, RowFit)
     chosen, mu = torch.tensor([0, 4]), torch.as_tensor(fit.draws()["mu"].mean())
-    rows = RowDensity(fit.density, fit.data.take(chosen), {"mu": mu})
+    rows = RowDensity(fit.density.on(fit.data.take(chosen)), {"mu": mu})
     table = amortisation_gaps({"auto_normal": target_of(rows, fit.guide, chosen)}, nuts={"jobs": 1})
     truth = Normal(mu, math.hypot(TAU, NOISE)).log_prob(y[chosen])
     assert (np.abs(table["log_p"] - truth.numpy()) < 5 * table["log_p_se"]).all()

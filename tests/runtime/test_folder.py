@@ -21,8 +21,9 @@ import pytest
 import torch
 from disks import SIZE, fill, mounted, read_only
 from pyrometer import InputError
-from pyrometer.inference.runtime import folder as folders
-from pyrometer.inference.runtime.folder import check_folder, replace_file, write_all
+from pyrometer.inference.runtime import staging
+from pyrometer.inference.runtime.file import replace_file
+from pyrometer.inference.runtime.folder import check_folder, write_all
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts, signals and /proc")
 STALE = ("last",)
@@ -73,7 +74,7 @@ def home(
     monkeypatch.chdir(tmp_path)
     HOMES[request.param](folder)
     if request.param == "without a swap":
-        monkeypatch.setattr(folders, "_exchanged", lambda one, other: False)
+        monkeypatch.setattr(staging, "_exchanged", lambda one, other: False)
     return folder, ("mine", "yours") if request.param == "a user's files" else ()
 
 
@@ -108,7 +109,7 @@ class Torn:
         monkeypatch.setattr(os, "fsync", lambda number: None)  # which takes its time
         for name in CALLS:
             monkeypatch.setattr(os, name, partial(self._call, getattr(os, name)))
-        monkeypatch.setattr(folders, "_exchanged", partial(self._call, folders._exchanged))
+        monkeypatch.setattr(staging, "_exchanged", partial(self._call, staging._exchanged))
 
     def _call(self, do: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         self.calls += 1
@@ -185,7 +186,7 @@ def test_killed_at_any_call_the_folder_is_whole(
 ) -> None:
     """The one or the other at once where a folder can be swapped; elsewhere, as soon as the next call begins."""
     folder, more = home
-    swapped = folders._can_be_replaced(folder, {*version(1)})
+    swapped = staging._can_be_replaced(folder, {*version(1)})
     ended: list[int] = []
     for number in range(2, 80):
         before = int((folder / "a.txt").read_text())

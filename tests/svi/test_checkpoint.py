@@ -14,6 +14,7 @@ import pyrometer
 import pytest
 import torch
 from pyrometer import InputError, train
+from pyrometer.inference.runtime.file import sealed, unsealed
 from pyrometer.inference.svi import checkpoint
 from pyrometer.models import VAE
 
@@ -61,11 +62,11 @@ def test_what_is_cut_short_lengthened_or_empty_is_found(kept: bytes, tmp_path: P
 
 def changed(kept: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
     """A checkpoint that was tampered with, and given the right checksum."""
-    found = torch.load(io.BytesIO(kept[: -checkpoint.DIGEST_BYTES]), weights_only=True)
+    found = torch.load(io.BytesIO(unsealed(kept)), weights_only=True)
     change(found)
     written = io.BytesIO()
     torch.save(found, written)
-    return checkpoint.sealed(written.getvalue())
+    return sealed(written.getvalue())
 
 
 def reshaped(found: dict[str, Any]) -> None:

@@ -17,7 +17,9 @@ import pyrometer
 import pytest
 import torch
 from pyrometer import InputError, train
-from pyrometer.inference.svi.checkpoint import DIGEST_BYTES, FILE, sealed, trained
+from pyrometer.inference.runtime.file import DIGEST_BYTES, sealed
+from pyrometer.inference.svi.checkpoint import FILE
+from pyrometer.inference.svi.fitted import trained
 from pyrometer.models import VAE
 
 pytestmark = [

@@ -8,7 +8,7 @@ import pyrometer
 import pytest
 import torch
 from pyrometer.errors import InputError
-from pyrometer.inference.svi.checkpoint import trained
+from pyrometer.inference.svi.fitted import trained
 from pyrometer.models import VAE
 from torch import nn
 

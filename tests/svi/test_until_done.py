@@ -6,8 +6,7 @@ import pyro.distributions as dist
 import pyrometer
 import pytest
 import torch
-from pyrometer.inference.svi import svi as svi_module
-from pyrometer.inference.svi import until_done
+from pyrometer.inference.svi import starts, until_done
 from pyrometer.models.gallery import GALLERY
 from torch import Tensor
 from truths import normal_guide, normal_mean, two_clusters
@@ -73,7 +72,7 @@ def test_a_training_that_was_cut_short_says_what_it_left_and_one_that_was_not_sa
 
 def test_the_judge_leaves_a_fit_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = quiet(normal_mean, "auto_normal", X, steps=200)
-    monkeypatch.setattr(svi_module, "MIN_JUDGED", 10**9)
+    monkeypatch.setattr(starts, "MIN_JUDGED", 10**9)
     plain = quiet(normal_mean, "auto_normal", X, steps=200)
     assert "too few" in plain.why
     assert judged.steps == plain.steps == len(judged.losses) == 200

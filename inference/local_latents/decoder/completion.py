@@ -7,7 +7,6 @@ p(x_missing | x_observed) where q is the posterior.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,13 +64,13 @@ def _partly_known(fit: RowFit, x_new: DataLike, mask: np.ndarray) -> tuple[Tenso
 def _chain(fit: RowFit, known: Tensor, given: Data, steps: int, seed: int) -> Iterator[Tensor]:
     """E[x | z] along the chain, a step each: (M, *row)."""
     with given.isolated(seed), torch.no_grad():
-        rows = RowDensity(fit.density, given)
+        rows = RowDensity(fit.density.on(given))
         z = rows.prior_draw()
         for _ in range(steps):
-            drawn = torch.where(known, given.values, observed(fit.density, z, given, lambda node: node["fn"].sample()))
-            filled = replace(rows, data=_with_values(given, drawn))
+            drawn = torch.where(known, given.values, observed(rows.density, z, lambda node: node["fn"].sample()))
+            filled = rows.on(_with_values(given, drawn))
             z = row_posterior(fit.guide, filled, None).sample()
-            yield expected(fit.density, z, given)
+            yield expected(rows.density, z)
 
 
 def _with_values(data: Data, values: Tensor) -> Data:

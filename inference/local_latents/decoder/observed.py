@@ -19,39 +19,39 @@ from ...density.row_density import RowDensity
 Of = Callable[[dict[str, Any]], Tensor]  # a site's node in a trace, with name, fn and value -> as its value, or less
 
 
-def observed(density: Density, z: Tensor, data: Data, of: Of) -> Tensor:
-    """Something of each observed site given z (M, latent) for rows of data, side by side: (M, *row).
+def observed(density: Density, z: Tensor, of: Of) -> Tensor:
+    """Something of each observed site given z (M, latent) for the rows of a density, side by side: (M, *row).
 
     of: gives a tensor that can be expanded to the shape of the node's value.
     """
-    rows, parts = RowDensity(density, data), []
-    trace = data.run(poutine.trace(density.given(rows.sites(z)[0])).get_trace)
+    rows, parts = RowDensity(density), []
+    trace = density.data.run(poutine.trace(density.given(rows.sites(z)[0])).get_trace)
     for site in filter(density.structure.by_row, density.structure.observed):
         node = trace.nodes[site.name]
         value = of(node).expand(node["value"].shape)
         parts.append(value.movedim(rows.axis(site), 0).reshape(len(z), -1))
-    return _side_by_side(parts, data)
+    return _side_by_side(parts, density.data)
 
 
-def expected(density: Density, z: Tensor, data: Data, beam: int = 1) -> Tensor:
-    """E[x | z] of rows, (M, *row); of rows of a class that is missing, averaged over p(y | x, z).
+def expected(density: Density, z: Tensor, beam: int = 1) -> Tensor:
+    """E[x | z] of the rows of a density, (M, *row); of rows of a class that is missing, averaged over p(y | x, z).
 
     beam: as `RowFit.decode` has it. Raises InputError where a site's distribution has no mean.
     """
     structure, mean = density.structure, partial(_mean_of, density=density, beam=beam)
     if not structure.discrete:
-        return observed(density, z, data, mean)
+        return observed(density, z, mean)
     if len(structure.discrete) != 1 or not structure.labels:
         raise InputError(f"model {model_name(density.model)} has discrete sites: it has no one p(x | z)")
-    rows, parts = RowDensity(density, data), []
+    rows, parts = RowDensity(density), []
     sites = rows.sites(z)[0]
-    share = density.assignment_logits(sites, data).softmax(-1).T.unsqueeze(-1)  # (K, M, 1)
-    trace = density.enumerated(sites, data)
+    share = density.assignment_logits(sites).softmax(-1).T.unsqueeze(-1)  # (K, M, 1)
+    trace = density.enumerated(sites)
     for site in filter(structure.by_row, structure.observed):
         node = trace.nodes[site.name]
         each = mean(node).reshape(-1, *node["value"].shape).movedim(1 + rows.axis(site), 1)
         parts.append((share * each.flatten(2)).sum(0))
-    return _side_by_side(parts, data)
+    return _side_by_side(parts, density.data)
 
 
 def _mean_of(node: dict[str, Any], density: Density, beam: int) -> Tensor:
