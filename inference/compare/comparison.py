@@ -184,7 +184,8 @@ def compared(problem: Problem, outcome: Outcome, reference: str | None, gaps: Da
     held_to = reference if standard is not None else None
     long = {} if by_row else {each.fit.name: each.parameters for each in scored}
     parameters = concat(long, names=["fit"]) if long else DataFrame()
-    return Comparison(fits, table, held_to, skipped, (*notes, *lost), parameters, distances, gaps, model, problem)
+    said = tuple(dict.fromkeys((*notes, *lost)))  # once where it is of the table and of the distances
+    return Comparison(fits, table, held_to, skipped, said, parameters, distances, gaps, model, problem)
 
 
 def _of_file(problem: Problem) -> list[str]:
