@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# A file of tests runs in one process, so that what it sets up for all of them is set up once; the longest begin.
+WHOLE_FILES := --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help setup browser demo demo-vae test test-all fuzz lint typecheck bench bench-quick atlas notebooks docs coverage clean
 
@@ -42,10 +45,10 @@ demo-vae: setup ## a VAE on digits: its pictures, its marginal likelihood, and t
 	    --warmup 200 --draws 300 --out build/demo-vae/guides
 
 test: setup browser ## run the tests: two workers, one thread each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(WHOLE_FILES)
 
 test-all: setup browser ## run every test, those that take minutes too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m ""
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(WHOLE_FILES) -m ""
 
 fuzz: setup ## 10,000 generated inputs, half of them command lines (or FUZZ_EXAMPLES=500 of each half)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/fuzz --hypothesis-profile fuzz
@@ -76,7 +79,7 @@ docs: setup ## build the site into build/docs; a warning is an error
 	$(BIN)/sphinx-build --fresh-env --write-all --fail-on-warning --keep-going --quiet docs build/docs
 
 coverage: setup ## run the tests (or TESTS=tests/fit), and write which lines they reach to build/coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report term:skip-covered \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(WHOLE_FILES) --cov --cov-report term:skip-covered \
 	    --cov-report html:build/coverage $(TESTS)
 
 clean: ## remove what was built, .venv included

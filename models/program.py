@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from pyro.poutine.runtime import effectful
 from torch import Tensor
 from torch.distributions import Distribution, transform_to
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 __all__ = ["Promoted", "in_training", "is_flat", "permissive"]
 
@@ -91,8 +91,7 @@ class Promoted(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        kinds = {leaf.dtype for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        if name not in KEEPS_PRECISION and {torch.float32, torch.float64} <= kinds:
+        if name not in KEEPS_PRECISION and {torch.float32, torch.float64} <= _kinds((*args, *kwargs.values())):
             self.happened = True
             double = lambda t: t.double() if t.dtype == torch.float32 else t  # noqa: E731
             if name.endswith("_") and not name.endswith("__"):  # in place: the first keeps its own
@@ -100,3 +99,14 @@ class Promoted(TorchFunctionMode):
             else:
                 args, kwargs = tree_map_only(Tensor, double, (tuple(args), kwargs))
         return func(*args, **kwargs)
+
+
+def _kinds(values: Iterable[Any]) -> set[torch.dtype]:
+    """The dtypes of the tensors among what an operation is given; torch's own walk costs as much as the operation."""
+    kinds = set[torch.dtype]()
+    for value in values:
+        if isinstance(value, Tensor):
+            kinds.add(value.dtype)
+        elif isinstance(value, tuple | list):
+            kinds |= _kinds(value)
+    return kinds

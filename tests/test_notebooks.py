@@ -10,15 +10,17 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 SMOKE = 'sizes = {"steps": 60, "warmup": 60, "draws": 60, "chains": 2}'
 # A kernel as one begins, and C for however few draws, the trees of a short warmup being deep; not of networks, whose C
-# takes the compiler long.
+# takes the compiler long. Chains of allocations are long however few draws are asked for: here short.
 AFRESH = """
 import matplotlib.pyplot
 import pyro
 import torch
 from pyrometer.inference.compilation import compiled
+from pyrometer.inference.components import allocations
 matplotlib.pyplot.close("all"), matplotlib.rcdefaults()
 pyro.clear_param_store(), torch.set_default_dtype(torch.float32)
 compiled.MIN_SECONDS_FOR_NATIVE = {least}
+allocations.BURN, allocations.SWEEPS = 40, 20
 %reset -f
 """
 

@@ -19,7 +19,7 @@ PACKAGES = ["display", "models", "guides", "inference", "datasets"]
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an sdist of a copy of this tree, and the wheel made from that sdist."""
     tree, out = tmp_path_factory.mktemp("tree") / "checkout", tmp_path_factory.mktemp("built")
-    skip = shutil.ignore_patterns(".*_cache", ".git", ".venv", "__pycache__", "build", "*.egg-info", ".library")
+    skip = shutil.ignore_patterns(".*_cache", ".git", ".venv*", "__pycache__", "build", "*.egg-info", ".library")
     shutil.copytree(ROOT, tree, ignore=skip)
     for decoy in [".venv/lib/decoy.py", "build/lib/pyrometer/decoy.py", "decoys/decoy.csv", "tests/decoy.csv"]:
         (tree / decoy).parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """What is run elsewhere is what `make` runs here; what is cited is what is packaged."""
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def test_the_workflow_runs_targets_that_exist_on_every_python_that_is_supported(
     assert matrix["python"] == ["3.11", "3.12", "3.13"]
     used = [step["uses"] for step in job["steps"] if "uses" in step]
     assert [name for name in used if not re.fullmatch(r"actions/[\w-]+@v\d+", name)] == []
+
+
+def test_the_files_of_tests_that_begin_are_there() -> None:
+    longest = runpy.run_path(str(ROOT / "tests/conftest.py"))["LONGEST"]
+    assert [name for name in longest if not (ROOT / "tests" / name).exists()] == []
+    assert len(set(longest)) == len(longest)
 
 
 def test_the_citation_is_of_the_version_that_is_packaged() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
+
+from .graph import operations
 
 MAX_MULTIPLICATIONS = 50_000  # of a matrix product that is spelt out
 MAX_SPELT_OUT = 32  # entries of a running total, and of the dimension that a product sums over
@@ -24,7 +25,7 @@ def fusible(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
 
     Inductor hands these to library calls, which on a few numbers cost more than all the rest of a density.
     """
-    return make_fx(module, decomposition_table=SPELT_OUT)(*inputs)
+    return operations(module, inputs, SPELT_OUT)
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ def once(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
     """
     if any(node.target is aten.as_strided.default for node in module.graph.nodes):  # which counts on how tensors lie
         return module
-    return make_fx(lambda *tensors: [result.contiguous() for result in _Once(module).run(*tensors)])(*inputs)
+    return operations(lambda *tensors: [result.contiguous() for result in _Once(module).run(*tensors)], inputs)
 
 
 class _Once(Interpreter):

@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from ...models.structure import one_line
+from ..runtime.isolation import seed_torch
 
 MAX_TRACED = 64  # functions known for other data
 aten = torch.ops.aten
@@ -168,14 +169,21 @@ def _recorded(
         return results
 
     try:
-        # make_fx would otherwise begin a fake mode, and record a stack, for every tensor: half of its time.
-        with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
-            module = make_fx(flat, decomposition_table=PURE)(*tensors)
-            if not in_place and any(map(_is_in_place, module.graph.nodes)):
-                module = make_fx(torch.func.functionalize(module))(*tensors)
+        module = operations(flat, tensors, PURE)
+        if not in_place and any(map(_is_in_place, module.graph.nodes)):
+            module = operations(torch.func.functionalize(module), tensors)
     except Exception as error:  # torch raises many classes for "cannot trace this"; eager meets any real error again
         raise NoGraph(f"it cannot be traced ({one_line(error)})") from error
     return module, shape[0]
+
+
+def operations(
+    fn: Callable[..., Any], tensors: Sequence[Tensor], decompositions: Mapping[Any, Callable[..., Any]] | None = None
+) -> GraphModule:
+    """What fn does to tensors side by side, operation by operation, some of these replaced by what they come to."""
+    # make_fx would otherwise begin a fake mode, and record a stack, for every tensor: half of its time.
+    with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
+        return make_fx(fn, decomposition_table=decompositions)(*tensors)
 
 
 def _split(module: GraphModule, data: Sequence[Tensor]) -> tuple[GraphModule, GraphModule]:
@@ -299,7 +307,7 @@ def agree(made: Callable[..., Any], fn: Callable[..., Any], example: tuple[Any, 
 
     def results(function: Callable[..., Any], values: Any) -> list[Tensor]:
         with torch.random.fork_rng([]):
-            torch.manual_seed(0)
+            seed_torch(0)
             return pytree.tree_leaves(function(*values))
 
     def close(others: list[Tensor], slack: list[float]) -> bool:

@@ -15,13 +15,12 @@ from torch import Tensor
 from torch._decomp import get_decompositions
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import fusible
 from .fusible import SPELT_OUT, once
-from .graph import NoGraph
+from .graph import NoGraph, operations
 
 WRITER = "".join(Path(file).read_text() for file in (__file__, fusible.__file__))  # libraries are known by it
 ALIGNED = 64  # bytes, of every buffer
@@ -29,14 +28,14 @@ OWN = "__restrict__ "
 INDEX_CHECK = re.compile(r"TORCH_CHECK\((\(0 <= (\w+)\) & \(\2 < \w+\)), [^;]*\);")
 aten = torch.ops.aten
 
-# What Inductor's loops ask for of its own header, which takes seconds to compile; and what their calls need.
+# What Inductor's loops ask for of its own header, which takes seconds to compile; and what their calls need. Of the
+# system's headers these alone, for most of a compiler's time on a small density goes to them.
+INCLUDED_WHERE_USED = {"algorithm": r"std::(max|min)\b", "memory": r"std::(unique_ptr|make_unique)\b"}
 HEADER = r"""
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <memory>
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
 extern "C" {  // loops may take four at once
 __attribute__((simd("notinbranch"))) double exp(double) noexcept;
@@ -57,6 +56,10 @@ template <class T> inline IndexValue<T> argmax_combine(IndexValue<T> a, T value,
 template <class T> inline IndexValue<T> argmin_combine(IndexValue<T> a, T value, int64_t index) {
   return value < a.value || (value == a.value && index < a.index) ? IndexValue<T>{index, value} : a;
 }
+inline void put(const double* from, int64_t number, double* to) { memmove(to, from, number * sizeof(double)); }
+template <class From, class To> inline void put(const From* from, int64_t number, To* to) {
+  for (int64_t i = 0; i < number; i++) to[i] = from[i];
+}
 template <class T> inline void atomic_add(volatile T* to, T by) { *to = *to + by; }  // buffers are a thread's own
 
 extern "C" {  // of BLAS, LAPACK and SciPy's special functions, set by who loads this
@@ -76,7 +79,7 @@ inline void multiply(char left, char right, int m, int n, int k, double* a, int 
 inline void cholesky(int n, double* factor, int* failed) {  // by columns; NaN where there is none
   char lower = 'L';
   dpotrf(&lower, &n, factor, &n, failed);
-  if (*failed) std::fill(factor, factor + n * n, std::numeric_limits<double>::quiet_NaN());
+  for (long i = 0; *failed && i < long(n) * n; i++) factor[i] = std::numeric_limits<double>::quiet_NaN();
 }
 inline void solve(char side, char part, char turned, char diagonal, int m, int n, double* a, int lda, double* b) {
   double one = 1;
@@ -98,9 +101,9 @@ extern "C" int64_t evaluate_many(int64_t number, const double* at, double* resul
   alignas({aligned}) static thread_local char buffers[{size}];
   static thread_local {real} point[{dim}], found[{length}];
   for (int64_t n = 0; n < number; n++, at += {dim}, results += {length}) {{
-    std::copy(at, at + {dim}, point);
+    put(at, {dim}, point);
     evaluate(buffers, point, found, (void**)constants);
-    std::copy(found, found + {length}, results);
+    put(found, {length}, results);
   }}
   return 0;
 }} catch (int) {{
@@ -113,7 +116,7 @@ extern "C" int64_t log_density(uint64_t, const double* at, double* slope, double
   double results[{length}];
   if (evaluate_many(1, at, results, constants)) return -1;
   *height = results[0];
-  std::copy(results + 1, results + {length}, slope);
+  put(results + 1, {dim}, slope);
   bool finite = true;
   for (double each : results) finite &= std::isfinite(each);
   return finite ? 0 : 4;
@@ -121,7 +124,7 @@ extern "C" int64_t log_density(uint64_t, const double* at, double* slope, double
 
 extern "C" int64_t expand(uint64_t, uint64_t, const double* at, double* out, void* steps) {{
   ++*(int64_t*)steps;
-  std::copy(at, at + {dim}, out);
+  put(at, {dim}, out);
   return 0;
 }}
 """
@@ -153,7 +156,9 @@ def source_of(module: GraphModule, inputs: Sequence[Tensor]) -> str:
     calls = [call(places) for call in log.calls]
     ends = {"calls": "\n".join(calls), "copies": "\n".join(copies), "real": real, "dim": dim, "length": sum(lengths)}
     entry = ENTRY + DENSITY * ([result.shape for result in results] == [(), (dim,)])
-    return HEADER + "".join(log.loops) + entry.format(**ends, size=places.size, aligned=ALIGNED)
+    loops = "".join(log.loops)
+    used = "".join(f"#include <{name}>\n" for name, names in INCLUDED_WHERE_USED.items() if re.search(names, loops))
+    return used + HEADER + loops + entry.format(**ends, size=places.size, aligned=ALIGNED)
 
 
 def _lowered(module: GraphModule, inputs: Sequence[Tensor]) -> str:
@@ -167,7 +172,7 @@ def _lowered(module: GraphModule, inputs: Sequence[Tensor]) -> str:
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     faked = [fake.from_tensor(value) for value in inputs]
     table = {**select_decomp_table(), **get_decompositions([aten.addmm, aten.baddbmm, aten.addmv]), **SPELT_OUT}
-    module = once(make_fx(module, decomposition_table=table)(*inputs), inputs)
+    module = once(operations(module, inputs, table), inputs)
     FakeTensorProp(module, fake).propagate_dont_convert_inputs(*faked)
     probed = cpu_vec_isa.valid_vec_isa_list.cache_info().currsize  # which takes the compiler eight seconds
     try:

@@ -25,7 +25,8 @@ from .graph import Graph, NoGraph
 
 SourceOf = Callable[[GraphModule, Sequence[Tensor]], str]
 
-FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math"
+FLAGS = "-std=c++14 -O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math"
+FLAGS += " -freciprocal-math"
 FLAGS += " -fno-tree-pre"  # which makes branches of two comparisons in turn, and no vectors of a loop that has such
 OFFERED = {  # by scipy, for what has no loops
     **{name: cython_blas.__pyx_capi__[name] for name in ("dgemm", "dtrsm")},
@@ -109,7 +110,7 @@ def _built(source: str, file: Path) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory(prefix="pyrometer-") as scratch:
         made, written = Path(scratch) / "density.so", Path(scratch) / "density.cpp"
         written.write_text(source)
-        command = [_compiler(), *FLAGS.split(), "-shared", "-fPIC", "-std=c++17", str(written), "-o", str(made)]
+        command = [_compiler(), *FLAGS.split(), "-shared", "-fPIC", str(written), "-o", str(made)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             errors = [line.partition("error: ")[2] for line in done.stderr.splitlines() if "error: " in line]

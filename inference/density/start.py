@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models.structure import model_name
+from ..runtime.isolation import seed_torch
 from .log_density import Density
 
 TRIES = 100  # at a finite starting point
@@ -14,7 +15,7 @@ TRIES = 100  # at a finite starting point
 
 def start_of(density: Density, seed: int) -> Tensor:
     """A flat unconstrained point of finite density: the model's own start, else a uniform one in [-2, 2]."""
-    torch.manual_seed(seed)
+    seed_torch(seed)
     init = getattr(density.model, "init", None)
     for attempt in range(TRIES):
         if init and attempt == 0:

@@ -23,6 +23,7 @@ from ..data.some_rows import OnRows
 from ..density.ascent import ascend
 from ..density.in_blocks import log_joints
 from ..density.laplace import row_modes
+from ..runtime.isolation import seed_torch
 
 if TYPE_CHECKING:
     from ..density.log_density import Density
@@ -90,7 +91,7 @@ def _elbo_in_blocks(pairing: Pairing, density: Density, draws: int) -> np.ndarra
     size = min(BLOCK_ROWS, -(-len(file) // 2))  # never all, which would not be cut
     for start in range(0, len(file), size):
         rows = torch.arange(start, min(start + size, len(file)))
-        torch.manual_seed(seed)
+        seed_torch(seed)
         with OnRows(len(file), rows):
             total += _elbo_draws(pairing, density, draws, size) * (len(rows) / len(file))
         density.data.release()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..compilation.native import Native
+from ..runtime.isolation import seed_torch
 from ..runtime.pyro_private import num_divergences, potential_energy
 
 ValueAndGradient = Callable[[Tensor], Sequence[Tensor]]
@@ -144,7 +145,7 @@ def with_pyro(task: Task) -> Chain:
     """Pyro's own kernel. It draws from torch's generator, so that its chains run one after the other."""
     draws, lp, step_size, divergences = [], [], [], []
     torch.set_num_threads(1)
-    torch.manual_seed(task.seed)
+    seed_torch(task.seed)
 
     def potential(z: dict[str, Tensor]) -> Tensor:
         """Minus the log density, as a linear function of z whose slope is the gradient that was found along with it."""

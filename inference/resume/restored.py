@@ -42,7 +42,11 @@ def restored(
 
 def trained_model(model: Model, kept: Mapping[str, Any], data: Data) -> Model:
     """The model with the params that were trained with a guide, where it holds them itself."""
-    return model.restored(kept["params"], *data.args) if hasattr(model, "restored") else model
+    if not hasattr(model, "restored"):
+        return model
+    with data.isolated(0):  # whose networks begin at random
+        restored: Model = model.restored(kept["params"], *data.args)
+    return restored
 
 
 def guide_with(guide: Any, model: Model, data: Data, state: Mapping[str, Tensor]) -> Any:

@@ -42,11 +42,19 @@ def isolated(seed: int, dtype: torch.dtype, params: dict | None = None, promote:
     """
     seed = check_seed(seed, 2**63)
     with untouched(params), pyro.validation_enabled(False), permissive(promote):
-        torch.manual_seed(seed)
+        seed_torch(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         random.seed(seed)
         torch.set_default_dtype(dtype)
         yield
+
+
+def seed_torch(seed: int) -> None:
+    """torch.manual_seed, which where there is no accelerator writes down the stack three times for one to come."""
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 def is_alone() -> bool:

@@ -20,6 +20,7 @@ from ..compilation.compiled import Compile, Tier, compile_graph, known_to_induct
 from ..compilation.graph import NoGraph, traced
 from ..data.data import Data
 from ..distributed.share import Share
+from ..runtime.isolation import seed_torch
 from ..runtime.pyro_private import stored_params
 from .adam import Adam, adam_of
 from .iwae import IWAE
@@ -219,7 +220,7 @@ def gap_to_pyro(gradient: Gradient, training: Training, *batches: Tensor) -> flo
     try:
         for batch in batches:
             loss, expected = pyro_gradient(training, batch)
-            torch.manual_seed(0)
+            seed_torch(0)
             got_loss, *gradients = gradient(*training.inputs(batch))
             largest = expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny)
             gaps += [
@@ -240,7 +241,7 @@ def pyro_gradient(training: Training, batch: Tensor) -> tuple[float, Tensor]:
     """Loss, nats, and gradient, (P,), of Pyro's estimator at the parameters in its store, seed 0, the first step."""
     pairing, params = training.pairing, training.params.values()
     zero_grads(params)
-    torch.manual_seed(0)
+    seed_torch(0)
     with torch.enable_grad(), training.minibatches.messenger(batch, 0):
         loss = float(training.data.run(partial(pairing.elbo.loss_and_grads, pairing.program, pairing.guide)))
     gradient = joined([torch.zeros_like(value) if value.grad is None else value.grad for value in params])

@@ -106,7 +106,7 @@ def test_mixed_precision_is_promoted_to_double_and_seen() -> None:
     single, double = torch.tensor([[1 / 3, 2.0], [3.0, 4.0]]), torch.randn(2, 2).double()
     with Promoted() as mode:
         product = single @ double
-        mean = torch.nn.functional.linear(double, single)
+        mean = torch.nn.functional.linear(double, weight=single)
         stacked = torch.stack([single[0], double[0]])
     assert mode.happened
     assert product.dtype == mean.dtype == stacked.dtype == torch.float64

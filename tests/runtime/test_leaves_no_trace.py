@@ -21,6 +21,7 @@ import torch
 from caller import state
 from programs import X, Y
 from pyrometer import Comparison, Fit
+from pyrometer.inference.runtime.isolation import seed_torch
 from pyrometer.models import GMM, VAE, BayesianGMM, SequenceVAE
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -126,6 +127,11 @@ def loads(folder: Path) -> None:
     pyrometer.load(folder, restless)
 
 
+def loads_networks(folder: Path) -> None:
+    trained().save(folder)
+    pyrometer.load(folder, VAE(2, "mlp", "bernoulli", hidden=(8,)))
+
+
 def mixtures(**options: Any) -> Comparison:
     return pyrometer.compare(MIXTURE, CLUSTERS, ["structured"], **{**SMALL, **options})
 
@@ -169,6 +175,7 @@ FUNCTIONS: dict[str, Callable[[], Any]] = {
 }
 IN_A_FOLDER: dict[str, Callable[[Path], Any]] = {
     "load": loads,
+    "load, a VAE": loads_networks,
     "compare, resumed": lambda folder: [compare(folder=folder, resume=resume) for resume in (False, True)],
     "Comparison.save": lambda folder: compared().save(folder),
     "Fit.save": lambda folder: cavi().save(folder),
@@ -249,3 +256,10 @@ def test_what_is_imported_at_its_first_use_moves_no_generator(first: str) -> Non
     script = IMPORTS.format(first=FIRST[first])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_torch_is_seeded_as_it_seeds_itself() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    seed_torch(3)
+    assert torch.equal(torch.rand(3), expected)
