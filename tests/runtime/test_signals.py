@@ -165,6 +165,7 @@ def test_chains_without_a_compiler_end_within_two_seconds_and_show_their_draws(
     check(found, number, tmp_path, writes=False)
     assert found.seconds < 2.0
     assert re.search(r"nuts: interrupted: [0-9]+ of 100000 draws a chain are kept", found.read)
+    assert found.read.count(f"nuts: {ASKED[number]} before it was scored") == 1
 
 
 @pytest.mark.slow
