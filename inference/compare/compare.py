@@ -18,7 +18,7 @@ from ..data.new_data import as_new_data
 from ..density.batch_size import on_all_rows, with_batch_size
 from ..distributed.group import check_alone
 from ..fit.fit import Fit
-from ..mapped.blocks import may_be_loaded
+from ..mapped.blocks import evenly_spaced, may_be_loaded
 from ..mcmc.nuts import check_sampling
 from ..resume.finished import Finished
 from ..runtime.folder import check_folder
@@ -27,7 +27,7 @@ from ..svi.svi import check_training
 from .comparison import Comparison, compared
 from .entries import CLOSED_FORM, METHODS, SVI, Entries, Problem, chosen_guides, run
 
-TEST_ROWS = 100_000  # of a file that is held out, evenly spaced
+TEST_ROWS = 100_000  # at most, evenly spaced, of those held out where rows lie in a file
 
 
 def compare(
@@ -118,7 +118,7 @@ def compare(
     check_sampling(**chained)
     model = copy.deepcopy(model)  # whose networks are made for these rows
     data, structure = data_for(on_all_rows(model), x, dtype, by_rows=True)
-    test = None if x_test is None else as_new_data(x_test, data, model, name="x_test").sampled(TEST_ROWS)
+    test = None if x_test is None else _held_out(x_test, data, model)
     chosen_vars = None if var_names is None else _variables(var_names, structure)
     finished = _finished(folder, resume)
     problem = Problem(model, data, structure, test, trained, chained, seed, progress, jobs, rows, chosen_vars, finished)
@@ -142,6 +142,13 @@ def compare(
     if finished is not None:
         finished.begin()
     return compared(problem, run(problem, entries), chosen, gaps=DataFrame())
+
+
+def _held_out(x: DataLike, data: Data, model: Model) -> Data:
+    """Held-out rows, all of them where they and those that are fitted came in memory."""
+    test = as_new_data(x, data, model, name="x_test")
+    few = (test.rows or 0) <= TEST_ROWS or (data.mapped is None and test.mapped is None)
+    return test if few else test.take(evenly_spaced(test.rows or 0, TEST_ROWS))
 
 
 def _finished(folder: str | Path | None, resume: bool) -> Finished | None:

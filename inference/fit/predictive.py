@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -60,8 +61,8 @@ def of_rows(fit: Fit, new: Data | None) -> RowPredictive:
         return _integrated(fit, new)
     found = list[Tensor]()
     for data, density in _in_blocks(fit, new or fit.data):
-        parts = _each_chunk(fit, data, density.of_data("log_likelihood"), lambda rows: rows.logsumexp(0))
-        found.append(parts.logsumexp(0) - np.log(fit.number))
+        of_chunk, log_likelihood = lambda rows: rows.logsumexp(0), density.of_data("log_likelihood")
+        found.append(_over_chunks(fit, data, log_likelihood, of_chunk, torch.logaddexp) - np.log(fit.number))
     total = torch.cat(found).cpu().numpy()
     return RowPredictive(total, np.full(len(total), np.nan))
 
@@ -83,8 +84,8 @@ def responsibilities(fit: Fit, data: Data, index: Any = None) -> pd.DataFrame:
     """p(z_n = k | x), averaged over the posterior draws: (M, K)."""
     found = list[Tensor]()
     for some, density in _in_blocks(fit, data):
-        parts = _each_chunk(fit, some, density.of_data("assignment_logits"), lambda logits: logits.softmax(-1).sum(0))
-        found.append(parts.sum(0) / fit.number)
+        of_chunk, assignment = lambda logits: logits.softmax(-1).sum(0), density.of_data("assignment_logits")
+        found.append(_over_chunks(fit, some, assignment, of_chunk, torch.add) / fit.number)
     share = torch.cat(found).cpu().numpy()
     return pd.DataFrame(share, index=index, columns=pd.RangeIndex(share.shape[1], name="components"))
 
@@ -265,13 +266,19 @@ def _draws(fit: Fit, local: bool) -> Sites:
     return {name: value for name, value in fit.sites().items() if local or name not in own}
 
 
-def _each_chunk(fit: Fit, data: Data, fn: Callable[[Sites], Tensor], reduce: Callable[[Tensor], Tensor]) -> Tensor:
-    """reduce(fn over some draws), stacked, for all draws some at a time, so that memory stays bounded."""
+def _over_chunks(
+    fit: Fit,
+    data: Data,
+    fn: Callable[[Sites], Tensor],
+    of_chunk: Callable[[Tensor], Tensor],
+    join: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """of_chunk(fn over some draws), joined as they come: memory is that of some draws, however many there are."""
     with one_thread_if_small(data.numel), data.isolated(0):
         sites, size = fit.sites(), fit.density.chunk(data.rows)
         starts = range(0, fit.number, size)
         chunks = ({name: value[start : start + size] for name, value in sites.items()} for start in starts)
-        return torch.stack([reduce(over_draws(fn, chunk)) for chunk in chunks])
+        return reduce(join, (of_chunk(over_draws(fn, chunk)) for chunk in chunks))
 
 
 def _group(draws: Sites, sites: Sequence[Site], chains: int = 1) -> xr.Dataset:

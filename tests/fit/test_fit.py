@@ -53,6 +53,14 @@ def test_the_log_predictive_density_is_that_of_the_mixtures_averaged_over_draws(
     np.testing.assert_allclose(fit.log_predictive(NEW), rows.logsumexp(0).numpy() - math.log(50), atol=1e-10)
 
 
+def test_few_draws_at_a_time_give_the_same_as_all(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, shares = fit.log_predictive(NEW), fit.responsibilities(NEW)
+    monkeypatch.setattr("pyrometer.inference.density.log_density.MAX_NUMBERS_AT_ONCE", 1)
+    assert fit.density.chunk(len(NEW)) == 1
+    np.testing.assert_allclose(fit.log_predictive(NEW), rows, rtol=1e-12)
+    np.testing.assert_allclose(fit.responsibilities(NEW), shares, rtol=1e-12)
+
+
 def test_columns_are_matched_by_name_in_whatever_order_they_come(fit: Fit) -> None:
     turned = NEW[["width", "length"]].assign(note="left aside")
     pd.testing.assert_frame_equal(fit.responsibilities(turned), fit.responsibilities(NEW))

@@ -172,6 +172,13 @@ def test_compare_saves_where_the_rows_are_and_loads_them_again(file: np.memmap, 
         pyrometer.load(tmp_path / "out", model)
 
 
+def test_of_many_held_out_rows_some_are_scored(file: np.memmap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrometer.inference.compare.compare.TEST_ROWS", 21)
+    options: dict[str, Any] = {"reference": "cavi", "draws": 50, "x_test": CLOUD[:61], **QUIET}
+    found = pyrometer.compare(BayesianGMM(2), file, {}, **options)
+    assert found.table.loc["cavi", "lpd_test"] == pytest.approx(found["cavi"].log_predictive(CLOUD[:61:3]).sum())
+
+
 @pytest.mark.parametrize(
     ("call", "what"),
     [
