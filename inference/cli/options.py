@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from pandas import DataFrame
+from pandas.api.types import is_numeric_dtype
 
 from ... import datasets
 from ...errors import InputError
@@ -149,7 +150,9 @@ def read(options: argparse.Namespace, name: str) -> DataFrame:
         _check_column(name, x, label, option=" for --label")
         x = x.drop(columns=label)
     white = getattr(options, "white", None)
-    return x if white is None else x / white
+    if white is None:
+        return x
+    return x.apply(lambda column: column / white if is_numeric_dtype(column) else column)  # text is refused later
 
 
 def _check_column(name: str, x: DataFrame, *columns: str, option: str = "") -> None:

@@ -177,6 +177,14 @@ def test_a_checkpoint_of_another_model_is_one_line(
     assert error.count("\n") == 1
 
 
+def test_text_that_is_to_be_divided_by_the_brightest_pixel_is_refused_as_ever(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.csv").write_text("a,b\ntext,1\n0.5,2\n")
+    assert main(["train", str(tmp_path / "mine.csv"), "--white", "255", "--quiet"]) == 2
+    assert "column 'a', row 0: 'text' is not a number" in capsys.readouterr().err
+
+
 def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "checkpoint.pt").write_text("nothing")
     for folder, message in ((tmp_path, "is no checkpoint"), (tmp_path / "none", "holds no checkpoint")):
