@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["BEST", "DASH", "DOUBTFUL", "Cell", "Mark", "Table", "as_html", "as_text", "mark", "table_of"]
 
 DASH = "-"
+WIDEST = 1e12  # beyond it a number has a power of ten
 BEST, DOUBTFUL = "*", "!"  # behind a figure, in text
 Mark = Literal["", "best", "doubtful", "good", "partly", "bad"]
 SIGNS = {"best": BEST, "doubtful": DOUBTFUL}
@@ -54,8 +56,15 @@ def table_of(frame: pd.DataFrame, decimals: Mapping[str, int], says: Mapping[str
 
 
 def _texts(values: Sequence[Any], decimals: int) -> list[str]:
-    text = lambda value: value if isinstance(value, str) else DASH if pd.isna(value) else f"{value:.{decimals}f}"  # noqa: E731
-    return [text(value) for value in values]
+    return [_text(value, decimals) for value in values]
+
+
+def _text(value: Any, decimals: int) -> str:
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return DASH
+    return f"{value:.{decimals}f}" if abs(value) < WIDEST or math.isinf(value) else f"{value:.3e}"
 
 
 def mark(table: Table, found: Callable[[str, str], tuple[Mark, str] | None]) -> Table:

@@ -59,7 +59,12 @@ class Plan:
         return getattr(self.model, "batch_size", None)
 
     def in_batches(self, batch_size: int | None) -> Plan:
-        """The same in minibatches; None leaves it to the model. Raises InputError where it takes none."""
+        """The same in minibatches, of all rows at most; None leaves it to the model.
+
+        Raises InputError where it takes none.
+        """
+        if batch_size is not None and self.data.rows:
+            batch_size = min(batch_size, self.data.rows)
         model = self.model if batch_size is None else with_batch_size(self.model, batch_size)
         return replace(self, model=model, batch_size=batch_size)
 

@@ -114,7 +114,7 @@ def train(
     asked = Options(epochs, patience, lr, optimizer, warmup, binarize, compile, seed)  # type: ignore[arg-type] # numbers
     options = asked.checked(draws, batch_size)
     folder = None if checkpoint is None else check_path(checkpoint)
-    plan = plan.in_batches(min(batch_size or plan.own_batch_size or _usual_batch(plan), plan.rows))
+    plan = plan.in_batches(batch_size or plan.own_batch_size or _usual_batch(plan))
     work = _work(plan, options, x_test)
     data = work.plan.data
     with joined(data.like.device) as group, blamed(plan.model, guide), one_thread_if_small(data.numel):

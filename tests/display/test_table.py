@@ -30,6 +30,19 @@ def test_text_and_html_round_alike_and_have_dashes_where_nothing_is() -> None:
     assert cells_of(as_html(table)) == [["a", "-1.23 ± 0.02", "tau", "-"], ["b", "-2.00", "-", "1500"]]
 
 
+def test_a_number_of_hundreds_of_digits_has_a_power_of_ten() -> None:
+    frame = pd.DataFrame({"elbo": [-1.2345e280, -1.2345e9, -np.inf]})
+    assert as_text(table_of(frame, DECIMALS)).split() == [
+        "elbo",
+        "0",
+        "-1.234e+280",
+        "1",
+        "-1234500000.00",
+        "2",
+        "-inf",
+    ]
+
+
 def test_marks_are_read_without_colours() -> None:
     table = mark(table_of(FRAME, DECIMALS), starred)
     assert "-1.23*" in as_text(table)

@@ -228,6 +228,11 @@ def test_minibatches_of_a_users_own_model_and_guide_are_unbiased_too() -> None:
     assert parts.idata["log_likelihood"]["x"].shape == (1, 200, len(X))
 
 
+def test_a_batch_of_more_rows_than_there_are_is_of_all() -> None:
+    more, whole = (svi(BayesianGMM(2), "mean_field", X, steps=20, draws=5, batch_size=n) for n in (10**6, len(X)))
+    np.testing.assert_array_equal(more.losses, whole.losses)
+
+
 @pytest.mark.parametrize("name", ["full_mean_field", "amortized", "sampled", "auto_mvn"])
 def test_minibatches_train_a_guide_of_the_catalogue(name: str) -> None:
     fit = svi(BayesianGMM(2), name, X, steps=5, draws=20, batch_size=6)
