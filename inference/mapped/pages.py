@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import InputError
 
 BYTES_A_ROW = 64 * 1024  # that Linux maps around one row
-MAX_BYTES_MAPPED = 256 * 2**20  # by rows at random, before they are let go of
+MAX_BYTES_MAPPED = 128 * 2**20  # by rows at random, before they are let go of
 
 
 Held = tuple[float, int, bool]  # the share of rows that are held out, the seed, and whether these are the ones
@@ -90,15 +90,16 @@ class Pages:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
             self.tensor = torch.from_numpy(array)
+        self._advise("MADV_NOHUGEPAGE")  # else a row at random may bring two megabytes with it
 
     def touched(self, rows: int) -> None:
         """Say that so many rows are being read at random, for their pages to be let go of in time."""
         self.place.check(self.place.path)
         if self.mapped == 0:
             self._advise("MADV_RANDOM")
-        self.mapped += rows * BYTES_A_ROW
-        if self.mapped > MAX_BYTES_MAPPED:
+        if self.mapped >= MAX_BYTES_MAPPED:
             self.release()
+        self.mapped += rows * BYTES_A_ROW
 
     def release(self) -> None:
         """Let go of the pages read so far, which the file still has: a shared mapping loses nothing by it."""
