@@ -22,6 +22,7 @@ from ..mapped.blocks import evenly_spaced, may_be_loaded
 from ..mcmc.nuts import check_sampling
 from ..resume.finished import Finished
 from ..runtime.folder import check_folder
+from ..runtime.interrupts import keep_what_is_finished
 from ..steps.optimizer import Optimizer
 from ..svi.svi import check_training
 from .comparison import Comparison, compared
@@ -141,7 +142,10 @@ def compare(
         raise InputError("there is nothing to fit: name a guide, a method or a reference")
     if finished is not None:
         finished.begin()
-    return compared(problem, run(problem, entries), chosen, gaps=DataFrame())
+    fits = run(problem, entries)
+    if finished is None:
+        keep_what_is_finished()  # the fits are nowhere else, however long their scores take
+    return compared(problem, fits, chosen, gaps=DataFrame())
 
 
 def _held_out(x: DataLike, data: Data, model: Model) -> Data:

@@ -2,6 +2,7 @@
 
 import math
 import signal
+import time
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -17,8 +18,9 @@ from pyrometer.inference.data.data import Data
 from pyrometer.inference.data.new_data import as_new_data
 from pyrometer.inference.fit.convergence import convergence, unconverged
 from pyrometer.inference.fit.importance import pareto_k
+from pyrometer.inference.runtime import interrupts
 from pyrometer.inference.runtime.arviz import dataset_of, idata_of, psislw
-from pyrometer.inference.runtime.interrupts import ending_on_signals, keep_what_is_finished
+from pyrometer.inference.runtime.interrupts import ending_on_signals
 from pyrometer.models import BayesianGMM
 from scipy import stats
 from truths import assignment_log_evidences, normal_guide, normal_mean, two_clusters
@@ -251,12 +253,15 @@ def test_a_constant_entry_spoils_no_diagnostic() -> None:
 
 
 def test_a_program_that_is_terminated_while_it_scores_says_so_once_of_each_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "PATIENCE", 0.05)
+    monkeypatch.setattr(interrupts.os, "_exit", forced := Mock())
     asked = Mock(side_effect=lambda fit: signal.raise_signal(signal.SIGTERM))
     monkeypatch.setattr("pyrometer.inference.compare.columns.log_evidence", asked)
     fits = {name: replace(trained(), name=name) for name in ("first", "second")}
     with ending_on_signals():
-        keep_what_is_finished()
         found = compare(normal_mean, X, fits, reference=None, progress=False)
+        time.sleep(0.2)
+    assert forced.call_count == 0
     assert asked.call_count == 1
     noted = [note for note in found.notes if "before" in note]
     assert noted == [f"{name}: terminated before it was scored" for name in fits]
