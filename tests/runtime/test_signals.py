@@ -11,7 +11,9 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +82,9 @@ def ended(
     reader, writer = os.pipe()
     streams = {"stdout": writer, "stderr": writer if closes else said}
     environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, start_new_session=True, env=environment, **streams)  # type: ignore[call-overload]
+    heard = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # though these tests be run under nohup
+    how: Any = {"start_new_session": True, "preexec_fn": heard, "env": environment, **streams}
+    process = subprocess.Popen(command, **how)
     os.close(writer)
     if at_work:
         until(lambda: bool(select.select([reader], [], [], 0)[0] or os.fstat(said.fileno()).st_size), WHOLE)
