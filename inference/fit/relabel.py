@@ -121,5 +121,7 @@ def relabel(draws: Draws, dims: Dims, dim: str, pivot: np.ndarray | None = None,
 
 def _spread(values: np.ndarray) -> np.ndarray:
     """Standard deviation of each column, infinite where constant, so that it never decides: (S, F) -> (F,)."""
-    sd = values.std(0)
-    return np.where(sd > 1e-12 * np.abs(values).max(0, initial=1e-300), sd, np.inf)
+    largest = np.abs(values).max(0, initial=0.0)
+    unit = np.where(largest > 0, largest, 1.0)  # whose squares are numbers, as the values' need not be
+    sd = (values / unit).std(0)
+    return np.where(sd > 1e-12, sd * unit, np.inf)

@@ -219,6 +219,8 @@ def check_device(device: str | torch.device) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = first_line(error).rstrip(".")
         raise InputError(f"device={str(device)!r} cannot be used: {reason}; choose cpu") from error
+    if torch.device(device).type == "meta":
+        raise InputError(f"device={str(device)!r} cannot be used: it holds no numbers; choose cpu")
 
 
 def load_params(network: nn.Module, name: str, params: Mapping[str, Tensor]) -> None:

@@ -141,6 +141,7 @@ MISTAKES = {
     "patience without rows": (["digits", "--patience", "3"], "patience needs x_test"),
     "no label": (["iris.csv", "--label", "sort"], "has no column 'sort' for --label"),
     "device": (["digits", "--device", "nowhere"], "device='nowhere' cannot be used"),
+    "device without numbers": (["digits", "--device", "meta"], "device='meta' cannot be used: it holds no numbers"),
     "estimator": (["digits", "--estimator", "none"], "estimator='none' is unknown"),
 }
 

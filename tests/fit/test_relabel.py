@@ -57,6 +57,15 @@ def test_draws_permuted_at_random_are_restored() -> None:
         np.testing.assert_array_equal(restored[name], values, err_msg=name)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit", [1e-170, 1e170])
+def test_draws_whose_squares_are_no_numbers_are_restored(unit: float) -> None:
+    draws = draws_in_order()
+    draws["locs"] *= unit
+    restored = permute(mixed := shuffled(draws), DIMS, COMPONENTS, relabel(mixed, DIMS, "components"))
+    np.testing.assert_array_equal(restored["locs"], draws["locs"])
+
+
 def test_components_stand_by_rising_mean_of_the_first_feature_of_locs() -> None:
     draws = draws_in_order()
     backwards = permute(draws, DIMS, COMPONENTS, np.tile([3, 2, 1, 0], (400, 1)))
