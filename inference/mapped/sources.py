@@ -150,6 +150,8 @@ def _opened_parquet(path: Path) -> Any:
 
     try:
         return dataset(str(path), format="parquet")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path} has a name that is not UTF-8, which pyarrow does not open: rename it") from error
     except (OSError, ArrowException) as error:
         mend = "give a file or a folder of them alone"
         raise InputError(f"{path} is no Parquet data set ({first_line(error)}): {mend}") from error

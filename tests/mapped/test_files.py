@@ -237,7 +237,10 @@ def test_tables_that_are_none_are_refused_in_one_line(tmp_path: Path) -> None:
     odd = tmp_path / "odd"
     odd.mkdir()
     (odd / "0.parquet").write_bytes(b"no parquet")
+    raw = tmp_path / os.fsdecode(b"raw\xff.parquet")
+    raw.write_bytes((nested / "0.parquet").read_bytes())
     for path, what in {
+        raw: "has a name that is not UTF-8, which pyarrow does not open: rename it",
         text: "column 'a' is of type string: turn it into numbers",
         nested: "column 'a' is of type list",
         short: "column 'b', row 3: is missing",
