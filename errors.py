@@ -128,6 +128,13 @@ def check_seed(seed: object, largest: int = LARGEST_SEED) -> int:
     return found
 
 
+def check_name(name: object) -> str:
+    """What a Fit is to be called. Raises InputError where it is no text, or none."""
+    if not isinstance(name, str) or not name:
+        raise InputError(f"name={name!r} must be text: what the fit is called")
+    return name
+
+
 def check_memory(numbers: int, **draws: int) -> None:
     """Raise InputError where so many draws, each of so many float64 numbers, are more than this machine holds."""
     for name, value in draws.items():

@@ -19,7 +19,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 from tqdm import std
 
-from ...errors import InputError, check_jobs, check_memory, check_positive, check_seed
+from ...errors import InputError, check_jobs, check_memory, check_name, check_positive, check_seed
 from ...models.gaussians.moments import as_matrix
 from ...models.gaussians.sufficient import Components
 from ...models.structure import Site, Structure
@@ -62,6 +62,7 @@ class Options:
     def __post_init__(self) -> None:
         check_positive(max_steps=self.max_steps, starts=self.starts, draws=self.draws)
         check_jobs(self.jobs)
+        check_name(self.name)
         object.__setattr__(self, "seed", check_seed(self.seed))  # as Python's own, for what is particular about it
         tol: object = self.tol
         if not (isinstance(tol, Real) and 0 <= float(tol) < 1):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...errors import InputError, check_positive, check_seed
+from ...errors import InputError, check_name, check_positive, check_seed
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike
@@ -75,7 +75,7 @@ def bam(
     [3.5, 70.9]
     """
     check_positive(max_steps=max_steps, **({} if batch is None else {"batch": batch}))
-    seed = check_seed(seed)
+    seed, name = check_seed(seed), check_name(name)
     find = partial(_found, batch=batch, max_steps=max_steps, draws=draws, seed=seed, progress=progress, name=name)
     calls = (batch or 256) * min(max_steps, 5 * WINDOW)
     options = Options("BaM", "a full Gaussian", name, draws, seed, compile, dtype, calls, unknown, MAX_DIM)

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from scipy.optimize import minimize
 
-from ...errors import InputError, check_positive, check_seed
+from ...errors import InputError, check_name, check_positive, check_seed
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike
@@ -89,7 +89,7 @@ def dadvi(
     (True, True)
     """
     check_positive(fixed_draws=fixed_draws, max_fixed_draws=max_fixed_draws)
-    seed = check_seed(seed)
+    seed, name = check_seed(seed), check_name(name)
     if fixed_draws < 4:
         raise InputError(f"fixed_draws={fixed_draws} must be 4 or more: an error needs two pairs of them")
     numbers = (fixed_draws, max(fixed_draws, max_fixed_draws))

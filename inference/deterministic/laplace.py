@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...errors import check_positive, check_seed
+from ...errors import check_name, check_positive, check_seed
 from ...models.structure import Model
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike
@@ -72,7 +72,7 @@ def laplace(
     True
     """
     check_positive(starts=starts, draws=draws)
-    seed = check_seed(seed)
+    seed, name = check_seed(seed), check_name(name)
     find = partial(_found, starts=starts, draws=draws, seed=seed, progress=progress, name=name)
     family = "a Gaussian at the mode"
     calls = CALLS * starts + draws

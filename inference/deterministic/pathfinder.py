@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy.special import logsumexp, softmax
 
-from ...errors import InputError, check_positive, check_seed
+from ...errors import InputError, check_name, check_positive, check_seed
 from ...models.structure import Model, model_name
 from ..compilation.compiled import Compile
 from ..data.as_data import DataLike
@@ -78,7 +78,7 @@ def pathfinder(
     [3.5, 70.9]
     """
     check_positive(paths=paths, draws=draws)
-    seed = check_seed(seed)
+    seed, name = check_seed(seed), check_name(name)
     find = partial(_found, paths=paths, draws=draws, seed=seed, progress=progress, name=name)
     calls = CALLS * paths + draws * paths
     options = Options("Pathfinder", "the Gaussians of L-BFGS", name, draws, seed, compile, dtype, calls, unknown)

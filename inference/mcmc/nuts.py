@@ -10,7 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError, check_between, check_jobs, check_memory, check_positive, check_seed, is_one_of
+from ...errors import (
+    InputError,
+    check_between,
+    check_jobs,
+    check_memory,
+    check_name,
+    check_positive,
+    check_seed,
+    is_one_of,
+)
 from ...models.arguments import blamed
 from ...models.structure import Model, model_name
 from ..compilation.batched import over_draws
@@ -101,7 +110,7 @@ def nuts(
     began = time.perf_counter()
     options: dict[str, Any] = {"jobs": jobs, "target_accept": target_accept, "compile": compile}
     check_sampling(warmup=warmup, draws=draws, chains=chains, **options)
-    seed = check_seed(seed)
+    seed, name = check_seed(seed), check_name(name)
     if not is_one_of(engine, "auto", *ENGINES):
         raise InputError(f"engine={engine!r} is unknown: choose auto, {' or '.join(ENGINES)}")
     if not is_one_of(mass_matrix, "auto", "diagonal", "low_rank"):

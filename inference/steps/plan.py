@@ -10,7 +10,7 @@ import torch
 from pyro.infer import ELBO
 from pyro.infer.autoguide import AutoGuide
 
-from ...errors import InputError
+from ...errors import InputError, check_name
 from ...guides import Guide, GuideFactory
 from ...models.structure import Model, Structure, model_name
 from ..data.as_data import DataLike, data_for
@@ -92,6 +92,8 @@ def planned(
     dtype: torch.dtype | None = None,
 ) -> Plan:
     """What is to be trained, of what a user hands in: data checked, and a copy of the model. Arguments as `svi`'s."""
+    if name is not None:
+        check_name(name)
     model = copy.deepcopy(model)
     data, structure = data_for(on_all_rows(model), x, dtype, by_rows=True)
     name = name or (guide if isinstance(guide, str) else model_name(guide))

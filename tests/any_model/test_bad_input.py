@@ -252,6 +252,10 @@ REFUSED: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
         f"too many draws of {call.__name__}": (call, {"draws": TOO_MANY}, "draws=1e+18 is too large")
         for call in (svi, nuts, laplace, cavi, train, compare)
     },
+    **{
+        f"a number for the name of {call.__name__}": (call, {"name": -1}, "name=-1 must be text")
+        for call in (svi, nuts, laplace, dadvi, em, cavi, train)
+    },
     "too many chains": (compare, {"chains": TOO_MANY}, "chains=1e+18 is too large"),
     "too many steps": (em, {"max_steps": TOO_MANY}, "max_steps=1e+18 is too large"),
     "more draws than memory": (svi, {"draws": 10**9, "model": partial(BayesianGMM(8)), "x": CLUSTERS}, "ask for fewer"),
