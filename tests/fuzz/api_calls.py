@@ -197,7 +197,7 @@ def _saved(found: Any, argument: Any, model: str) -> None:
     if not isinstance(found, pyrometer.Fit | pyrometer.Comparison):
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / argument if isinstance(argument, str) and "\n" not in argument else argument
+        path = Path(folder) / argument if isinstance(argument, str) else argument
         found.save(path)
         again = pyrometer.load(path, MODELS[model]())
         assert type(again) is type(found)
