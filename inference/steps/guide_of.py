@@ -39,6 +39,8 @@ def guide_of(guide: str | GuideFactory | Guide, model: Model, batch_size: int | 
         return auto(guide)(model)
     if not callable(guide):
         raise InputError(f"guide {guide!r} is a {type(guide).__name__}: give a name, a factory or a guide")
+    if isinstance(guide, type) and not _takes_one(guide):
+        raise InputError(f"guide {guide.__name__} is a class that is not made from a model: give one of it")
     made = guide(model) if isinstance(guide, type) or is_factory(guide) else guide
     if batch_size is not None and inspect.isfunction(made) and "batch_size" in inspect.signature(made).parameters:
         return with_batch_size(made, batch_size)
@@ -53,6 +55,15 @@ def local_kind(guide: str | GuideFactory | Guide, model: Model) -> tuple[bool, b
     made: Any = catalogue(model).get(guide) if isinstance(guide, str) else guide
     kind = getattr(made, "func", made)  # of a partial, the guide's class
     return hasattr(kind, "posterior"), bool(getattr(kind, "amortized", False))
+
+
+def _takes_one(kind: type) -> bool:
+    """Whether a class can be called with one argument."""
+    try:
+        inspect.signature(kind).bind(None)
+    except (TypeError, ValueError):  # of a class written in C that does not say
+        return False
+    return True
 
 
 def is_factory(guide: Callable[..., Any]) -> bool:

@@ -228,6 +228,12 @@ def test_minibatches_of_a_users_own_model_and_guide_are_unbiased_too() -> None:
     assert parts.idata["log_likelihood"]["x"].shape == (1, 200, len(X))
 
 
+@pytest.mark.parametrize("kind", [object, dict])
+def test_a_class_that_is_made_from_no_model_is_refused(kind: Any) -> None:
+    with pytest.raises(InputError, match=f"^guide {kind.__name__} is a class that is not made from a model: give one"):
+        svi(BayesianGMM(2), kind, X, steps=5)
+
+
 def test_a_batch_of_more_rows_than_there_are_is_of_all() -> None:
     more, whole = (svi(BayesianGMM(2), "mean_field", X, steps=20, draws=5, batch_size=n) for n in (10**6, len(X)))
     np.testing.assert_array_equal(more.losses, whole.losses)
