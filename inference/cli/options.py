@@ -140,7 +140,7 @@ def read(options: argparse.Namespace, name: str) -> DataFrame:
         return table_of_strings(name)
     if name not in datasets.DATASETS and (small := opened_rows(name)) is not None:
         rows = small.in_memory().numpy() if isinstance(small, Mapped) else np.asarray(small)
-        flat = rows.reshape(len(rows), -1)
+        flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))  # -1 is not known of no rows
         return DataFrame(flat, columns=list(getattr(small, "columns", default_columns(flat.shape[1]))))
     if options.model != "vae":
         return datasets.load(name)

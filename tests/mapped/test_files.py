@@ -255,6 +255,14 @@ def refused(x: Any, what: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_table_of_no_rows_is_refused_by_the_command_line_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq.write_table(pa.table({"a": np.empty(0), "b": np.empty(0)}), tmp_path / "none.parquet")
+    assert main(["compare", str(tmp_path / "none.parquet"), "--guides", "auto_normal", "--quiet"]) == 2
+    assert "is empty (0 rows" in capsys.readouterr().err
+
+
 def test_files_that_are_damaged_are_refused_in_one_line(tmp_path: Path) -> None:
     whole = saved(tmp_path, ROWS).read_bytes()
     (tmp_path / "short.npy").write_bytes(whole[:-800])
