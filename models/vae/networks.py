@@ -12,7 +12,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn.functional import softplus
 
-from ...errors import InputError, first_line
+from ...errors import InputError, first_line, is_one_of
 from .pca import PCA, pca
 
 __all__ = ["Decoder", "Likelihood", "Network", "begin_at_pca", "check_choices", "check_device", "encoder", "mlp"]
@@ -208,7 +208,7 @@ def convolutions(row: Size, outputs: int) -> nn.Sequential:
 def check_choices(**chosen: tuple[object, object]) -> None:
     """Refuse what is none of the names of its Literal. chosen: option -> (value, Literal)."""
     for name, (value, names) in chosen.items():
-        if not isinstance(value, str) or value not in get_args(names):
+        if not is_one_of(value, *get_args(names)):
             raise InputError(f"{name}={value!r} is unknown: choose one of {', '.join(get_args(names))}")
 
 
