@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -61,8 +61,8 @@ def of_rows(fit: Fit, new: Data | None) -> RowPredictive:
         return _integrated(fit, new)
     found = list[Tensor]()
     for data, density in _in_blocks(fit, new or fit.data):
-        of_chunk, log_likelihood = lambda rows: rows.logsumexp(0), density.of_data("log_likelihood")
-        found.append(_over_chunks(fit, data, log_likelihood, of_chunk, torch.logaddexp) - np.log(fit.number))
+        total = partial(_summed, density.of_data("log_likelihood"))
+        found.append(_over_chunks(fit, data, total, torch.logaddexp) - np.log(fit.number))
     total = torch.cat(found).cpu().numpy()
     return RowPredictive(total, np.full(len(total), np.nan))
 
@@ -84,8 +84,8 @@ def responsibilities(fit: Fit, data: Data, index: Any = None) -> pd.DataFrame:
     """p(z_n = k | x), averaged over the posterior draws: (M, K)."""
     found = list[Tensor]()
     for some, density in _in_blocks(fit, data):
-        of_chunk, assignment = lambda logits: logits.softmax(-1).sum(0), density.of_data("assignment_logits")
-        found.append(_over_chunks(fit, some, assignment, of_chunk, torch.add) / fit.number)
+        shares = partial(_shared_out, density.of_data("assignment_logits"))
+        found.append(_over_chunks(fit, some, shares, torch.add) / fit.number)
     share = torch.cat(found).cpu().numpy()
     return pd.DataFrame(share, index=index, columns=pd.RangeIndex(share.shape[1], name="components"))
 
@@ -266,19 +266,25 @@ def _draws(fit: Fit, local: bool) -> Sites:
     return {name: value for name, value in fit.sites().items() if local or name not in own}
 
 
+def _summed(log_likelihood: Callable[[Sites], Tensor], draws: Sites) -> Tensor:
+    """log of the sum over draws of p(y_n | theta): (N,)."""
+    return over_draws(log_likelihood, draws).logsumexp(0)
+
+
+def _shared_out(logits: Callable[[Sites], Tensor], draws: Sites) -> Tensor:
+    """The sum over draws of p(z_n = k | y_n, theta): (N, K)."""
+    return over_draws(logits, draws).softmax(-1).sum(0)
+
+
 def _over_chunks(
-    fit: Fit,
-    data: Data,
-    fn: Callable[[Sites], Tensor],
-    of_chunk: Callable[[Tensor], Tensor],
-    join: Callable[[Tensor, Tensor], Tensor],
+    fit: Fit, data: Data, of_chunk: Callable[[Sites], Tensor], join: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
-    """of_chunk(fn over some draws), joined as they come: memory is that of some draws, however many there are."""
+    """of_chunk(some draws), joined as they come: memory is that of some draws, however many there are."""
     with one_thread_if_small(data.numel), data.isolated(0):
         sites, size = fit.sites(), fit.density.chunk(data.rows)
         starts = range(0, fit.number, size)
         chunks = ({name: value[start : start + size] for name, value in sites.items()} for start in starts)
-        return reduce(join, (of_chunk(over_draws(fn, chunk)) for chunk in chunks))
+        return reduce(join, map(of_chunk, chunks))
 
 
 def _group(draws: Sites, sites: Sequence[Site], chains: int = 1) -> xr.Dataset:
