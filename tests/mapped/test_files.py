@@ -100,6 +100,10 @@ def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
         assert ask(there).dtype == ask(here).dtype, ask
         assert torch.allclose(ask(there), ask(here), rtol=1e-12), ask
     assert there.mean(0, dtype=torch.float32).dtype == torch.float32
+
+
+def test_rows_are_chosen_as_in_memory(tmp_path: Path) -> None:
+    here, there = torch.as_tensor(ROWS), mapped(saved(tmp_path, ROWS))
     for index in (
         3,
         -1,
@@ -110,6 +114,12 @@ def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
         torch.tensor([[1], [2]]),
     ):
         assert torch.equal(there[index], here[index])
+    assert torch.equal(torch.cat(list(there.blocks(70))), here)
+    assert there.float()[:3].dtype == torch.float32
+
+
+def test_indices_of_rows_and_of_their_entries_go_together_as_in_memory(tmp_path: Path) -> None:
+    here, there = torch.as_tensor(ROWS), mapped(saved(tmp_path, ROWS))
     some, many = torch.tensor([5, 1]), torch.arange(5000) % 300
     for indices in (
         (some, 2),
@@ -125,8 +135,6 @@ def test_what_is_asked_of_all_rows_is_what_memory_says(tmp_path: Path) -> None:
         (slice(3, 9), torch.tensor([2, 0])),
     ):
         assert torch.equal(there[indices], here[indices]), indices
-    assert torch.equal(torch.cat(list(there.blocks(70))), here)
-    assert there.float()[:3].dtype == torch.float32
 
 
 def test_what_is_known_of_the_columns_stays_whatever_is_done_to_an_answer(tmp_path: Path) -> None:
