@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -77,15 +77,9 @@ def ended(
     out, temporary = folder / "out", folder / "temporary"
     temporary.mkdir(parents=True)
     closes = number == signal.SIGPIPE
-    command = [*MAIN, *LONG[program], *(LESS[program] if closes else ()), *(["--out", str(out)] if writes else [])]
     said = (folder / "said").open("wb+")
-    reader, writer = os.pipe()
-    streams = {"stdout": writer, "stderr": writer if closes else said}
-    environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
-    heard = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # though these tests be run under nohup
-    how: Any = {"start_new_session": True, "preexec_fn": heard, "env": environment, **streams}
-    process = subprocess.Popen(command, **how)
-    os.close(writer)
+    options = [*(LESS[program] if closes else ()), *(["--out", str(out)] if writes else [])]
+    process, reader = begun([*MAIN, *LONG[program], *options], temporary, None if closes else said)
     if at_work:
         until(lambda: bool(select.select([reader], [], [], 0)[0] or os.fstat(said.fileno()).st_size), WHOLE)
     time.sleep(moment)
@@ -121,6 +115,17 @@ def ended(
             read,
             ("written to" if writes else LAST[program]) in read,
         )
+
+
+def begun(command: list[str], temporary: Path, errors: IO[bytes] | None) -> tuple[subprocess.Popen[bytes], int]:
+    """A program under way in a session of its own, and what reads from it; its errors too, where they have no file."""
+    reader, writer = os.pipe()
+    environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+    heard = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # though these tests be run under nohup
+    how: Any = {"start_new_session": True, "preexec_fn": heard, "env": environment, "stdout": writer}
+    process = subprocess.Popen(command, stderr=errors or writer, **how)
+    os.close(writer)
+    return process, reader
 
 
 def unread(reader: int) -> str:
