@@ -61,8 +61,8 @@ def of_rows(fit: Fit, new: Data | None) -> RowPredictive:
         return _integrated(fit, new)
     found = list[Tensor]()
     for data, density in _in_blocks(fit, new or fit.data):
-        total = partial(_summed, density.of_data("log_likelihood"))
-        found.append(_over_chunks(fit, data, total, torch.logaddexp) - np.log(fit.number))
+        summed = partial(_summed, density.of_data("log_likelihood"))
+        found.append(_over_chunks(fit, data, summed, torch.logaddexp) - np.log(fit.number))
     total = torch.cat(found).cpu().numpy()
     return RowPredictive(total, np.full(len(total), np.nan))
 
